@@ -1,0 +1,1 @@
+"""`<vendor>_<role>.py` implements the port `<role>`; vendors' exceptions end here."""

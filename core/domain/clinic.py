@@ -1,0 +1,71 @@
+"""A clinic and what it has set for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """`ai_model_config/{org_id|default}`: the audit's field names."""
+
+    model_name: str = "gpt-6.1-terra"
+    max_tokens: int = 600
+    temperature: float | None = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPolicy:
+    """`org_ai_budgets/{org_id|default}`: the audit's field names. A day's budget in baht, exactly."""
+
+    daily_budget_baht: Decimal = Decimal(300)
+    hard_stop_enabled: bool = True
+    model_downgrade_enabled: bool = True
+    downgrade_threshold: Decimal = Decimal("0.8")
+    fallback_model: str | None = "gpt-6-luna"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: the deployment's default (CHAT_MAX_CONCURRENT_PER_ORG, ORG_MESSAGES_PER_MINUTE)."""
+
+    max_concurrent: int | None = None
+    messages_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """When the bot goes silent for people: on a customer's `keywords`, for `hours`."""
+
+    keywords: tuple[str, ...] = ()
+    hours: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts)."""
+
+    org_id: str
+    name: str
+    bot_user_id: str
+    channel_id: str
+    persona: str = ""
+    language: str = "th"
+    memory: bool = True
+    privacy_notice: str = ""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    limits: Limits = field(default_factory=Limits)
+    handoff: Handoff = field(default_factory=Handoff)
+    messages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def secret_name(self) -> str:
+        return secret_name(self.org_id)
+
+
+def secret_name(org_id: str) -> str:
+    """Name of a clinic's LINE secret in the secret store."""
+    return f"line-{org_id}"

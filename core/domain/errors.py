@@ -1,0 +1,39 @@
+"""The error tree. Adapters translate vendors' exceptions into these; only the edge maps them to HTTP."""
+
+from __future__ import annotations
+
+
+class FairlaneError(Exception):
+    """Everything fairlane raises on purpose."""
+
+
+class InvalidInputError(FairlaneError):
+    """Input that can never work: the message names the field and the remedy."""
+
+
+class MalformedTaskError(InvalidInputError):
+    """A task body that fairlane did not write: recorded and acknowledged, never retried."""
+
+
+class UnavailableError(FairlaneError):
+    """A dependency is down; the same call may work later. The edge answers 503."""
+
+
+class RedisUnavailableError(UnavailableError):
+    """Redis does not answer: no slot, no mailbox, hence no turn (fail closed)."""
+
+
+class DocumentsUnavailableError(UnavailableError):
+    """The document store does not answer."""
+
+
+class LineUnavailableError(UnavailableError):
+    """LINE's API does not answer."""
+
+
+class TasksUnavailableError(UnavailableError):
+    """The queue did not confirm a task: it may or may not exist."""
+
+
+class SecretsUnavailableError(UnavailableError):
+    """The secret store does not answer."""

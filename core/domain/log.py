@@ -1,0 +1,51 @@
+"""Structured events: a dotted name and fields, never a sentence with values baked in.
+
+An event at INFO never carries a secret, a token, or a customer's words. The formatter (JSON in Cloud
+Logging's field names) is `core.adapters.json_log`; the names that Terraform turns into metrics are
+listed in `EVENTS_WITH_METRICS`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+LOGGER = logging.getLogger("fairlane")
+
+_context: ContextVar[dict[str, Any] | None] = ContextVar("fairlane_log_context", default=None)
+
+
+def context() -> dict[str, Any]:
+    """The fields that every event of the current task carries (trace, org, turn, event)."""
+    return _context.get() or {}
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Add `fields` to every event logged inside the block, by this coroutine and those it starts."""
+    token = _context.set({**context(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def info(event: str, **fields: Any) -> None:
+    LOGGER.info(event, extra={"fields": {**context(), **fields}})
+
+
+def warning(event: str, **fields: Any) -> None:
+    LOGGER.warning(event, extra={"fields": {**context(), **fields}})
+
+
+def error(event: str, *, exc: BaseException | None = None, **fields: Any) -> None:
+    """Something a person must look at; `exc` adds its traceback."""
+    LOGGER.error(event, extra={"fields": {**context(), **fields}}, exc_info=exc)
+
+
+def debug(event: str, **fields: Any) -> None:
+    """May carry customers' words; never on in production."""
+    LOGGER.debug(event, extra={"fields": {**context(), **fields}})

@@ -1,0 +1,82 @@
+"""The body of a task: one event on its way to a turn, and how often it was put back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from core.domain.errors import MalformedTaskError
+from core.domain.event import InboundEvent
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTask:
+    """`hop` counts successors (put-backs), `place` is the sequence number that a put-back waiter keeps in
+    its clinic's FIFO, `generation` counts an operator's replays, `trace` is the correlation id."""
+
+    event: InboundEvent
+    trace: str
+    hop: int = 0
+    place: int | None = None
+    generation: int = 0
+
+    def successor(self, place: int | None = None) -> TurnTask:
+        """The same event, one hop later: it keeps its place in the queue and its trace."""
+        return replace(self, hop=self.hop + 1, place=self.place if place is None else place)
+
+    @property
+    def name(self) -> str:
+        """The task's id in the queue: the same event and hop always get the same one, so that creating it
+        twice creates it once (names are remembered up to 24 h; Cloud Tasks, "Task de-duplication")."""
+        digest = hashlib.sha256(f"{self.event.org_id}\n{self.event.event_id}".encode()).hexdigest()[:40]
+        return f"{digest}-{self.generation}-{self.hop}"
+
+    def encode(self) -> bytes:
+        """JSON, UTF-8. Unset fields are left out."""
+        event = {k: v for k, v in asdict(self.event).items() if v is not None}
+        body = {k: v for k, v in asdict(self).items() if v is not None and k != "event"}
+        return json.dumps(
+            {"v": SCHEMA_VERSION, **body, "event": event}, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> TurnTask:
+        """Raises MalformedTaskError when the body is not a task of ours."""
+        try:
+            raw = json.loads(body)
+        except ValueError as exc:
+            raise MalformedTaskError("the task's body is not JSON") from exc
+        if not isinstance(raw, dict) or raw.get("v") != SCHEMA_VERSION:
+            raise MalformedTaskError(f"the task's body is not a turn task of version {SCHEMA_VERSION}")
+        event = _typed(InboundEvent, raw.get("event"), "event")
+        return cls(
+            event=event, **_checked(cls, {k: v for k, v in raw.items() if k not in {"v", "event"}}, "")
+        )
+
+
+def _typed(kind: type[InboundEvent], raw: Any, where: str) -> InboundEvent:
+    if not isinstance(raw, dict):
+        raise MalformedTaskError(f"the task's {where} is not an object")
+    try:
+        return kind(**_checked(kind, raw, f"{where}."))
+    except TypeError as exc:
+        raise MalformedTaskError(f"the task's {where} lacks a field: {exc}") from exc
+
+
+_TYPES = {"str": (str,), "int": (int,), "bool": (bool,), "ChatType": (str,)}
+
+
+def _checked(kind: type, raw: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Known fields of the right type; unknown ones are left out (a newer sender may add some)."""
+    known = {f.name: str(f.type) for f in fields(kind)}
+    values = {name: value for name, value in raw.items() if name in known}
+    for name, value in values.items():
+        expected = _TYPES.get(known[name].removesuffix(" | None"))
+        optional = known[name].endswith("| None")
+        if expected and not (isinstance(value, expected) or (optional and value is None)):
+            raise MalformedTaskError(f"the task's {prefix}{name} is not {known[name]}")
+    return values

@@ -1,0 +1,85 @@
+"""The mailbox: one turn at a time in a conversation, and everything that waits goes into it.
+
+Redis only speeds this up; what makes a reply exactly-once is the journal (core.usecases.journal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.domain.event import Conversation, InboundEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a leader answers: the newest events verbatim, oldest first, and the ids of those beyond the
+    mailbox's bounds (`overflow_ids`), which are claimed with them but stand in the prompt only as a count."""
+
+    events: tuple[InboundEvent, ...]
+    overflow_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """This process leads the conversation under `fence`. `session` is the stored state, or None.
+
+    `now_ms` is Redis' clock: ages are measured by it, so that a machine whose clock is off does no harm.
+    """
+
+    fence: int
+    waiting: Waiting
+    session: bytes | None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another turn leads; its lease ends in `lease_ms` unless it is renewed."""
+
+    lease_ms: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDone:
+    """The event was answered (fast path; the journal is the authority)."""
+
+    now_ms: int
+
+
+class Mailbox(Protocol):
+    """Methods raise RedisUnavailableError when Redis does not answer."""
+
+    async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
+        """Put `event` in its conversation's mailbox and try to lead. One round trip.
+
+        A leader gets all waiting events and the session in the same trip. Beginning twice with the same
+        event puts it in once. A process that already leads gets Held like any other.
+        """
+        ...
+
+    async def renew(self, conversation: Conversation, fence: int) -> bool:
+        """Prolong the lease; False if it was lost (the caller must stop at once)."""
+        ...
+
+    async def finish(
+        self,
+        conversation: Conversation,
+        fence: int,
+        done_ids: Sequence[str],
+        *,
+        session: bytes | None = None,
+        go_on: bool = False,
+    ) -> Waiting | None:
+        """End a turn: mark `done_ids`, store `session` (None leaves it), and hand over.
+
+        With `go_on`, if more events arrived meanwhile, the lease is kept and they are returned. Otherwise the
+        lease is given up and Waiting(()) returned. None if the fence no longer holds: nothing was written.
+        """
+        ...
+
+    async def remove(self, conversation: Conversation, message_id: str) -> bool:
+        """Take an unsent message (by LINE's message id) out of the mailbox if it is still waiting there."""
+        ...

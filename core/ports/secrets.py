@@ -1,0 +1,20 @@
+"""The secret store: small JSON objects by name, such as `line-{org_id}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class SecretStore(Protocol):
+    """Methods raise SecretsUnavailableError when the store does not answer."""
+
+    async def get(self, name: str) -> Mapping[str, str] | None:
+        """The newest value, or None if there is no such secret."""
+        ...
+
+    async def put(self, name: str, value: Mapping[str, str]) -> None:
+        """Create the secret or add a version; the same value again adds nothing."""
+        ...
+
+    async def close(self) -> None: ...
