@@ -1,0 +1,234 @@
+"""Settings: read once from the environment into one frozen object, all problems reported together.
+
+The table `VARIABLES` is the one place that names a variable; the README's table and Terraform are tested
+against it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from core.domain.errors import InvalidInputError
+
+Role = Literal["webhook", "turn"]
+BOTH: frozenset[Role] = frozenset({"webhook", "turn"})
+TURN: frozenset[Role] = frozenset({"turn"})
+WEBHOOK: frozenset[Role] = frozenset({"webhook"})
+
+
+class SettingsError(InvalidInputError):
+    """One line for every variable that is missing or wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("settings are missing or wrong:\n" + "\n".join(f"  {p}" for p in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`parse` turns the text into a value or raises ValueError with what is expected."""
+
+    name: str
+    parse: Callable[[str], Any]
+    meaning: str
+    roles: frozenset[Role] = BOTH
+    default: str | None = None
+    required: bool = False
+
+    @property
+    def attribute(self) -> str:
+        return self.name.lower()
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _matching(pattern: str, example: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {example}")
+        return value
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d+", value) or not low <= int(value) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            raise ValueError(f"expected seconds from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _timeouts(value: str) -> tuple[float, ...]:
+    try:
+        return tuple(_seconds(0.05, 600)(part.strip()) for part in value.split(","))
+    except ValueError as exc:
+        raise ValueError("expected seconds for each attempt, such as 8,10,10") from exc
+
+
+def _decimal(value: str) -> Decimal:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        number = Decimal(0)
+    if not (number.is_finite() and number > 0):
+        raise ValueError("expected a positive number such as 36")
+    return number
+
+
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError("expected a time zone such as Asia/Bangkok") from exc
+    return value
+
+
+def _level(value: str) -> str:
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
+    return value.upper()
+
+
+_URL = _matching(r"https?://[^\s]+", "an http(s) URL")
+_STORE = _matching(r"firestore|sqlite:.+", "firestore or sqlite:PATH")
+_SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
+_REDIS = _matching(r"(redis|rediss|unix)://.+", "redis://, rediss:// or unix://")
+_QUEUE = _matching(r"projects/[^/]+/locations/[^/]+/queues/[^/]+", "projects/P/locations/L/queues/Q")
+_HOSTPORT = _matching(r"[^\s/:]+:\d+", "host:port")
+_MANY = _whole(1, 100_000)
+_COUNT = _whole(1, 10_000_000)
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("GOOGLE_CLOUD_PROJECT", _text, "the project", required=True),
+    Variable("DOCUMENT_STORE", _STORE, "`firestore`, or `sqlite:PATH` (one machine)", default="firestore"),
+    Variable("FIRESTORE_DATABASE", _text, "name of the Firestore database", default="(default)"),
+    Variable("REDIS_URL", _REDIS, "`redis://`, `rediss://` or `unix://`", required=True),
+    Variable("REDIS_CA_CERT", _text, "PEM of the CA, for `rediss://`"),
+    Variable("SECRET_STORE", _SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager"),
+    Variable("LINE_API_BASE_URL", _URL, "LINE's API", default="https://api.line.me"),
+    Variable("TASKS_QUEUE", _QUEUE, "`projects/P/locations/L/queues/Q`", required=True),
+    Variable("TURN_URL", _URL, "where tasks are sent, and their OIDC audience", required=True),
+    Variable("TASKS_SERVICE_ACCOUNT", _text, "OIDC identity of the tasks; needed unless an emulator is set"),
+    Variable("CLOUD_TASKS_EMULATOR_HOST", _HOSTPORT, "`host:port` of a local queue, plaintext gRPC"),
+    Variable("OPENAI_API_KEY", _text, "the provider's key", TURN, required=True),
+    Variable("OPENAI_BASE_URL", _URL, "another OpenAI-compatible endpoint", TURN),
+    Variable("CHAT_MAX_CONCURRENT", _MANY, "calls at the provider at once, all instances", TURN, "15"),
+    Variable("CHAT_MAX_CONCURRENT_PER_ORG", _MANY, "of these, for one clinic", TURN, "5"),
+    Variable("LLM_REQUESTS_PER_MINUTE", _COUNT, "the provider's limit, enforced with the slots", TURN),
+    Variable("LLM_TOKENS_PER_MINUTE", _COUNT, "the provider's limit, enforced with the slots", TURN),
+    Variable("LLM_ATTEMPT_TIMEOUTS_S", _timeouts, "time limit of each attempt", TURN, "8,10,10"),
+    Variable("LLM_DEADLINE_S", _seconds(0.1, 600), "all attempts and backoffs of a turn", TURN, "29"),
+    Variable("LLM_BACKOFF_S", _seconds(0, 60), "first backoff; doubles", TURN, "1"),
+    Variable("LLM_JITTER_S", _seconds(0, 60), "random time added to a backoff", TURN, "0.5"),
+    Variable("SLOT_WAIT_S", _seconds(0.1, 600), "longest wait for a slot in one go", TURN, "20"),
+    Variable("SLOT_LEASE_S", _seconds(0.5, 600), "lease of slots and conversations", TURN, "10"),
+    Variable("ORG_ROOM", _MANY, "waiters a clinic may have in the room", TURN, "20"),
+    Variable("PATIENCE_S", _seconds(1, 86_400), "age at which an event gets the busy message", TURN, "120"),
+    Variable("ORG_MESSAGES_PER_MINUTE", _whole(1, 60_000), "a clinic's rate; excess waits", WEBHOOK, "30"),
+    Variable("SENDER_MESSAGES_PER_10S", _whole(1, 60_000), "a customer's rate; excess waits", WEBHOOK, "5"),
+    Variable("SESSION_TTL_S", _whole(1, 2_592_000), "how long a conversation is remembered", TURN, "1800"),
+    Variable("THB_PER_USD", _decimal, "exchange rate, recorded with every charge", TURN, "36"),
+    Variable("BUDGET_TIMEZONE", _timezone, "where a budget's day begins and ends", TURN, "Asia/Bangkok"),
+    Variable("LOG_LEVEL", _level, "DEBUG, INFO, WARNING or ERROR", default="INFO"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One attribute a variable, in lower case. Secrets are kept out of the representation."""
+
+    google_cloud_project: str
+    document_store: str
+    firestore_database: str
+    redis_url: str = field(repr=False)
+    redis_ca_cert: str | None = field(repr=False)
+    secret_store: str
+    line_api_base_url: str
+    tasks_queue: str
+    turn_url: str
+    tasks_service_account: str | None
+    cloud_tasks_emulator_host: str | None
+    openai_api_key: str | None = field(repr=False)
+    openai_base_url: str | None
+    chat_max_concurrent: int
+    chat_max_concurrent_per_org: int
+    llm_requests_per_minute: int | None
+    llm_tokens_per_minute: int | None
+    llm_attempt_timeouts_s: tuple[float, ...]
+    llm_deadline_s: float
+    llm_backoff_s: float
+    llm_jitter_s: float
+    slot_wait_s: float
+    slot_lease_s: float
+    org_room: int
+    patience_s: float
+    org_messages_per_minute: int
+    sender_messages_per_10s: int
+    session_ttl_s: int
+    thb_per_usd: Decimal
+    budget_timezone: str
+    log_level: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], role: Role | None = None) -> Settings:
+        """What `role` needs must be there; None (operator commands) requires nothing of either function.
+
+        Raises SettingsError naming every variable that is missing or wrong. An empty value counts as unset.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for variable in VARIABLES:
+            text = environment.get(variable.name, "").strip() or variable.default
+            if text is None:
+                values[variable.attribute] = None
+                if variable.required and role in variable.roles:
+                    problems.append(f"{variable.name} is required: {variable.meaning}")
+                continue
+            try:
+                values[variable.attribute] = variable.parse(text)
+            except ValueError as exc:
+                # A secret must not reach a log by way of an error message.
+                shown = "" if variable.name in {"REDIS_URL", "OPENAI_API_KEY"} else f" {text!r}"
+                problems.append(f"{variable.name}{shown}: {exc}")
+        problems += _contradictions(values, role)
+        if problems:
+            raise SettingsError(problems)
+        return cls(**values)
+
+
+def _contradictions(values: Mapping[str, Any], role: Role | None) -> list[str]:
+    problems = []
+    if (
+        role is not None
+        and not values.get("tasks_service_account")
+        and not values.get("cloud_tasks_emulator_host")
+    ):
+        problems.append("TASKS_SERVICE_ACCOUNT is required unless CLOUD_TASKS_EMULATOR_HOST is set")
+    total, per_org = values.get("chat_max_concurrent"), values.get("chat_max_concurrent_per_org")
+    if total and per_org and per_org > total:
+        problems.append(
+            f"CHAT_MAX_CONCURRENT_PER_ORG {per_org} exceeds CHAT_MAX_CONCURRENT {total}: lower it or raise the other"
+        )
+    return problems
