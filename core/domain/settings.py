@@ -7,7 +7,7 @@ against it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -192,18 +192,20 @@ class Settings:
     log_level: str
 
     @classmethod
-    def read(cls, environment: Mapping[str, str], role: Role | None = None) -> Settings:
-        """What `role` needs must be there; None (operator commands) requires nothing of either function.
+    def read(cls, environment: Mapping[str, str], needs: Role | Collection[str]) -> Settings:
+        """`needs`: the function that starts, or the names of the variables that an operator command uses.
 
-        Raises SettingsError naming every variable that is missing or wrong. An empty value counts as unset.
+        Raises SettingsError naming every variable that is missing or wrong. An empty value counts as unset;
+        a required variable that is not needed here and not set is "".
         """
+        needed = required_by(needs) if isinstance(needs, str) else frozenset(needs)
         values: dict[str, Any] = {}
         problems: list[str] = []
         for variable in VARIABLES:
             text = environment.get(variable.name, "").strip() or variable.default
             if text is None:
-                values[variable.attribute] = None
-                if variable.required and role in variable.roles:
+                values[variable.attribute] = "" if variable.required else None
+                if variable.name in needed:
                     problems.append(f"{variable.name} is required: {variable.meaning}")
                 continue
             try:
@@ -212,23 +214,15 @@ class Settings:
                 # A secret must not reach a log by way of an error message.
                 shown = "" if variable.name in {"REDIS_URL", "OPENAI_API_KEY"} else f" {text!r}"
                 problems.append(f"{variable.name}{shown}: {exc}")
-        problems += _contradictions(values, role)
+        if "TURN_URL" in needed and not (
+            values.get("tasks_service_account") or values.get("cloud_tasks_emulator_host")
+        ):
+            problems.append("TASKS_SERVICE_ACCOUNT is required unless CLOUD_TASKS_EMULATOR_HOST is set")
         if problems:
             raise SettingsError(problems)
         return cls(**values)
 
 
-def _contradictions(values: Mapping[str, Any], role: Role | None) -> list[str]:
-    problems = []
-    if (
-        role is not None
-        and not values.get("tasks_service_account")
-        and not values.get("cloud_tasks_emulator_host")
-    ):
-        problems.append("TASKS_SERVICE_ACCOUNT is required unless CLOUD_TASKS_EMULATOR_HOST is set")
-    total, per_org = values.get("chat_max_concurrent"), values.get("chat_max_concurrent_per_org")
-    if total and per_org and per_org > total:
-        problems.append(
-            f"CHAT_MAX_CONCURRENT_PER_ORG {per_org} exceeds CHAT_MAX_CONCURRENT {total}: lower it or raise the other"
-        )
-    return problems
+def required_by(role: Role) -> frozenset[str]:
+    """Names of the variables without which a function does not start."""
+    return frozenset(v.name for v in VARIABLES if v.required and role in v.roles)
