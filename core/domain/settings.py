@@ -192,20 +192,19 @@ class Settings:
     log_level: str
 
     @classmethod
-    def read(cls, environment: Mapping[str, str], needs: Role | Collection[str]) -> Settings:
-        """`needs`: the function that starts, or the names of the variables that an operator command uses.
+    def read(cls, environment: Mapping[str, str], needs: Collection[str]) -> Settings:
+        """`needs`: the variables that must be set: `required_by(role)`, or what an operator command uses.
 
         Raises SettingsError naming every variable that is missing or wrong. An empty value counts as unset;
         a required variable that is not needed here and not set is "".
         """
-        needed = required_by(needs) if isinstance(needs, str) else frozenset(needs)
         values: dict[str, Any] = {}
         problems: list[str] = []
         for variable in VARIABLES:
             text = environment.get(variable.name, "").strip() or variable.default
             if text is None:
                 values[variable.attribute] = "" if variable.required else None
-                if variable.name in needed:
+                if variable.name in needs:
                     problems.append(f"{variable.name} is required: {variable.meaning}")
                 continue
             try:
@@ -214,7 +213,7 @@ class Settings:
                 # A secret must not reach a log by way of an error message.
                 shown = "" if variable.name in {"REDIS_URL", "OPENAI_API_KEY"} else f" {text!r}"
                 problems.append(f"{variable.name}{shown}: {exc}")
-        if "TURN_URL" in needed and not (
+        if "TURN_URL" in needs and not (
             values.get("tasks_service_account") or values.get("cloud_tasks_emulator_host")
         ):
             problems.append("TASKS_SERVICE_ACCOUNT is required unless CLOUD_TASKS_EMULATOR_HOST is set")
