@@ -20,7 +20,7 @@ _EXACT = Context(prec=100, traps=[Inexact])
 
 
 class TokenCounts(Protocol):
-    """Tokens as the provider counted them (core.ports.llm.Usage); `input` includes `cached` and `cache_write`."""
+    """core.ports.llm.Usage: as the provider counted; `input` includes `cached` and `cache_write`."""
 
     @property
     def input(self) -> int: ...

@@ -32,7 +32,7 @@ class PromptMessage(Protocol):
 
 
 def text_bound(text: str) -> int:
-    """Tokens that `text` has at most: its UTF-8 bytes. A lone surrogate counts as three, as its replacement does."""
+    """Tokens that `text` has at most: its UTF-8 bytes. A lone surrogate counts as three."""
     return len(text.encode("utf-8", errors="surrogatepass"))
 
 

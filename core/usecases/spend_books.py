@@ -1,0 +1,196 @@
+"""Writes to a clinic's day, `org_ai_spend/{org_id}:{day}` (its schema is core.domain.budget.DayBooks).
+
+A reservation is a compare-and-set: the decision holds for the day as it was read, so it is written only if
+the day is still the same (ConflictError: read and decide anew). A settlement adds blindly; what makes it
+happen once is the precondition on the turn's document in the same commit.
+
+The books close at any moment: `spent` is the sum of the turns' `cost_micro_baht` (which includes what is
+ambiguous), `held` the sum of `holds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.budget import DayBooks, Hold
+from core.ports.documents import DELETE_FIELD, Create, Document, Increment, Key, Merge, Version, Write
+from core.ports.llm import Usage
+
+HOLD_MS = 300_000
+"""How long a hold stands. Far beyond the longest turn: what runs out belongs to a crashed turn that nobody
+took over."""
+
+
+def day_key(org_id: str, day: str) -> Key:
+    return Key("org_ai_spend", f"{org_id}:{day}")
+
+
+def turn_key(turn_id: str) -> Key:
+    return Key("turns", turn_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A day as it was read; `version` None if it has no document yet."""
+
+    key: Key
+    day: DayBooks
+    version: Version | None = None
+
+    @classmethod
+    def of(cls, key: Key, document: Document | None) -> Books:
+        if document is None:
+            return cls(key, DayBooks())
+        return cls(key, DayBooks.parse(document.data), document.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`writes` belong into one commit with the turn's own. `abandoned`: the hold that an earlier, crashed run
+    of the same turn left on this day; it is charged here and must be added to the turn's cost, as ambiguous.
+    One that it left on another day is settled there."""
+
+    writes: tuple[Write, ...]
+    abandoned: Hold | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a turn's call ended. `released` is what the turn still holds (0 if its hold was swept).
+
+    `cost` is the sum of its answered calls' charges; `usages` are theirs. `ambiguous` attempts are charged at
+    their worst case, `ambiguous_cost` in all. `swept` is what the sweep had charged for this turn already: it
+    is taken back, now that the truth is known.
+    """
+
+    turn_id: str
+    model: str
+    released: int
+    cost: int = 0
+    usages: Sequence[Usage] = ()
+    ambiguous: int = 0
+    ambiguous_cost: int = 0
+    downgraded: bool = False
+    swept: int = 0
+
+
+def reserve(
+    books: Books, hold: Hold, *, budget_micro_baht: int, now_ms: int, thresholds: Iterable[int] = ()
+) -> Reservation:
+    """Hold the worst case for a turn; charge what crashed turns have left behind."""
+    changes = _Changes()
+    swept, abandoned = _charge_left_behind(changes, books.day, hold.turn_id, now_ms)
+    changes.add(hold.amount, "held")
+    changes.set(
+        {"amount": hold.amount, "expires_ms": hold.expires_ms, "model": hold.model}, "holds", hold.turn_id
+    )
+    changes.record(budget_micro_baht, thresholds)
+    return Reservation((_compare_and_set(books, changes), *swept), abandoned)
+
+
+def stop(
+    books: Books, turn_id: str, *, budget_micro_baht: int, now_ms: int, thresholds: Iterable[int] = ()
+) -> Reservation:
+    """Count a stopped turn. Only the first of a day, and one that finds something left behind, compares:
+    while a clinic is stopped, its turns don't contend."""
+    changes = _Changes()
+    thresholds = tuple(thresholds)
+    swept, abandoned = _charge_left_behind(changes, books.day, turn_id, now_ms)
+    changes.add(1, "stopped")
+    changes.record(budget_micro_baht, thresholds)
+    contend = bool(swept or abandoned or thresholds)
+    day = _compare_and_set(books, changes) if contend else Merge(books.key, changes.data)
+    return Reservation((day, *swept), abandoned)
+
+
+def grow(books: Books, turn_id: str, more: int, model: str, *, expires_ms: int) -> Write:
+    """Hold another worst case for a running turn, whose first one may have been billed."""
+    before = books.day.holds.get(turn_id)
+    changes = _Changes()
+    changes.add(more, "held")
+    amount = more + (before.amount if before else 0)
+    changes.set({"amount": amount, "expires_ms": expires_ms, "model": model}, "holds", turn_id)
+    return _compare_and_set(books, changes)
+
+
+def settle(key: Key, ended: Settlement) -> Write:
+    """Release the hold and charge. Adds blindly: the turn's document must guard that it is done once."""
+    changes = _Changes()
+    spent = ended.cost + ended.ambiguous_cost - ended.swept
+    changes.add(-ended.released, "held")
+    changes.add(spent, "spent")
+    changes.add(spent, "by_model", ended.model, "spent_micro_baht")
+    changes.add(ended.ambiguous - bool(ended.swept), "ambiguous")
+    changes.set(DELETE_FIELD, "holds", ended.turn_id)
+    if ended.usages:
+        changes.add(1, "turns")
+        changes.add(1, "by_model", ended.model, "turns")
+        changes.add(int(ended.downgraded), "downgraded")
+    for usage in ended.usages:
+        for kind in ("input", "cached", "cache_write", "output"):
+            changes.add(getattr(usage, kind), "by_model", ended.model, kind)
+    return Merge(key, changes.data)
+
+
+def _charge_left_behind(
+    changes: _Changes, day: DayBooks, turn_id: str, now_ms: int
+) -> tuple[tuple[Write, ...], Hold | None]:
+    """Turn expired holds, and one of `turn_id` itself, into charges: their calls may have been billed."""
+    abandoned = day.holds.get(turn_id)
+    expired = tuple(hold for hold in day.expired(now_ms) if hold.turn_id != turn_id)
+    for hold in (*expired, *((abandoned,) if abandoned else ())):
+        changes.add(-hold.amount, "held")
+        changes.add(hold.amount, "spent")
+        changes.add(hold.amount, "by_model", hold.model, "spent_micro_baht")
+        changes.add(1, "ambiguous")
+        changes.set(DELETE_FIELD, "holds", hold.turn_id)
+    swept: tuple[Write, ...] = tuple(
+        Merge(
+            turn_key(hold.turn_id),
+            {
+                "held_micro_baht": 0,
+                "cost_micro_baht": Increment(hold.amount),
+                "ambiguous_micro_baht": Increment(hold.amount),
+                "ambiguous_attempts": Increment(1),
+                "swept": True,
+            },
+        )
+        for hold in expired
+    )
+    return swept, abandoned
+
+
+def _compare_and_set(books: Books, changes: _Changes) -> Write:
+    if books.version is None:
+        return Create(books.key, changes.data)
+    return Merge(books.key, changes.data, if_version=books.version)
+
+
+class _Changes:
+    """A merge's data in the making: additions to the same field become one."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+
+    def add(self, amount: int, *path: str) -> None:
+        if not amount:
+            return  # and no empty map on the way: a merge would write it over what is there
+        parent = self._parent(path)
+        before = parent.get(path[-1])
+        parent[path[-1]] = Increment(amount + (before.amount if isinstance(before, Increment) else 0))
+
+    def set(self, value: Any, *path: str) -> None:
+        self._parent(path)[path[-1]] = value
+
+    def record(self, budget_micro_baht: int, thresholds: Iterable[int]) -> None:
+        self.data["budget_micro_baht"] = budget_micro_baht
+        for percent in thresholds:
+            self.set(True, "thresholds", str(percent))
+
+    def _parent(self, path: tuple[str, ...]) -> dict[str, Any]:
+        parent = self.data
+        for name in path[:-1]:
+            parent = parent.setdefault(name, {})
+        return parent
