@@ -1,0 +1,203 @@
+"""The journal's record of one turn: `turns/{turn_id}`.
+
+States: reserved (money is held, the model may have been called) -> answered (the reply is stored; LINE may
+have been called) -> delivered | failed. A failed turn was answered with a fallback text, or could not be
+answered at all; `failure` says why. This module is the one place that knows the document's fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from core.domain.event import InboundEvent
+
+COLLECTION = "turns"
+CLAIMS = "turn_events"
+RETENTION = timedelta(days=30)
+
+
+class TurnState(StrEnum):
+    RESERVED = "reserved"
+    ANSWERED = "answered"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        return self in {TurnState.DELIVERED, TurnState.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvent:
+    """A customer's message as the journal keeps it, so that whoever takes a turn over can answer it."""
+
+    id: str
+    kind: str
+    text: str
+    timestamp_ms: int
+    arrived_ms: int
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the turn holds and has cost, in micro-baht, and the arithmetic behind it.
+
+    `worst`: one call's worst case. `held`: reserved in the day's books now. `cost`: settled, of which
+    `ambiguous` was charged at the worst case because nobody knows what the provider billed.
+    """
+
+    day: str = ""
+    decision: str = ""
+    reason: str = ""
+    flagged: bool = False
+    model: str = ""
+    worst_micro_baht: int = 0
+    held_micro_baht: int = 0
+    cost_micro_baht: int = 0
+    ambiguous_micro_baht: int = 0
+    ambiguous_attempts: int = 0
+    swept: bool = False
+    usage: Mapping[str, int] = field(default_factory=dict)
+    price: Mapping[str, Any] = field(default_factory=dict)
+    thb_per_usd: str = ""
+    service_tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE; `updates`
+    what the model said of the conversation. `delivering` is how LINE may have been called already."""
+
+    id: str
+    org_id: str
+    channel: str
+    chat_id: str
+    chat_type: str
+    state: TurnState
+    events: tuple[TurnEvent, ...]
+    created_ms: int
+    user_id: str | None = None
+    overflow: int = 0
+    fence: int = 0
+    generation: int = 0
+    trace: str = ""
+    reply_token: str | None = None
+    token_arrived_ms: int = 0
+    money: Money = field(default_factory=Money)
+    attempts: int = 0
+    waited_ms: int = 0
+    reply: str = ""
+    quick_replies: tuple[str, ...] = ()
+    updates: Mapping[str, Any] = field(default_factory=dict)
+    facts_used: tuple[str, ...] = ()
+    push_allowed: bool = True
+    delivering: str | None = None
+    delivered_how: str | None = None
+    line_message_ids: tuple[str, ...] = ()
+    failure: str | None = None
+    reserved_ms: int | None = None
+    answered_ms: int | None = None
+    delivered_ms: int | None = None
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        return tuple(event.id for event in self.events)
+
+    def encode(self) -> dict[str, Any]:
+        """The whole document. `created_at` orders listings, `expire_at` is the TTL field."""
+        data = {name: getattr(self, name) for name in _PLAIN}
+        created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
+        return {
+            **data,
+            "state": self.state.value,
+            "events": [{k: getattr(event, k) for k in _EVENT} for event in self.events],
+            "quick_replies": list(self.quick_replies),
+            "facts_used": list(self.facts_used),
+            "line_message_ids": list(self.line_message_ids),
+            "updates": dict(self.updates),
+            **{name: getattr(self.money, name) for name in _MONEY},
+            "usage": dict(self.money.usage),
+            "price": dict(self.money.price),
+            "created_at": created,
+            "expire_at": created + RETENTION,
+        }
+
+    @classmethod
+    def decode(cls, turn_id: str, data: Mapping[str, Any]) -> TurnRecord:
+        """Fields that an older version did not write keep their defaults."""
+        money = Money(**{k: data[k] for k in (*_MONEY, "usage", "price") if data.get(k) is not None})
+        events = tuple(TurnEvent(**{k: event.get(k) for k in _EVENT}) for event in data.get("events", ()))
+        lists: dict[str, Any] = {k: tuple(data.get(k) or ()) for k in ("quick_replies", "facts_used", "line_message_ids")}
+        plain: dict[str, Any] = {k: data[k] for k in _PLAIN if k != "id" and data.get(k) is not None}
+        return cls(
+            id=turn_id,
+            state=TurnState(data["state"]),
+            events=events,
+            money=money,
+            updates=data.get("updates") or {},
+            **lists,
+            **plain,
+        )
+
+    def with_money(self, **changes: Any) -> TurnRecord:
+        return replace(self, money=replace(self.money, **changes))
+
+
+_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id")
+_MONEY = (
+    "day",
+    "decision",
+    "reason",
+    "flagged",
+    "model",
+    "worst_micro_baht",
+    "held_micro_baht",
+    "cost_micro_baht",
+    "ambiguous_micro_baht",
+    "ambiguous_attempts",
+    "swept",
+    "thb_per_usd",
+    "service_tier",
+)
+_PLAIN = (
+    "id",
+    "org_id",
+    "channel",
+    "chat_id",
+    "chat_type",
+    "user_id",
+    "created_ms",
+    "overflow",
+    "fence",
+    "generation",
+    "trace",
+    "reply_token",
+    "token_arrived_ms",
+    "attempts",
+    "waited_ms",
+    "reply",
+    "push_allowed",
+    "delivering",
+    "delivered_how",
+    "failure",
+    "reserved_ms",
+    "answered_ms",
+    "delivered_ms",
+)
+
+
+def journaled(event: InboundEvent) -> TurnEvent:
+    return TurnEvent(
+        event.event_id, event.kind, event.text, event.timestamp_ms, event.arrived_ms, event.message_id
+    )
+
+
+def claim(turn: TurnRecord) -> dict[str, Any]:
+    """`turn_events/{event_id}`: who answers the event."""
+    expires = datetime.fromtimestamp(turn.created_ms / 1000, UTC) + RETENTION
+    return {"turn_id": turn.id, "org_id": turn.org_id, "expire_at": expires}
