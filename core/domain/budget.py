@@ -2,6 +2,7 @@
 
 The document `org_ai_spend/{org_id}:{day}`, whose schema is DayBooks:
 
+    org_id, day        as in the document's name, for queries
     budget_micro_baht  the day's budget as the last reservation saw it
     spent, held        micro-baht charged, and reserved by calls that run
     holds              {turn_id: {amount, expires_ms, model}}; their amounts sum up to `held`

@@ -50,6 +50,29 @@ class Price:
     output: Decimal
     cache_write: Decimal | None = None
 
+    def record(self) -> dict[str, str | None]:
+        """As it stands on every charge (`price` in a turn's document)."""
+        return {
+            "version": self.version,
+            "input_usd": str(self.input),
+            "cached_usd": str(self.cached_input),
+            "cache_write_usd": None if self.cache_write is None else str(self.cache_write),
+            "output_usd": str(self.output),
+        }
+
+    @classmethod
+    def of_record(cls, model: str, record: Mapping[str, Any]) -> Price:
+        """The row that a charge was made by, whatever the table says today."""
+        written = record.get("cache_write_usd")
+        return cls(
+            model=model,
+            version=str(record["version"]),
+            input=Decimal(record["input_usd"]),
+            cached_input=Decimal(record["cached_usd"]),
+            output=Decimal(record["output_usd"]),
+            cache_write=None if written is None else Decimal(written),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:

@@ -23,8 +23,11 @@ HOLD_MS = 300_000
 took over."""
 
 
+COLLECTION = "org_ai_spend"
+
+
 def day_key(org_id: str, day: str) -> Key:
-    return Key("org_ai_spend", f"{org_id}:{day}")
+    return Key(COLLECTION, f"{org_id}:{day}")
 
 
 def turn_key(turn_id: str) -> Key:
@@ -86,7 +89,7 @@ def reserve(
     changes.set(
         {"amount": hold.amount, "expires_ms": hold.expires_ms, "model": hold.model}, "holds", hold.turn_id
     )
-    changes.record(budget_micro_baht, thresholds)
+    changes.record(books.key, budget_micro_baht, thresholds)
     return Reservation((_compare_and_set(books, changes), *swept), abandoned)
 
 
@@ -99,7 +102,7 @@ def stop(
     thresholds = tuple(thresholds)
     swept, abandoned = _charge_left_behind(changes, books.day, turn_id, now_ms)
     changes.add(1, "stopped")
-    changes.record(budget_micro_baht, thresholds)
+    changes.record(books.key, budget_micro_baht, thresholds)
     contend = bool(swept or abandoned or thresholds)
     day = _compare_and_set(books, changes) if contend else Merge(books.key, changes.data)
     return Reservation((day, *swept), abandoned)
@@ -184,7 +187,9 @@ class _Changes:
     def set(self, value: Any, *path: str) -> None:
         self._parent(path)[path[-1]] = value
 
-    def record(self, budget_micro_baht: int, thresholds: Iterable[int]) -> None:
+    def record(self, key: Key, budget_micro_baht: int, thresholds: Iterable[int]) -> None:
+        """What is the same for all of a day's reservations; reports find days by these fields."""
+        self.data["org_id"], _, self.data["day"] = key.id.rpartition(":")
         self.data["budget_micro_baht"] = budget_micro_baht
         for percent in thresholds:
             self.set(True, "thresholds", str(percent))
