@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from core.domain.errors import MalformedTaskError
@@ -37,11 +37,8 @@ class TurnTask:
 
     def encode(self) -> bytes:
         """JSON, UTF-8. Unset fields are left out."""
-        event = {k: v for k, v in asdict(self.event).items() if v is not None}
-        body = {k: v for k, v in asdict(self).items() if v is not None and k != "event"}
-        return json.dumps(
-            {"v": SCHEMA_VERSION, **body, "event": event}, ensure_ascii=False, separators=(",", ":")
-        ).encode()
+        body = {"v": SCHEMA_VERSION, **_set_fields(self), "event": _set_fields(self.event)}
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, body: bytes) -> TurnTask:
@@ -56,6 +53,11 @@ class TurnTask:
         return cls(
             event=event, **_checked(cls, {k: v for k, v in raw.items() if k not in {"v", "event"}}, "")
         )
+
+
+def _set_fields(value: TurnTask | InboundEvent) -> dict[str, Any]:
+    # By name, since asdict copies every value deeply: a third of a webhook's time.
+    return {name: v for name in value.__slots__ if (v := getattr(value, name)) is not None}
 
 
 def _typed(kind: type[InboundEvent], raw: Any, where: str) -> InboundEvent:

@@ -1,0 +1,122 @@
+"""The shaper in Redis: one script call says when each message may run (lua/shape.lua)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core.adapters import redis_keys
+from core.domain.errors import RedisUnavailableError
+from core.ports.shaper import Arrival, Shaped
+
+_LUA = resources.files("core.adapters").joinpath("lua", "shape.lua")
+_LARGEST_BATCH = 200  # arrivals in one script call; keeps Redis' pause well below a millisecond or two
+_STUCK_S = 1.0  # then the connection is given up
+_SENDER_WINDOW_US = 10_000_000
+_MINUTE_US = 60_000_000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    arrivals: Sequence[Arrival]
+    answer: asyncio.Future[Shaped]
+
+
+class RedisShaper:
+    """Arrivals of concurrent requests share one connection and travel together: while a script call is under
+    way the next batch gathers. So a hanging Redis costs each request `timeout_s` at most, those that come
+    while a call has been stuck for that long nothing at all, and the process one connection.
+
+    `redis` is the caller's to close; its own retries should be off.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        sender_per_10s: int = 5,
+        sender_longest_s: float = 60,
+        timeout_s: float = 0.030,
+    ) -> None:
+        self._script = redis.register_script(_LUA.read_text())
+        self._sender = (
+            sender_per_10s,
+            _SENDER_WINDOW_US / sender_per_10s,
+            round(sender_longest_s * 1_000_000),
+        )
+        self._timeout_s = timeout_s
+        self._waiting: list[_Waiting] = []
+        self._pump: asyncio.Task[None] | None = None
+        self._sent_at = 0.0
+
+    async def shape(self, arrivals: Sequence[Arrival]) -> Shaped:
+        """See the port. Raises RedisUnavailableError."""
+        loop = asyncio.get_running_loop()
+        if self._pump is None or self._pump.done():
+            self._pump = loop.create_task(self._run())
+            self._sent_at = loop.time()
+        elif loop.time() - self._sent_at > self._timeout_s:
+            raise RedisUnavailableError("Redis does not answer")
+        waiting = _Waiting(arrivals, loop.create_future())
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await waiting.answer
+        except TimeoutError as exc:
+            raise RedisUnavailableError(f"Redis did not answer in {self._timeout_s} s") from exc
+
+    async def close(self) -> None:
+        """Give up the call under way."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while batch := self._next_batch():
+            self._sent_at = loop.time()
+            try:
+                async with asyncio.timeout(_STUCK_S):
+                    now_ms, delays_ms = await self._call([a for w in batch for a in w.arrivals])
+            except (RedisError, OSError, TimeoutError) as exc:
+                self._fail(batch, exc)
+                continue
+            for waiting in batch:
+                mine, delays_ms = delays_ms[: len(waiting.arrivals)], delays_ms[len(waiting.arrivals) :]
+                if not waiting.answer.done():
+                    waiting.answer.set_result(Shaped(mine, now_ms))
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Those still waiting, oldest first, up to the largest batch (a single request may exceed it)."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and size < _LARGEST_BATCH:
+            waiting = self._waiting.pop(0)
+            if not waiting.answer.done():
+                batch.append(waiting)
+                size += len(waiting.arrivals)
+        return batch
+
+    def _fail(self, batch: list[_Waiting], exc: Exception) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                error = RedisUnavailableError(f"Redis: {exc}")
+                error.__cause__ = exc
+                waiting.answer.set_exception(error)
+
+    async def _call(self, arrivals: Sequence[Arrival]) -> tuple[int, list[int]]:
+        keys: list[str] = []
+        args: list[int | float] = [*self._sender]
+        for arrival in arrivals:
+            keys += (
+                redis_keys.shaper_org(arrival.org_id),
+                redis_keys.shaper_sender(arrival.org_id, arrival.sender),
+            )
+            args += (arrival.org_per_minute, _MINUTE_US / arrival.org_per_minute)
+        now_ms, *delays_ms = await self._script(keys=keys, args=args)
+        return now_ms, delays_ms

@@ -1,0 +1,240 @@
+"""LINE's webhook body, read leniently: what fairlane knows becomes events, everything else is skipped.
+
+LINE adds fields, event types and enum values without notice, so nothing here insists on anything: a field
+of the wrong type counts as missing, and one strange event never costs the others of its batch.
+https://developers.line.biz/en/reference/messaging-api/#webhook-event-objects
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.errors import InvalidInputError
+from core.domain.event import ChatType, InboundEvent
+
+MESSAGE_KINDS = frozenset({"text", "sticker", "image", "audio", "video", "file", "location"})
+"""Message types that get an answer."""
+
+EVENT_KINDS = frozenset({"postback", "follow", "unfollow", "unsend"})
+"""Event types besides messages that concern a turn. The others are ignored on purpose: join, leave,
+memberJoined, memberLeft, messageEdited (groups only; the words it corrects were answered), beacon,
+accountLink, membership, videoPlayComplete, delivery, module, activated, deactivated, botSuspended,
+botResumed."""
+
+MAX_TEXT_CHARS = 20_000
+"""Four times LINE's longest message, and more than any prompt takes."""
+
+MAX_TEXT_BYTES = 80_000
+"""As JSON in UTF-8; with the rest of a task it stays below Cloud Tasks' 100 KB."""
+
+_SILENT = frozenset({"unfollow", "unsend"})  # need no answer, so they count in standby and in groups, too
+_CHATS: Mapping[str, tuple[ChatType, str]] = {
+    "user": ("user", "userId"),
+    "group": ("group", "groupId"),
+    "room": ("room", "roomId"),
+}
+# A document may not be called `__…__` (Firestore).
+_SAFE_ID = re.compile(r"(?!__)[A-Za-z0-9_-]{1,128}")
+# Chats and users stand in Redis keys and document ids, where `/` and braces have a meaning.
+_CHAT_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,128}")
+_LONGEST_OPAQUE = 512
+_LATEST_MS = 2**53  # beyond it neither JSON nor Redis' scores are exact
+_DIGITS = 18
+
+
+class NotAWebhookError(InvalidInputError):
+    """The body is not JSON, or not an object with a destination and a list of events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A body as far as it can be trusted before its signature was checked: not at all."""
+
+    destination: str
+    body: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many events LINE sent, of whatever kind."""
+        return len(self.body.get("events", ()))
+
+    def events(self, org_id: str, arrived_ms: int) -> list[InboundEvent]:
+        """The events that concern a turn, in LINE's order. Raises NotAWebhookError without a list of them."""
+        raw = self.body.get("events")
+        if not isinstance(raw, list):
+            raise NotAWebhookError("`events` is not a list")
+        parsed = (_event(item, org_id, arrived_ms) for item in raw)
+        return [event for event in parsed if event is not None]
+
+
+def read_webhook(raw: bytes) -> Webhook:
+    """Raises NotAWebhookError."""
+    body = _json(raw)
+    destination = body.get("destination") if isinstance(body, dict) else None
+    if not isinstance(destination, str) or not destination:
+        raise NotAWebhookError("`destination` is missing")
+    return Webhook(_clean(destination), body)
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return _loads(raw)
+    except UnicodeDecodeError as exc:
+        raise NotAWebhookError("the body is not UTF-8") from exc
+    except RecursionError as exc:
+        raise NotAWebhookError("the body is nested too deeply") from exc
+    except ValueError as exc:
+        raise NotAWebhookError("the body is not JSON") from exc
+
+
+def _loads(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:
+        # Python reads no integer of more than 4,300 digits: JSON all the same, and not worth the batch.
+        return json.loads(raw, parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else 0)
+
+
+def _event(raw: Any, org_id: str, arrived_ms: int) -> InboundEvent | None:
+    if not isinstance(raw, dict):
+        return None
+    message = _object(raw.get("message")) if raw.get("type") == "message" else {}
+    kind = _kind(raw, message)
+    source = _object(raw.get("source"))
+    chat = _CHATS.get(source["type"]) if isinstance(source.get("type"), str) else None
+    if kind is None or chat is None:
+        return None
+    chat_type, id_field = chat
+    chat_id = _matching(_CHAT_ID, source.get(id_field))
+    text = _text(kind, raw, message)
+    if chat_id is None or text is None or (raw.get("mode") == "standby" and kind not in _SILENT):
+        return None
+    mentioned = _mentioned(message)
+    quoted = _opaque(message.get("quotedMessageId"))
+    # A postback in a group comes from a button of ours, so it is a reply to us.
+    if chat_type != "user" and not (mentioned or quoted or kind == "postback" or kind in _SILENT):
+        return None
+    timestamp = _timestamp_ms(raw)
+    user_id = _matching(_CHAT_ID, source.get("userId"))
+    message_id = _message_id(kind, raw, message)
+    reply_token = _opaque(raw.get("replyToken"))
+    return InboundEvent(
+        event_id=_event_id(raw, message, kind, chat_id, user_id, timestamp, message_id, reply_token, text),
+        org_id=org_id,
+        chat_id=chat_id,
+        kind=kind,
+        timestamp_ms=arrived_ms if timestamp is None else timestamp,
+        arrived_ms=arrived_ms,
+        chat_type=chat_type,
+        user_id=user_id,
+        text=text,
+        message_id=message_id,
+        reply_token=reply_token,
+        redelivered=_object(raw.get("deliveryContext")).get("isRedelivery") is True,
+        quoted_message_id=quoted,
+        mentioned=mentioned,
+    )
+
+
+def _timestamp_ms(raw: Mapping[str, Any]) -> int | None:
+    value = raw.get("timestamp")
+    return value if type(value) is int and 0 < value < _LATEST_MS else None
+
+
+def _kind(raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    kind = raw.get("type")
+    if kind == "message":
+        kind = message.get("type")
+        return kind if isinstance(kind, str) and kind in MESSAGE_KINDS else None
+    return kind if isinstance(kind, str) and kind in EVENT_KINDS else None
+
+
+def _text(kind: str, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    """What stands in the prompt; None if the event is of no use without it."""
+    if kind == "text":
+        text = message.get("text")
+        return cut(_clean(text)) if isinstance(text, str) and text else None
+    if kind == "postback":
+        postback = _object(raw.get("postback"))
+        # A date picker's choice stands beside the data.
+        chosen = (_object(postback.get("params")).get(name) for name in ("datetime", "date", "time"))
+        return _joined(" ", (postback.get("data"), *chosen))
+    if kind == "location":
+        place = _joined(", ", (message.get("title"), message.get("address")))
+        return place or _joined(", ", (_degrees(message.get("latitude")), _degrees(message.get("longitude"))))
+    if kind == "unsend":
+        return "" if _message_id(kind, raw, message) else None
+    return ""
+
+
+def _message_id(kind: str, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    """Of the message itself, or for an unsend, of the one that was taken back."""
+    return _opaque(_object(raw.get("unsend")).get("messageId") if kind == "unsend" else message.get("id"))
+
+
+def _event_id(raw: Mapping[str, Any], message: Mapping[str, Any], *otherwise: object) -> str:
+    """LINE's id, else the message's, else a digest of what the event says; one that a document can have."""
+    for candidate in (raw.get("webhookEventId"), message.get("id")):
+        if isinstance(candidate, str) and candidate:
+            return candidate if _SAFE_ID.fullmatch(candidate) else _digest(candidate)
+    return _digest(repr(otherwise))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def _mentioned(message: Mapping[str, Any]) -> bool:
+    mentionees = _object(message.get("mention")).get("mentionees")
+    return isinstance(mentionees, list) and any(_object(m).get("isSelf") is True for m in mentionees)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _opaque(value: Any) -> str | None:
+    """An id or token of LINE's that is only handed back to LINE."""
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_OPAQUE:
+        return None
+    return _clean(value)
+
+
+def _joined(separator: str, parts: Sequence[Any]) -> str:
+    return cut(_clean(separator.join(part for part in parts if isinstance(part, str) and part)))
+
+
+def _degrees(value: Any) -> str | None:
+    return str(value) if type(value) in {int, float} and -180 <= value <= 180 else None
+
+
+def _clean(text: str) -> str:
+    """Without half surrogate pairs, which JSON can carry and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def cut(text: str) -> str:
+    """At most MAX_TEXT_CHARS characters and MAX_TEXT_BYTES bytes as JSON, from the beginning."""
+    text = text[:MAX_TEXT_CHARS]
+    while len(text) * 6 > MAX_TEXT_BYTES and (size := _json_bytes(text)) > MAX_TEXT_BYTES:
+        text = text[: len(text) * MAX_TEXT_BYTES // size]
+    return text
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())

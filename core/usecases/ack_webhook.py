@@ -1,0 +1,168 @@
+"""Acknowledge a webhook: 200 means that every event of it that needs an answer is durably enqueued."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from core.domain import log
+from core.domain.clinic import Clinic
+from core.domain.errors import RedisUnavailableError, TasksUnavailableError, UnavailableError
+from core.domain.event import KINDS_ANSWERED_BY_MODEL, InboundEvent
+from core.domain.line_events import NotAWebhookError, Webhook, read_webhook
+from core.domain.signature import is_signed
+from core.domain.task import TurnTask
+from core.ports.clock import Clock
+from core.ports.line import ChannelCredentials
+from core.ports.shaper import Arrival, Shaper
+from core.ports.tasks import TaskQueue
+
+
+class ClinicDirectory(Protocol):
+    """Raises UnavailableError when neither the cache nor the stores know."""
+
+    async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AckPolicy:
+    """`org_per_minute`: for clinics without a limit of their own. `ack_s`: the whole acknowledgement (LINE
+    waits 2 s). `create_timeouts_s`: one an attempt to enqueue. `in_flight`: attempts at once, a request."""
+
+    org_per_minute: int = 30
+    ack_s: float = 1.8
+    create_timeouts_s: tuple[float, ...] = (0.8, 0.8)
+    in_flight: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An HTTP answer: `status`, and a word of explanation for whoever debugs a channel's settings."""
+
+    status: int
+    body: str = ""
+
+
+class AckWebhook:
+    def __init__(
+        self,
+        directory: ClinicDirectory,
+        shaper: Shaper,
+        tasks: TaskQueue,
+        clock: Clock,
+        policy: AckPolicy | None = None,
+    ) -> None:
+        self._directory = directory
+        self._shaper = shaper
+        self._tasks = tasks
+        self._clock = clock
+        self._policy = policy or AckPolicy()
+
+    async def __call__(self, raw: bytes, signature: str | None, trace: str) -> Ack:
+        """`raw`: the body as it was signed. Statuses: 200 all enqueued, 400 not a webhook, 404 a destination
+        no clinic has, 401 a wrong signature, 503 in doubt, so that LINE delivers it again (the tasks' names
+        de-duplicate what was enqueued already). Never takes longer than the policy's `ack_s`."""
+        try:
+            async with asyncio.timeout(self._policy.ack_s):
+                return await self._ack(raw, signature, trace)
+        except (UnavailableError, TimeoutError) as exc:
+            log.error("webhook.enqueue_failed", trace=trace, reason=type(exc).__name__, detail=str(exc))
+            return Ack(503, "try again")
+
+    async def _ack(self, raw: bytes, signature: str | None, trace: str) -> Ack:
+        started = self._clock.monotonic()
+        try:
+            webhook = read_webhook(raw)
+        except NotAWebhookError as exc:
+            return _refused(400, str(exc), trace)
+        found = await self._directory.by_destination(webhook.destination)
+        if found is None:
+            return _refused(404, "no clinic has this destination", trace)
+        clinic, credentials = found
+        if not is_signed(credentials.channel_secret, raw, signature):
+            return _refused(401, "the signature is wrong or missing", trace, clinic.org_id)
+        return await self._accept(webhook, clinic, trace, started)
+
+    async def _accept(self, webhook: Webhook, clinic: Clinic, trace: str, started: float) -> Ack:
+        try:
+            events = webhook.events(clinic.org_id, self._clock.now_ms())
+        except NotAWebhookError as exc:
+            return _refused(400, str(exc), trace, clinic.org_id)
+        delays_ms, now_ms = await self._shape(events, clinic, trace)
+        created = await self._enqueue(
+            [
+                TurnTask(event if now_ms is None else replace(event, arrived_ms=now_ms), trace)
+                for event in events
+            ],
+            delays_ms,
+        )
+        log.info(
+            "webhook.acked",
+            trace=trace,
+            org=clinic.org_id,
+            events=webhook.size,
+            enqueued=sum(created),
+            duplicates=len(created) - sum(created),
+            delay_ms=max(delays_ms, default=0),
+            ms=round((self._clock.monotonic() - started) * 1000, 1),
+        )
+        return Ack(200)
+
+    async def _shape(
+        self, events: Sequence[InboundEvent], clinic: Clinic, trace: str
+    ) -> tuple[list[int], int | None]:
+        """A delay for each event, and Redis' clock. Without Redis: no delays and no clock.
+
+        Only what costs an LLM turn counts: a sticker must not make the next question wait.
+        """
+        delays_ms = [0] * len(events)
+        shaped_events = [i for i, event in enumerate(events) if event.kind in KINDS_ANSWERED_BY_MODEL]
+        if not shaped_events:
+            return delays_ms, None
+        rate = clinic.limits.messages_per_minute or self._policy.org_per_minute
+        arrivals = [
+            Arrival(clinic.org_id, events[i].user_id or events[i].chat_id, rate) for i in shaped_events
+        ]
+        try:
+            shaped = await self._shaper.shape(arrivals)
+        except RedisUnavailableError as exc:
+            log.warning("shaper.failed_open", trace=trace, org=clinic.org_id, detail=str(exc))
+            return delays_ms, None
+        for i, delay_ms in zip(shaped_events, shaped.delays_ms, strict=True):
+            delays_ms[i] = delay_ms
+        return delays_ms, shaped.now_ms
+
+    async def _enqueue(self, tasks: Sequence[TurnTask], delays_ms: Sequence[int]) -> list[bool]:
+        """All at once; whether each was new. One that fails does not keep the others from being enqueued."""
+        if len(tasks) == 1:
+            return [await self._create(tasks[0], delays_ms[0])]
+        room = asyncio.Semaphore(self._policy.in_flight)
+
+        async def create(task: TurnTask, delay_ms: int) -> bool:
+            async with room:
+                return await self._create(task, delay_ms)
+
+        results = await asyncio.gather(*map(create, tasks, delays_ms), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result is True for result in results]
+
+    async def _create(self, task: TurnTask, delay_ms: int) -> bool:
+        """Trying again is safe, since the task has a name."""
+        *retried, last = self._policy.create_timeouts_s
+        for timeout_s in retried:
+            try:
+                return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=timeout_s)
+            except TasksUnavailableError as exc:
+                log.warning(
+                    "webhook.enqueue_failed", trace=task.trace, event_id=task.event.event_id, detail=str(exc)
+                )
+        return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=last)
+
+
+def _refused(status: int, reason: str, trace: str, org: str | None = None) -> Ack:
+    log.warning("webhook.refused", trace=trace, status=status, reason=reason, org=org)
+    return Ack(status, reason)

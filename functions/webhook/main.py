@@ -1,0 +1,25 @@
+"""LINE's webhook: every event is durably enqueued before the answer."""
+
+from __future__ import annotations
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core import edge
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+@functions_framework.aio.http
+async def webhook(request: Request) -> Response:
+    """POST: see core.usecases.ack_webhook for the statuses. GET: 200, for uptime checks."""
+    if request.method != "POST":
+        return Response(status_code=200 if request.method in {"GET", "HEAD"} else 405)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return Response("the body is larger than 1 MiB", status_code=413)
+    ack = await edge.webhook(bytes(body), request.headers)
+    return Response(ack.body, status_code=ack.status)
