@@ -8,19 +8,13 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from core.domain.errors import FairlaneError
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    role: str
-    content: str
+from core.domain.prompt import Message
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
     """One call. `schema` is a strict JSON schema named `schema_name`; parameters a model does not take are
-    None (the table is in core.domain.prices). `user` is an opaque id for the provider's abuse monitoring,
-    `cache_key` routes equal prefixes to the same cache."""
+    None (the table is in core.domain.prices). `cache_key` routes equal prefixes to the same cache."""
 
     model: str
     messages: Sequence[Message]

@@ -1,0 +1,116 @@
+"""The role manager: builds the prompt of a turn.
+
+First what is the same, byte for byte, in every turn of a clinic (house rules, persona, prices, hours), so
+that the provider's prompt cache hits; then what changes (state, memory, date), the recent exchanges, and
+last, in one user message, the customer's words as they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.domain.clinic import Clinic
+from core.domain.memory import CustomerMemory
+from core.domain.model_reply import SCHEMA, SCHEMA_NAME
+from core.domain.prompt import Message, Prompt
+from core.domain.session import Session
+from core.domain.texts import house_rules
+from core.domain.tokens import text_bound
+
+WORDS_TOKENS = 18_000
+"""Upper bound of the tokens of a customer's words: any one LINE message (5,000 characters) fits whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a turn runs, where the clinic is. Unix milliseconds and a time zone's name."""
+
+    now_ms: int
+    timezone: str = "Asia/Bangkok"
+
+    def __str__(self) -> str:
+        return f"{datetime.fromtimestamp(self.now_ms / 1000, ZoneInfo(self.timezone)):%A %Y-%m-%d %H:%M}"
+
+
+def build_prompt(
+    clinic: Clinic,
+    session: Session,
+    memory: CustomerMemory,
+    words: Sequence[str],
+    moment: Moment,
+    *,
+    overflow: int = 0,
+    words_tokens: int = WORDS_TOKENS,
+) -> Prompt:
+    """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
+    out. Longer words than `words_tokens` keep their beginning and end."""
+    facts = memory.facts if clinic.memory else ()
+    changing = _changing(session, {fact.key: fact.value for fact in facts}, moment, overflow)
+    history = [
+        message
+        for exchange in session.exchanges
+        for message in (Message("user", exchange.customer_text), Message("assistant", exchange.reply))
+    ]
+    return Prompt(
+        messages=(
+            Message("system", stable_prefix(clinic)),
+            Message("system", changing),
+            *history,
+            Message("user", shortened("\n".join(words), words_tokens)),
+        ),
+        schema_name=SCHEMA_NAME,
+        schema=SCHEMA,
+        cache_key=f"fairlane-{clinic.org_id}",
+        facts_used=tuple(fact.key for fact in facts),
+    )
+
+
+def stable_prefix(clinic: Clinic) -> str:
+    """Depends on nothing but the clinic's own document."""
+    language = {"th": "Thai", "en": "English"}.get(clinic.language, "Thai")
+    return (
+        f"{house_rules()}\n\nThe clinic: {clinic.name}\nLanguage when the customer's is unclear: {language}\n"
+        f"<clinic>\n{clinic.persona.strip()}\n</clinic>"
+    )
+
+
+def _changing(session: Session, memory: dict[str, str], moment: Moment, overflow: int) -> str:
+    state: dict[str, Any] = {
+        "service": session.service,
+        "area": session.area,
+        "stage": session.stage.value,
+        "preference": session.preference,
+        "greeted": session.greeted,
+    }
+    if overflow:
+        state["earlier_messages_left_out"] = overflow
+    return f"Now: {moment}\n<state>{_data(state)}</state>\n<memory>{_data(memory)}</memory>"
+
+
+def _data(values: dict[str, Any]) -> str:
+    """JSON on one line that can't close the tag it stands in, whatever the values are."""
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def shortened(text: str, tokens: int) -> str:
+    """`text` within a bound of tokens (UTF-8 bytes): if it is too long, its middle gives way to a note."""
+    if text_bound(text) <= tokens:
+        return text
+    raw = text.encode(errors="replace")
+    half = max((tokens - len(_NOTE.format(len(text)))) // 2, 0)
+    head = raw[:half].decode(errors="ignore")
+    tail = raw[len(raw) - half :].decode(errors="ignore")
+    # Vowel signs and tone marks at the beginning belong to a letter that was cut off.
+    while tail and unicodedata.category(tail[0]) == "Mn":
+        tail = tail[1:]
+    return head + _NOTE.format(len(text) - len(head) - len(tail)) + tail
+
+
+_NOTE = "\n[… {} characters left out …]\n"

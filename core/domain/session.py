@@ -1,0 +1,160 @@
+"""The state of a conversation while it goes on: what the customer wants, and what was said.
+
+Stored in Redis as `conv:{org_id}:{channel}:{user_id}` with a sliding time to live, the same for all instances
+(audit row 6). Only the leader of a conversation writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from core.domain.stages import Stage, next_stage
+from core.domain.tokens import text_bound
+
+SCHEMA_VERSION = 1
+
+HISTORY_TOKENS = 12_000
+"""Upper bound of the exchanges' tokens: about 4,000 Thai characters, hence some 2,000 tokens in truth."""
+
+FIELD_CHARS = 200
+SENT_IDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the customer said in one turn, and the reply. `message_ids`: of the customer's messages."""
+
+    turn_id: str
+    at_ms: int
+    customer_text: str
+    reply: str
+    message_ids: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        return text_bound(self.customer_text) + text_bound(self.reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`service`, `area`, `preference`: what the customer wants, in the model's words. `sent_message_ids`:
+    ours, to know a group's answers to us. A hand-off outlives this state: see core.domain.memory."""
+
+    service: str | None = None
+    area: str | None = None
+    stage: Stage = Stage.GREETING
+    preference: str | None = None
+    exchanges: tuple[Exchange, ...] = ()
+    greeted: bool = False
+    sent_message_ids: tuple[str, ...] = ()
+    last_budget_notice_ms: int | None = None
+
+    def encode(self) -> bytes:
+        """JSON, UTF-8, with the schema's version."""
+        body = {k: v for k, v in asdict(self).items() if v not in (None, (), False)}
+        return json.dumps(
+            {"v": SCHEMA_VERSION, **body}, ensure_ascii=False, separators=(",", ":"), default=str
+        ).encode(errors="replace")
+
+    @classmethod
+    def decode(cls, stored: bytes | None) -> Session:
+        """A conversation that is not stored, damaged, or of another schema version begins afresh."""
+        try:
+            raw = json.loads(stored or b"null")
+            return cls._from(raw) if isinstance(raw, dict) and raw.get("v") == SCHEMA_VERSION else cls()
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> Session:
+        notice = raw.get("last_budget_notice_ms")
+        return cls(
+            service=_text_or_none(raw.get("service")),
+            area=_text_or_none(raw.get("area")),
+            stage=Stage(raw.get("stage", Stage.GREETING)),
+            preference=_text_or_none(raw.get("preference")),
+            exchanges=tuple(_exchange(entry) for entry in raw.get("exchanges", ())),
+            greeted=bool(raw.get("greeted", False)),
+            sent_message_ids=tuple(str(sent) for sent in raw.get("sent_message_ids", ())),
+            last_budget_notice_ms=None if notice is None else int(notice),
+        )
+
+    def with_turn(
+        self,
+        turn_id: str,
+        *,
+        at_ms: int,
+        customer_text: str,
+        reply: str,
+        message_ids: Iterable[str] = (),
+        updates: Mapping[str, Any] | None = None,
+    ) -> Session:
+        """After a turn; the same turn again changes nothing. `updates` (ModelReply.updates) may set service,
+        area, stage and preference; what it does not name stays. An impossible stage is not taken over."""
+        if any(exchange.turn_id == turn_id for exchange in self.exchanges):
+            return self
+        exchange = Exchange(turn_id, at_ms, customer_text, reply, tuple(message_ids))
+        wishes = {k: v[:FIELD_CHARS] for k, v in (updates or {}).items() if isinstance(v, str) and v.strip()}
+        return replace(
+            self,
+            service=wishes.get("service", self.service),
+            area=wishes.get("area", self.area),
+            stage=next_stage(self.stage, wishes.get("stage"))[0],
+            preference=wishes.get("preference", self.preference),
+            exchanges=_trimmed((*self.exchanges, exchange)),
+            greeted=True,
+        )
+
+    def with_sent(self, message_ids: Iterable[str]) -> Session:
+        """Remembers the newest of our own messages."""
+        fresh = [sent for sent in message_ids if sent not in self.sent_message_ids]
+        return replace(self, sent_message_ids=(*self.sent_message_ids, *fresh)[-SENT_IDS:])
+
+    def forget_message(self, message_id: str) -> Session:
+        """Without an unsent message. Its whole exchange goes: the reply may repeat what was taken back."""
+        return replace(self, exchanges=tuple(e for e in self.exchanges if message_id not in e.message_ids))
+
+    def turn_of(self, message_id: str) -> str | None:
+        """The turn that answered a message, if it is remembered."""
+        return next((e.turn_id for e in self.exchanges if message_id in e.message_ids), None)
+
+
+def _exchange(raw: Mapping[str, Any]) -> Exchange:
+    return Exchange(
+        turn_id=str(raw["turn_id"]),
+        at_ms=int(raw["at_ms"]),
+        customer_text=str(raw["customer_text"]),
+        reply=str(raw["reply"]),
+        message_ids=tuple(str(message) for message in raw.get("message_ids", ())),
+    )
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _trimmed(exchanges: tuple[Exchange, ...]) -> tuple[Exchange, ...]:
+    """The newest exchanges within the bound, pairs whole. The newest stays in any case, so that its turn
+    stays known; its texts are cut if it alone is too long."""
+    newest = exchanges[-1]
+    if newest.tokens > HISTORY_TOKENS:
+        share = HISTORY_TOKENS // 2
+        newest = replace(
+            newest, customer_text=_head(newest.customer_text, share), reply=_head(newest.reply, share)
+        )
+    kept = [newest]
+    room = HISTORY_TOKENS - newest.tokens
+    for exchange in reversed(exchanges[:-1]):
+        room -= exchange.tokens
+        if room < 0:
+            break
+        kept.append(exchange)
+    return tuple(reversed(kept))
+
+
+def _head(text: str, tokens: int) -> str:
+    """The beginning of `text` that has at most `tokens` UTF-8 bytes."""
+    return text.encode(errors="replace")[:tokens].decode(errors="ignore")

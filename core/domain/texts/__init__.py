@@ -1,0 +1,66 @@
+"""Every text that customers read and that no model wrote, one file a language; and the model's house rules.
+
+A clinic's own words (`messages` in the clinics file) come before these.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from core.domain.clinic import Clinic
+
+LANGUAGES: Final = ("th", "en")
+
+TEXT_KEYS: Final = frozenset(
+    {
+        "budget",  # the clinic's budget of the day is used up (DESIGN §4.8)
+        "busy",  # no answer in time, or no answer at all (DESIGN §4.8)
+        "greeting",  # a customer has added the clinic
+        "privacy",  # follows the greeting, unless the clinic has its own notice
+        "group_greeting",  # the clinic was added to a group or room
+        "handoff",  # people take over
+        "handoff_ended",  # the bot is back, on an operator's command
+        "sticker",
+        "image",
+        "audio",
+        "video",
+        "file",
+        "unsupported",  # a kind of message that LINE has added since
+    }
+)
+
+
+def text(clinic: Clinic, key: str) -> str:
+    """The clinic's own text for `key`, else its language's (Thai if there is none). `{clinic}` is its name.
+
+    Raises KeyError for a key that is not in TEXT_KEYS.
+    """
+    language = clinic.language if clinic.language in LANGUAGES else "th"
+    template = clinic.messages.get(key) or texts_of(language)[key]
+    return template.replace("{clinic}", clinic.name).strip()
+
+
+def greeting(clinic: Clinic) -> str:
+    """For a new customer: the greeting and how their data is handled."""
+    notice = clinic.privacy_notice.strip() or text(clinic, "privacy")
+    return f"{text(clinic, 'greeting')}\n\n{notice}"
+
+
+@cache
+def texts_of(language: str) -> Mapping[str, str]:
+    """All texts of a language, by key."""
+    return _toml(f"{language}.toml")
+
+
+@cache
+def house_rules() -> str:
+    """What every clinic's assistant keeps to: the beginning of every prompt."""
+    return _toml("house_rules.toml")["rules"].strip()
+
+
+def _toml(name: str) -> dict[str, str]:
+    return tomllib.loads(resources.files(__name__).joinpath(name).read_text("utf-8"))
