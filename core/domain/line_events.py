@@ -53,9 +53,12 @@ class NotAWebhookError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A body as far as it can be trusted before its signature was checked: not at all."""
+    """A body as far as it can be trusted before its signature was checked: not at all.
 
-    destination: str
+    `destination`: the bot's user id; None if it is one that no bot can have.
+    """
+
+    destination: str | None
     body: Mapping[str, Any]
 
     @property
@@ -78,7 +81,7 @@ def read_webhook(raw: bytes) -> Webhook:
     destination = body.get("destination") if isinstance(body, dict) else None
     if not isinstance(destination, str) or not destination:
         raise NotAWebhookError("`destination` is missing")
-    return Webhook(_clean(destination), body)
+    return Webhook(_matching(_SAFE_ID, destination), body)
 
 
 def _json(raw: bytes) -> Any:

@@ -77,8 +77,8 @@ class AckWebhook:
             webhook = read_webhook(raw)
         except NotAWebhookError as exc:
             return _refused(400, str(exc), trace)
-        found = await self._directory.by_destination(webhook.destination)
-        if found is None:
+        found = webhook.destination and await self._directory.by_destination(webhook.destination)
+        if not found:
             return _refused(404, "no clinic has this destination", trace)
         clinic, credentials = found
         if not is_signed(credentials.channel_secret, raw, signature):

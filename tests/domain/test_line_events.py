@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.event import InboundEvent
+from core.domain.line_events import MAX_TEXT_CHARS, NotAWebhookError, cut, read_webhook
+from core.domain.signature import sign
+from core.domain.task import TurnTask
+
+USER, GROUP, ROOM = "U" + "1" * 32, "C" + "2" * 32, "R" + "3" * 32
+BOT = "U" + "b" * 32
+SOURCES = {
+    "user": {"type": "user", "userId": USER},
+    "group": {"type": "group", "groupId": GROUP, "userId": USER},
+    "room": {"type": "room", "roomId": ROOM, "userId": USER},
+}
+CHATS = {"user": USER, "group": GROUP, "room": ROOM}
+ARRIVED = 1_800_000_000_000
+
+
+def message(**content: Any) -> dict[str, Any]:
+    return {
+        "type": "message",
+        "replyToken": "nHuyWiB7yP5Zw52FIkcQobQuGDXCTA",
+        "message": {"id": "444573844083572737", **content},
+    }
+
+
+TEXT = {"type": "text", "quoteToken": "q3Plxr4AgKd"}
+SELF = {"mentionees": [{"index": 0, "length": 4, "type": "user", "userId": BOT, "isSelf": True}]}
+OTHERS = {
+    "mentionees": [
+        {"index": 0, "length": 4, "type": "user", "userId": USER, "isSelf": False},
+        {"index": 5, "length": 4, "type": "all"},
+    ]
+}
+STICKER = {
+    "type": "sticker",
+    "packageId": "446",
+    "stickerId": "1988",
+    "stickerResourceType": "STATIC",
+    "keywords": ["ok"],
+    "quoteToken": "q",
+}
+LINE_CONTENT = {"contentProvider": {"type": "line"}}
+LOCATION = {
+    "type": "location",
+    "title": "คลินิก",
+    "address": "ถนนสีลม กรุงเทพฯ",
+    "latitude": 13.72,
+    "longitude": 100.53,
+}
+POSTBACK = {
+    "type": "postback",
+    "replyToken": "b60d432864f44d079f6d8efe86cf404b",
+    "postback": {"data": "action=book", "params": {"datetime": "2026-12-25T10:00"}},
+}
+ALL, ALONE, NOWHERE = frozenset(SOURCES), frozenset({"user"}), frozenset[str]()
+
+# Every webhook event type and message type of LINE's reference: (event, where it becomes a turn, its text).
+TABLE: dict[str, tuple[dict[str, Any], frozenset[str], str]] = {
+    "text": (message(**TEXT, text="ฟอกสีฟันราคาเท่าไหร่คะ"), ALONE, "ฟอกสีฟันราคาเท่าไหร่คะ"),
+    "text, mentioned": (message(**TEXT, text="@bot ราคา?", mention=SELF), ALL, "@bot ราคา?"),
+    "text, others mentioned": (message(**TEXT, text="@ann @All", mention=OTHERS), ALONE, "@ann @All"),
+    "text, quoting": (message(**TEXT, text="แล้วอันนี้?", quotedMessageId="4680"), ALL, "แล้วอันนี้?"),
+    "sticker": (message(**STICKER), ALONE, ""),
+    "sticker, quoting": (message(**STICKER, quotedMessageId="4680"), ALL, ""),
+    "image": (message(type="image", **LINE_CONTENT, quoteToken="q"), ALONE, ""),
+    "video": (message(type="video", **LINE_CONTENT, duration=60000, quoteToken="q"), ALONE, ""),
+    "audio": (message(type="audio", **LINE_CONTENT, duration=60000), ALONE, ""),
+    "file": (message(type="file", fileName="x-ray.pdf", fileSize=2138), ALONE, ""),
+    "location": (message(**LOCATION), ALONE, "คลินิก, ถนนสีลม กรุงเทพฯ"),
+    "postback": (POSTBACK, ALL, "action=book 2026-12-25T10:00"),
+    "follow": ({"type": "follow", "replyToken": "r", "follow": {"isUnblocked": False}}, ALONE, ""),
+    "unfollow": ({"type": "unfollow"}, ALL, ""),
+    "unsend": ({"type": "unsend", "unsend": {"messageId": "325708"}}, ALL, ""),
+    # Ignored on purpose: nobody asks for anything.
+    "messageEdited": (
+        {"type": "messageEdited", "replyToken": "r", "message": {"id": "1", **TEXT, "text": "x"}},
+        NOWHERE,
+        "",
+    ),
+    "join": ({"type": "join", "replyToken": "r"}, NOWHERE, ""),
+    "leave": ({"type": "leave"}, NOWHERE, ""),
+    "memberJoined": (
+        {
+            "type": "memberJoined",
+            "replyToken": "r",
+            "joined": {"members": [{"type": "user", "userId": USER}]},
+        },
+        NOWHERE,
+        "",
+    ),
+    "memberLeft": (
+        {"type": "memberLeft", "left": {"members": [{"type": "user", "userId": USER}]}},
+        NOWHERE,
+        "",
+    ),
+    "videoPlayComplete": (
+        {"type": "videoPlayComplete", "replyToken": "r", "videoPlayComplete": {"trackingId": "t"}},
+        NOWHERE,
+        "",
+    ),
+    "beacon": (
+        {"type": "beacon", "replyToken": "r", "beacon": {"hwid": "d41d8cd98f", "type": "enter"}},
+        NOWHERE,
+        "",
+    ),
+    "accountLink": (
+        {"type": "accountLink", "replyToken": "r", "link": {"result": "ok", "nonce": "n"}},
+        NOWHERE,
+        "",
+    ),
+    "membership": (
+        {"type": "membership", "replyToken": "r", "membership": {"type": "joined", "membershipId": 1}},
+        NOWHERE,
+        "",
+    ),
+    "module": ({"type": "module", "module": {"type": "attached", "botId": BOT, "scopes": []}}, NOWHERE, ""),
+    "activated": ({"type": "activated", "chatControl": {"expireAt": 1462629479859}}, NOWHERE, ""),
+    "deactivated": ({"type": "deactivated"}, NOWHERE, ""),
+    "botSuspended": ({"type": "botSuspended"}, NOWHERE, ""),
+    "botResumed": ({"type": "botResumed"}, NOWHERE, ""),
+    "delivery": ({"type": "delivery", "delivery": {"data": "15034552939884E28681A7D668CEA94C"}}, NOWHERE, ""),
+}
+SILENT = {"unfollow", "unsend"}
+
+
+def envelope(event: dict[str, Any], chat: str = "user", /, **changes: Any) -> dict[str, Any]:
+    return {
+        "webhookEventId": "01FZ74A0TDDPYRVKNK77XKC3ZR",
+        "deliveryContext": {"isRedelivery": False},
+        "timestamp": 1_692_251_666_727,
+        "mode": "active",
+        "source": SOURCES[chat],
+        **event,
+        **changes,
+    }
+
+
+def body(*events: Any, **changes: Any) -> bytes:
+    return json.dumps({"destination": BOT, "events": list(events), **changes}).encode()
+
+
+def parsed(*events: Any) -> list[InboundEvent]:
+    return read_webhook(body(*events)).events("bkk-smile", ARRIVED)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", TABLE)
+def test_every_event_of_lines_reference_becomes_a_turn_or_is_ignored_on_purpose(
+    name: str, source: str
+) -> None:
+    event, where, text = TABLE[name]
+    found = parsed(envelope(event, source))
+    assert [e.text for e in found] == ([text] if source in where else [])
+    for e in found:
+        assert e.kind == (event["message"]["type"] if event["type"] == "message" else event["type"])
+        assert (e.chat_id, e.chat_type, e.user_id) == (CHATS[source], source, USER)
+        assert (e.event_id, e.timestamp_ms) == ("01FZ74A0TDDPYRVKNK77XKC3ZR", 1_692_251_666_727)
+        assert (e.org_id, e.arrived_ms) == ("bkk-smile", ARRIVED)
+        assert e.reply_token == event.get("replyToken")
+        assert e.mentioned == ("text, mentioned" in name)
+        assert e.quoted_message_id == ("4680" if "quoting" in name else None)
+        assert e.message_id == {"message": "444573844083572737", "unsend": "325708"}.get(event["type"])
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_in_standby_only_what_needs_no_answer_counts(name: str) -> None:
+    event, where, _ = TABLE[name]
+    assert bool(parsed(envelope(event, mode="standby"))) == ("user" in where and name in SILENT)
+
+
+def test_the_sdk_reads_the_same_events() -> None:
+    # Imported here, since it takes over a second.
+    from linebot.v3 import WebhookParser  # noqa: PLC0415
+    from linebot.v3.webhooks import Event  # noqa: PLC0415
+
+    raw = body(*(envelope(event) for event, _, _ in TABLE.values()))
+    theirs = WebhookParser("secret").parse(raw.decode(), sign("secret", raw))
+    assert not [event for event in theirs if type(event) is Event]
+    answered = [e for e, (_, where, _) in zip(theirs, TABLE.values(), strict=True) if "user" in where]
+    ours = read_webhook(raw).events("bkk-smile", ARRIVED)
+    assert len(ours) == len(answered)
+    for mine, its in zip(ours, answered, strict=True):
+        said = getattr(its, "message", None)
+        assert mine.kind == (said.type if said else its.type)
+        assert mine.event_id == its.webhook_event_id
+        assert mine.timestamp_ms == its.timestamp
+        assert mine.user_id == its.source.user_id
+        assert mine.reply_token == getattr(its, "reply_token", None)
+        assert mine.redelivered == its.delivery_context.is_redelivery
+        if mine.kind == "text":
+            assert mine.text == said.text
+        if said:
+            assert mine.message_id == said.id
+            assert mine.quoted_message_id == getattr(said, "quoted_message_id", None)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        None,
+        7,
+        "text",
+        [],
+        {},
+        {"type": "call"},
+        {"type": 5},
+        {"type": ["message"]},
+        envelope({"type": "teleport"}),
+        envelope(message(type="hologram")),
+        envelope(message(type=["text"])),
+        envelope(message(type="text")),
+        envelope(message(type="text", text=5)),
+        envelope(message(type="text", text="")),
+        envelope({"type": "message", "message": None}),
+        envelope(message(**TEXT, text="x"), source=None),
+        envelope(message(**TEXT, text="x"), source={"type": "square", "userId": USER}),
+        envelope(message(**TEXT, text="x"), source={"type": {}, "userId": USER}),
+        envelope(message(**TEXT, text="x"), source={"type": "user"}),
+        envelope(message(**TEXT, text="x"), source={"type": "user", "userId": "a/../b"}),
+        envelope({"type": "unsend", "unsend": {}}),
+    ],
+)
+def test_a_strange_event_is_skipped_and_its_neighbours_are_not(strange: Any) -> None:
+    good = envelope(message(**TEXT, text="ยังอยู่ค่ะ"))
+    assert [e.text for e in parsed(good, strange, good)] == ["ยังอยู่ค่ะ", "ยังอยู่ค่ะ"]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 5.5, True, [], {}, "", "x" * 10_000])
+@pytest.mark.parametrize(
+    "field", ["mode", "timestamp", "replyToken", "webhookEventId", "deliveryContext", "brandNew"]
+)
+def test_a_field_of_the_wrong_type_counts_as_missing(field: str, wrong: Any) -> None:
+    [event] = parsed(envelope(message(**TEXT, text="x"), **{field: wrong}))
+    assert event.text == "x"
+    assert event.timestamp_ms == (ARRIVED if field == "timestamp" and wrong != 5 else event.timestamp_ms)
+    assert event.reply_token == (None if field == "replyToken" else "nHuyWiB7yP5Zw52FIkcQobQuGDXCTA")
+    assert TurnTask.decode(TurnTask(event, "t").encode()).event == event
+
+
+def test_what_is_missing_is_filled_in() -> None:
+    bare = {
+        "type": "message",
+        "source": SOURCES["user"],
+        "message": {"type": "text", "id": "99", "text": "x"},
+    }
+    [event] = parsed(bare)
+    assert event == InboundEvent(
+        "99", "bkk-smile", USER, "text", ARRIVED, ARRIVED, user_id=USER, text="x", message_id="99"
+    )
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 2**53, 10**30, 1e308])
+def test_an_impossible_timestamp_is_the_arrival(timestamp: float) -> None:
+    [event] = parsed(envelope(message(**TEXT, text="x"), timestamp=timestamp))
+    assert event.timestamp_ms == ARRIVED
+
+
+def test_an_event_id_can_always_name_a_document() -> None:
+    ids = ["a/b", "..", "__x__", "é", "x" * 200, "\ud800", "a b"]
+    events = [parsed(envelope(message(**TEXT, text="x"), webhookEventId=i))[0].event_id for i in ids]
+    assert all(len(i) == 40 and i.isalnum() for i in events)
+    assert len(set(events)) == len(ids)
+
+
+def test_without_any_id_a_redelivery_is_still_the_same_event() -> None:
+    event = envelope({"type": "follow", "replyToken": "r"})
+    del event["webhookEventId"]
+    [first] = parsed(event)
+    [again] = parsed({**event, "deliveryContext": {"isRedelivery": True}})
+    [other] = parsed({**event, "timestamp": 1})
+    assert first.event_id == again.event_id != other.event_id
+    assert again.redelivered
+
+
+def test_an_unsend_without_an_id_is_not_taken_for_its_message() -> None:
+    unsend = envelope({"type": "unsend", "unsend": {"messageId": "99"}})
+    del unsend["webhookEventId"]
+    [event] = parsed(unsend)
+    assert event.event_id != "99"
+
+
+def test_half_a_surrogate_pair_does_no_harm() -> None:
+    [event] = parsed(envelope(message(**TEXT, text="a\ud83d b \ud83d\ude00")))
+    assert event.text == "a\ufffd b 😀"
+    TurnTask(event, "t").encode()
+
+
+def test_an_integer_too_long_for_python_costs_nothing() -> None:
+    raw = body(envelope(message(**TEXT, text="x"), timestamp=1)).replace(
+        b'": 1,', b'": ' + b"9" * 5000 + b","
+    )
+    [event] = read_webhook(raw).events("bkk-smile", ARRIVED)
+    assert event.timestamp_ms == ARRIVED
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"nonsense",
+        b"\xff\xfe\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"events":[]}',
+        b'{"destination":5,"events":[]}',
+        b'{"destination":"","events":[]}',
+        b"[" * 100_000,
+        b"9" * 5000,
+        b"9" * 5000 + b"x",
+    ],
+)
+def test_what_is_no_webhook_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotAWebhookError):
+        read_webhook(raw)
+
+
+@pytest.mark.parametrize("events", [None, 5, "x", {}])
+def test_events_must_be_a_list(events: Any) -> None:
+    with pytest.raises(NotAWebhookError):
+        read_webhook(body(events=events)).events("bkk-smile", ARRIVED)
+
+
+@pytest.mark.parametrize("destination", ["a/b", "x" * 500, "\ud800", "ก", "__all__"])
+def test_a_destination_that_no_bot_can_have_is_never_looked_up(destination: str) -> None:
+    assert read_webhook(body(destination=destination)).destination is None
+
+
+@pytest.mark.parametrize(
+    "text", ["ก" * 200_000, "😀" * 100_000, "\x00" * 100_000, '"\\' * 60_000, "x" * 90_000]
+)
+def test_a_task_never_outgrows_the_queue(text: str) -> None:
+    event = envelope(
+        message(**TEXT, text=text, quotedMessageId="9" * 512),
+        webhookEventId="w" * 128,
+        replyToken="r" * 512,
+        source={"type": "user", "userId": "u" * 128},
+    )
+    [found] = parsed(event)
+    assert 13_000 <= len(found.text) <= MAX_TEXT_CHARS
+    assert text.startswith(found.text)
+    assert len(TurnTask(found, "t" * 32, hop=10**6, place=10**12).encode()) < 90_000
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=50))
+def test_ordinary_words_are_kept_whole(text: str) -> None:
+    assert cut(text) == text
