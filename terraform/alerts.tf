@@ -1,0 +1,278 @@
+# What wakes a person. Each alarm says what happened, what the customers notice, and what to do; README.md
+# has the commands. Conditions on metrics are PromQL; what is an alarm by itself is matched in the logs,
+# with the clinic's id in the notification.
+locals {
+  alert_metrics = {
+    oldest_task = {
+      title    = "Backlog: tasks wait too long"
+      severity = "CRITICAL"
+      # Half of a customer's patience; or tasks are there and none is even tried.
+      query    = <<-EOT
+        histogram_quantile(0.99, sum by (le) (increase(cloudtasks_googleapis_com:queue_task_attempt_delays_bucket{${local.queue_selector}}[5m]))) > ${var.patience_s * 500}
+        or (min_over_time(sum(cloudtasks_googleapis_com:queue_depth{${local.queue_selector}})[10m:1m]) > 0
+        unless sum(increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.queue_selector}}[10m])) > 0)
+      EOT
+      duration = "300s"
+      doc      = <<-EOT
+        Tasks are dispatched more than ${var.patience_s / 2} s late, or not at all. Past ${var.patience_s} s customers get the busy message instead of an answer.
+
+        1. Is the queue paused? `gcloud tasks queues describe ${google_cloud_tasks_queue.turns.name} --location ${var.region}`; resume it if nobody knows why.
+        2. Look at the dashboard: attempts answered 5xx mean that Redis, Firestore or LINE is down (Cloud Tasks slows the queue by itself); circuit open or 429s mean the provider; all slots in use means more customers than `chat_max_concurrent` serves.
+        3. More slots, if the provider's limits allow: "Raise limits" in terraform/README.md.
+      EOT
+    }
+    failed_turns = {
+      title    = "Turns fail"
+      severity = "CRITICAL"
+      query    = "sum(increase(${local.prometheus.turn_failed}[10m])) > ${var.alert_failed_turns}"
+      duration = "0s"
+      doc      = <<-EOT
+        More than ${var.alert_failed_turns} turns failed within 10 minutes: their customers got the busy message, or nothing.
+
+        1. `fairlane turns list --state failed --since 1h` gives the reasons, `fairlane turns show ID` the timeline of one.
+        2. The reason says where: `http_401` or `http_403` is the OpenAI key, `http_400` or `http_404` a model's configuration, `insufficient_quota` the account's credit, time-outs and 5xx the provider.
+        3. Once the cause is gone: `fairlane turns replay ID…` answers those that never were; it is safe to repeat.
+      EOT
+    }
+    ack_errors = {
+      title    = "Webhook answers 5xx"
+      severity = "CRITICAL"
+      query    = <<-EOT
+        sum(increase(run_googleapis_com:request_count{${local.webhook_service},response_code_class="5xx"}[5m])) >= 5
+        and sum(increase(run_googleapis_com:request_count{${local.webhook_service},response_code_class="5xx"}[5m])) > 0.01 * sum(increase(run_googleapis_com:request_count{${local.webhook_service}}[5m]))
+      EOT
+      duration = "60s"
+      doc      = <<-EOT
+        More than 1 % of LINE's webhooks were not enqueued. LINE delivers them again only for channels with redelivery on; for others those messages are lost.
+
+        1. Events `webhook.enqueue_failed` in the log say why: Cloud Tasks unavailable, its quota used up, or a permission missing.
+        2. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+      EOT
+    }
+    ack_latency = {
+      title    = "Webhook answers too late for LINE"
+      severity = "WARNING"
+      query    = "histogram_quantile(0.99, sum by (le) (increase(run_googleapis_com:request_latencies_bucket{${local.webhook_service}}[5m]))) > 1500"
+      duration = "300s"
+      doc      = <<-EOT
+        1 % of the acknowledgements take more than 1.5 s; LINE gives up after 2 s, and suspends a webhook that keeps failing.
+
+        1. Redis is not the cause: its share is cut off after 30 ms. Look at Cloud Tasks' API latency and at Secret Manager's.
+        2. Cold starts (the dashboard's instances go up and down): raise `webhook_min_instances`.
+        3. All instances busy: raise `webhook_max_instances`.
+      EOT
+    }
+    redis_memory = {
+      title    = "Redis memory is filling up"
+      severity = "WARNING"
+      query    = "max(redis_googleapis_com:stats_memory_usage_ratio{${local.redis_selector}}) > 0.8"
+      duration = "300s"
+      doc      = <<-EOT
+        Redis is more than 80 % full. Nothing is evicted (leases must not be): when it is full, writes fail, and turns answer 503 and wait on the queue.
+
+        1. Raise `redis_memory_gb` and apply; Memorystore grows in place, with a failover of a minute.
+        2. If the load did not grow with it: `session_ttl_s` was raised, or a customer's conversation grows without bound, which is a bug to report.
+      EOT
+    }
+  }
+
+  alert_events = {
+    circuit_open = {
+      title    = "Provider's circuit is open"
+      severity = "CRITICAL"
+      filter   = "jsonPayload.message=\"circuit.opened\""
+      labels   = ["reason"]
+      doc      = <<-EOT
+        At least half of the calls to the LLM failed, or the account's quota is used up: no instance calls it for now. Turns wait on the queue; past ${var.patience_s} s customers get the busy message. It closes by itself when a probe succeeds.
+
+        1. Reason `quota`: add credit or raise the spend limit at the provider, then `fairlane slots close-circuit`.
+        2. Otherwise look at the provider's status page. Nothing needs to be done here; "Provider outage" in terraform/README.md says how to spare the customers the wait.
+      EOT
+    }
+    defect = {
+      title    = "A defect in fairlane"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=(\"turn.defect\" OR \"task.malformed\")"
+      labels   = ["reason"]
+      doc      = <<-EOT
+        `turn.defect`: a turn ended in an error that nobody foresaw; the queue tries it again, and its log entry has the stack trace. `task.malformed`: something put a task on the queue that is not fairlane's; it was dropped.
+
+        1. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+        2. Otherwise report the stack trace; the entry's trace leads to the webhook and all attempts.
+      EOT
+    }
+    line_unauthorized = {
+      title    = "LINE refuses a clinic's secret"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=\"line.unauthorized\""
+      labels   = ["org"]
+      doc      = <<-EOT
+        LINE answered 401 for the clinic in the label `org`: its channel secret was reissued, or the channel was deleted. Its customers get no answers; other clinics are not affected.
+
+        1. Ask the clinic for the new channel secret (LINE Developers console, Basic settings).
+        2. `fairlane clinics apply FILE` with it; instances take it within minutes.
+        3. `fairlane turns list --state failed --since 1d`, then `fairlane turns replay ID…` for its turns.
+      EOT
+    }
+    push_quota = {
+      title    = "A clinic's LINE messages are used up"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=\"line.quota_exhausted\""
+      labels   = ["org"]
+      doc      = <<-EOT
+        The clinic in the label `org` has used up its monthly push messages. Replies are free and go on; answers that come after the reply token has expired are not delivered until the month ends.
+
+        1. Tell the clinic: it can raise its plan in LINE Official Account Manager.
+        2. Many pushes mean late answers: look at the backlog first.
+      EOT
+    }
+    budget_used = {
+      title    = "A clinic's budget is used up"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=\"budget.threshold\" AND jsonPayload.percent=100"
+      labels   = ["org"]
+      doc      = <<-EOT
+        The clinic in the label `org` has reached 100 % of its budget for today. With the hard stop on, its customers get the budget message until midnight (${var.budget_timezone}).
+
+        1. `fairlane spend --org ORG` shows where it went.
+        2. If the clinic wants to go on: `fairlane budgets set ORG …`; all instances see it within 60 s.
+      EOT
+    }
+  }
+
+  alert_channels = concat(
+    [for channel in google_monitoring_notification_channel.email : channel.name],
+    tolist(var.notification_channels),
+  )
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = var.alert_emails
+
+  display_name = "${var.name}: ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.key }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_monitoring_alert_policy" "metric" {
+  for_each = local.alert_metrics
+
+  display_name          = "${var.name}: ${each.value.title}"
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = local.alert_channels
+
+  conditions {
+    display_name = each.value.title
+    condition_prometheus_query_language {
+      query               = each.value.query
+      duration            = each.value.duration
+      evaluation_interval = "60s"
+      # In a new project a log-based metric exists only after its first event.
+      disable_metric_validation = true
+    }
+  }
+
+  documentation {
+    subject   = "${var.name}: ${each.value.title}"
+    content   = each.value.doc
+    mime_type = "text/markdown"
+  }
+
+  depends_on = [google_logging_metric.count]
+}
+
+resource "google_monitoring_alert_policy" "event" {
+  for_each = local.alert_events
+
+  display_name          = "${var.name}: ${each.value.title}"
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = local.alert_channels
+
+  conditions {
+    display_name = each.value.title
+    condition_matched_log {
+      filter           = "${local.events_of_functions} AND ${each.value.filter}"
+      label_extractors = { for label in each.value.labels : label => "EXTRACT(jsonPayload.${label})" }
+    }
+  }
+
+  alert_strategy {
+    auto_close = "3600s"
+    notification_rate_limit {
+      period = "900s"
+    }
+  }
+
+  documentation {
+    subject   = "${var.name}: ${each.value.title}"
+    content   = each.value.doc
+    mime_type = "text/markdown"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# Seen from outside: a webhook that is not reachable at all gives no 5xx to count.
+resource "google_monitoring_uptime_check_config" "webhook" {
+  display_name = "${var.name}: webhook"
+  timeout      = "10s"
+  period       = "60s"
+
+  http_check {
+    path         = "/"
+    port         = 443
+    use_ssl      = true
+    validate_ssl = true
+  }
+  monitored_resource {
+    type = "uptime_url"
+    labels = {
+      project_id = var.project_id
+      host       = trimprefix(google_cloudfunctions2_function.webhook.service_config[0].uri, "https://")
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_monitoring_alert_policy" "unreachable" {
+  display_name          = "${var.name}: Webhook is unreachable"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = local.alert_channels
+
+  conditions {
+    display_name = "GET fails from two places or more"
+    condition_threshold {
+      filter          = "resource.type = \"uptime_url\" AND metric.type = \"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id = \"${google_monitoring_uptime_check_config.webhook.uptime_check_id}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 1
+      duration        = "120s"
+
+      aggregations {
+        alignment_period     = "120s"
+        per_series_aligner   = "ALIGN_NEXT_OLDER"
+        cross_series_reducer = "REDUCE_COUNT_FALSE"
+        group_by_fields      = ["resource.label.host"]
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    subject   = "${var.name}: Webhook is unreachable"
+    mime_type = "text/markdown"
+    content   = <<-EOT
+      The webhook does not answer a GET from outside. LINE's webhooks fail as well; what customers write now arrives only for channels with redelivery on.
+
+      1. `curl -i $(terraform output -raw webhook_url)`: 403 means that public access was removed (an organisation's policy against `allUsers`), 404 that the function is gone, 5xx that it does not start: its log names every setting that is missing or wrong.
+      2. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+    EOT
+  }
+}

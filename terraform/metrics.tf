@@ -1,0 +1,96 @@
+# Log-based metrics: the functions' structured events, counted and measured.
+locals {
+  events_of_functions = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(\"${google_cloudfunctions2_function.webhook.name}\" OR \"${google_cloudfunctions2_function.turn.name}\")"
+
+  # Events that are counted; labels are fields of the event.
+  event_counts = {
+    webhook_enqueue_failed = { event = "webhook.enqueue_failed", labels = [] }
+    shaper_failed_open     = { event = "shaper.failed_open", labels = [] }
+    turn_failed            = { event = "turn.failed", labels = ["reason"] }
+    turn_putback           = { event = "turn.putback", labels = ["reason"] }
+    turn_taken_over        = { event = "turn.taken_over", labels = [] }
+    llm_rate_limited       = { event = "llm.rate_limited", labels = [] }
+    circuit_opened         = { event = "circuit.opened", labels = [] }
+    circuit_closed         = { event = "circuit.closed", labels = [] }
+    budget_downgraded      = { event = "budget.downgraded", labels = ["org"] }
+    budget_stopped         = { event = "budget.stopped", labels = ["org"] }
+    line_delivered         = { event = "line.delivered", labels = ["how"] }
+    handoff_started        = { event = "handoff.started", labels = ["org"] }
+  }
+
+  # Events of which a number is measured. Buckets grow by 1.2, so a percentile is right to about 10 %.
+  event_values = {
+    turn_duration_ms = { event = "turn.done", field = "duration_ms", unit = "ms", labels = [] }
+    slot_waited_ms   = { event = "slot.granted", field = "waited_ms", unit = "ms", labels = [] }
+    slots_used       = { event = "slot.granted", field = "used", unit = "1", labels = [] }
+    slots_waiting    = { event = "slot.granted", field = "waiting", unit = "1", labels = [] }
+    spend_micro_baht = { event = "spend.charged", field = "cost_micro_baht", unit = "1", labels = ["org", "model"] }
+  }
+
+  # A metric's name as PromQL writes it.
+  prometheus = {
+    for name in concat(keys(local.event_counts), keys(local.event_values)) :
+    name => "logging_googleapis_com:user_${replace(var.name, "-", "_")}_${name}"
+  }
+}
+
+resource "google_logging_metric" "count" {
+  for_each = local.event_counts
+
+  name             = "${var.name}/${each.key}"
+  description      = "Events ${each.value.event}"
+  filter           = "${local.events_of_functions} AND jsonPayload.message=\"${each.value.event}\""
+  label_extractors = { for label in each.value.labels : label => "EXTRACT(jsonPayload.${label})" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    unit        = "1"
+
+    dynamic "labels" {
+      for_each = each.value.labels
+      content {
+        key         = labels.value
+        value_type  = "STRING"
+        description = "The event's field ${labels.value}"
+      }
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_logging_metric" "value" {
+  for_each = local.event_values
+
+  name             = "${var.name}/${each.key}"
+  description      = "Field ${each.value.field} of events ${each.value.event}"
+  filter           = "${local.events_of_functions} AND jsonPayload.message=\"${each.value.event}\""
+  value_extractor  = "EXTRACT(jsonPayload.${each.value.field})"
+  label_extractors = { for label in each.value.labels : label => "EXTRACT(jsonPayload.${label})" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+    unit        = each.value.unit
+
+    dynamic "labels" {
+      for_each = each.value.labels
+      content {
+        key         = labels.value
+        value_type  = "STRING"
+        description = "The event's field ${labels.value}"
+      }
+    }
+  }
+
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 100
+      growth_factor      = 1.2
+      scale              = 1
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}

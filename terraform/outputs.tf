@@ -1,0 +1,51 @@
+output "webhook_url" {
+  description = "The webhook URL of every clinic's LINE channel."
+  value       = google_cloudfunctions2_function.webhook.service_config[0].uri
+}
+
+output "turn_url" {
+  description = "Where tasks are sent, and the audience of their OIDC tokens. It answers nothing but tasks."
+  value       = local.turn_url
+}
+
+output "queue_console_url" {
+  description = "The backlog in the Cloud Tasks console."
+  value       = "https://console.cloud.google.com/cloudtasks/queue/${var.region}/${google_cloud_tasks_queue.turns.name}/tasks?project=${var.project_id}"
+}
+
+output "dashboard_url" {
+  description = "The dashboard."
+  value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", google_monitoring_dashboard.this.id))[0]}?project=${var.project_id}"
+}
+
+output "queue_limits" {
+  description = "The dispatch rate and room that were derived (queue.tf)."
+  value = {
+    dispatches_per_s      = local.dispatches_per_s
+    concurrent_dispatches = local.room
+  }
+}
+
+output "operator_environment" {
+  description = "Environment of the operator commands: `eval \"$(terraform output -raw operator_environment)\"`. No secrets in it; commands that need Redis say so (README.md)."
+  value       = <<-EOT
+    export GOOGLE_CLOUD_PROJECT=${var.project_id}
+    export FIRESTORE_DATABASE='${google_firestore_database.this.name}'
+    export TASKS_QUEUE=${google_cloud_tasks_queue.turns.id}
+    export TURN_URL=${local.turn_url}
+    export TASKS_SERVICE_ACCOUNT=${google_service_account.tasks.email}
+  EOT
+}
+
+output "next_commands" {
+  description = "What to do after the first apply."
+  value       = <<-EOT
+    # 1. The first clinic (README.md says what the file holds):
+    eval "$(terraform -chdir=terraform output -raw operator_environment)"
+    .venv/bin/fairlane clinics apply clinics.yaml
+    # 2. Its webhook URL, which LINE tests at once:
+    .venv/bin/fairlane clinics connect ORG_ID
+    # 3. Does everything answer?
+    .venv/bin/fairlane doctor
+  EOT
+}

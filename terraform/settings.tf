@@ -1,0 +1,64 @@
+# The functions' environment, by who reads it: the same table as core/domain/settings.py, which a test compares.
+# Variables of Terraform carry the same names in lower case (variables_settings.tf).
+locals {
+  settings_both = {
+    GOOGLE_CLOUD_PROJECT  = var.project_id
+    DOCUMENT_STORE        = "firestore"
+    FIRESTORE_DATABASE    = google_firestore_database.this.name
+    REDIS_CA_CERT         = local.redis_ca_cert
+    SECRET_STORE          = "secretmanager"
+    LINE_API_BASE_URL     = var.line_api_base_url
+    TASKS_QUEUE           = google_cloud_tasks_queue.turns.id
+    TURN_URL              = local.turn_url
+    TASKS_SERVICE_ACCOUNT = google_service_account.tasks.email
+    LOG_LEVEL             = var.log_level
+  }
+
+  settings_webhook = {
+    ORG_MESSAGES_PER_MINUTE = var.org_messages_per_minute
+    SENDER_MESSAGES_PER_10S = var.sender_messages_per_10s
+  }
+
+  settings_turn = {
+    OPENAI_BASE_URL             = var.openai_base_url
+    CHAT_MAX_CONCURRENT         = var.chat_max_concurrent
+    CHAT_MAX_CONCURRENT_PER_ORG = var.chat_max_concurrent_per_org
+    LLM_REQUESTS_PER_MINUTE     = var.llm_requests_per_minute
+    LLM_TOKENS_PER_MINUTE       = var.llm_tokens_per_minute
+    LLM_ATTEMPT_TIMEOUTS_S      = join(",", var.llm_attempt_timeouts_s)
+    LLM_DEADLINE_S              = var.llm_deadline_s
+    LLM_BACKOFF_S               = var.llm_backoff_s
+    LLM_JITTER_S                = var.llm_jitter_s
+    SLOT_WAIT_S                 = var.slot_wait_s
+    SLOT_LEASE_S                = var.slot_lease_s
+    ORG_ROOM                    = var.org_room
+    PATIENCE_S                  = var.patience_s
+    SESSION_TTL_S               = var.session_ttl_s
+    THB_PER_USD                 = var.thb_per_usd
+    BUDGET_TIMEZONE             = var.budget_timezone
+  }
+
+  # As references: the function's configuration holds their names, Cloud Run reads the values.
+  secrets_both = {
+    REDIS_URL = {
+      secret  = google_secret_manager_secret.redis_url.secret_id
+      version = google_secret_manager_secret_version.redis_url.version
+    }
+  }
+  secrets_turn = {
+    OPENAI_API_KEY = {
+      secret  = var.openai_secret_id
+      version = var.openai_secret_version
+    }
+  }
+
+  # What is null is not set, and the function's own default holds.
+  environment = {
+    webhook = merge(local.settings_both, { for k, v in local.settings_webhook : k => tostring(v) if v != null })
+    turn    = merge(local.settings_both, { for k, v in local.settings_turn : k => tostring(v) if v != null })
+  }
+  secret_environment = {
+    webhook = local.secrets_both
+    turn    = merge(local.secrets_both, local.secrets_turn)
+  }
+}
