@@ -11,7 +11,7 @@ from core.domain.memory import ProposedFact
 from core.domain.stages import Stage
 
 MAX_QUICK_REPLIES = 4
-QUICK_REPLY_CHARS = 20  # LINE's limit of a label
+QUICK_REPLY_CHARS = 300  # LINE's limit of what a tap sends
 
 
 class SchemaError(FairlaneError):

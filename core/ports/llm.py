@@ -8,13 +8,15 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from core.domain.errors import FairlaneError
+from core.domain.prices import OutputLimit
 from core.domain.prompt import Message
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
     """One call. `schema` is a strict JSON schema named `schema_name`; parameters a model does not take are
-    None (the table is in core.domain.prices). `cache_key` routes equal prefixes to the same cache."""
+    None, and `output_limit` names the one that bounds its answer (the table is in core.domain.prices).
+    `cache_key` routes equal prefixes to the same cache."""
 
     model: str
     messages: Sequence[Message]
@@ -23,6 +25,7 @@ class LlmRequest:
     schema: Mapping[str, Any]
     temperature: float | None = None
     reasoning_effort: str | None = None
+    output_limit: OutputLimit = "max_completion_tokens"
     cache_key: str | None = None
 
 
