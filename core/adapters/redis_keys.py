@@ -16,16 +16,18 @@ def slots(part: str) -> str:
 
 
 def slots_wake(process: str) -> str:
-    """The wake list of one process: grants are pushed here, one blocking connection pops them."""
+    """The wake channel of one process: the grants of all its waiters are published here."""
     return f"{SLOTS}:wake:{process}"
 
 
 def session(conversation: Conversation) -> str:
+    """The conversation's state (audit row 6)."""
     return f"conv:{conversation.key}"
 
 
 def mailbox(conversation: Conversation, part: str) -> str:
-    return f"mail:{conversation.key}:{part}"
+    """The session's whole name is the hash tag, so that both lie in one hash slot."""
+    return f"mail:{{{session(conversation)}}}:{part}"
 
 
 def shaper_org(org_id: str) -> str:
@@ -36,5 +38,6 @@ def shaper_sender(org_id: str, sender: str) -> str:
     return f"rate:sender:{org_id}:{sender}"
 
 
-def line_token(channel_id: str) -> str:
-    return f"line:token:{channel_id}"
+def line_token(channel_id: str, secret_digest: str) -> str:
+    """A channel access token; a changed secret must not live on what the old one was issued."""
+    return f"line:token:{channel_id}:{secret_digest}"

@@ -1,0 +1,78 @@
+-- Put an event in its conversation's mailbox and try to lead: one turn at a time in a conversation.
+--
+-- KEYS  1: lead HASH {fence, until, by}; 2: events HASH event id -> "timestamp|characters|payload", the
+--       newest ones; 3: overflow ZSET event id -> LINE timestamp, the ids of those beyond;
+--       4: done ZSET event id or unsent message id -> when; 5: session
+-- ARGV  1: event id, 2: message id or "", 3: LINE timestamp (ms), 4: the text's characters, 5: payload,
+--       6: this call's own id, 7: lease (ms), 8: session TTL (ms), 9: retention of all else (ms),
+--       10: most events kept, 11: most characters of them, 12: most overflow ids
+-- Returns {"done", now} | {"held", now, rest of the lease (ms)}
+--       | {"lead", now, fence, session or false, events' values in any order, overflow ids oldest first}
+--
+-- Atomic, since an event put in after its leader has looked and before it has left would be answered by
+-- nobody, and since two that find the lease free must not both lead. TIME is the only clock.
+local lead, events, overflow, done, session = unpack(KEYS)
+local id, message_id, by = ARGV[1], ARGV[2], ARGV[6]
+local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now = math.floor(now_us / 1000)
+
+local unsent = message_id ~= '' and redis.call('ZSCORE', done, message_id)
+redis.call('ZREM', overflow, id)
+if unsent or redis.call('ZSCORE', done, id) then
+  redis.call('HDEL', events, id)
+  return { 'done', now }
+end
+
+redis.call('HSET', events, id, ARGV[3] .. '|' .. ARGV[4] .. '|' .. ARGV[5])
+local kept, chars = {}, 0
+local stored = redis.call('HGETALL', events)
+for i = 1, #stored, 2 do
+  local timestamp, length = string.match(stored[i + 1], '^(%-?%d+)|(%d+)|')
+  kept[#kept + 1] = { id = stored[i], timestamp = tonumber(timestamp), chars = tonumber(length) }
+  chars = chars + tonumber(length)
+end
+table.sort(kept, function(a, b)
+  return a.timestamp > b.timestamp or (a.timestamp == b.timestamp and a.id > b.id)
+end)
+while #kept > 1 and (#kept > tonumber(ARGV[10]) or chars > tonumber(ARGV[11])) do
+  local oldest = table.remove(kept)
+  chars = chars - oldest.chars
+  redis.call('HDEL', events, oldest.id)
+  redis.call('ZADD', overflow, oldest.timestamp, oldest.id)
+end
+local excess = redis.call('ZCARD', overflow) - tonumber(ARGV[12])
+if excess > 0 then
+  -- The event at hand stays, however old: if it leads, it must find itself.
+  for _, old in ipairs(redis.call('ZRANGE', overflow, 0, excess)) do
+    if excess > 0 and old ~= id then
+      redis.call('ZREM', overflow, old)
+      excess = excess - 1
+    end
+  end
+end
+redis.call('PEXPIRE', events, retention_ms)
+redis.call('PEXPIRE', overflow, retention_ms)
+
+local last = redis.call('HMGET', lead, 'fence', 'until', 'by')
+local fence, ends = tonumber(last[1] or 0), tonumber(last[2] or 0)
+if ends > now and last[3] ~= by then
+  return { 'held', now, ends - now }
+end
+if ends <= now then
+  -- From the clock, so that it rises also after Redis came back empty; past the last one, so that it rises
+  -- also when a failover sets the clock back.
+  fence = math.max(now_us, fence + 1)
+end
+redis.call('HSET', lead, 'fence', fence, 'until', now + lease_ms, 'by', by)
+redis.call('PEXPIRE', lead, retention_ms)
+redis.call('PEXPIRE', session, session_ttl_ms)
+return {
+  'lead',
+  now,
+  fence,
+  redis.call('GET', session),
+  redis.call('HVALS', events),
+  redis.call('ZRANGE', overflow, 0, -1),
+}

@@ -1,0 +1,42 @@
+-- End a turn: mark its events done, store the session, then hand over or go on with what has arrived.
+--
+-- KEYS  as mailbox_begin.lua
+-- ARGV  1: fence, 2: "1" to go on if events wait, 3: "1" if there is a session to store, 4: session,
+--       5: lease (ms), 6: session TTL (ms), 7: retention of all else (ms), 8: most done marks,
+--       9…: ids of the events that are done
+-- Returns false if the fence no longer holds (nothing was written), else
+--       {events' values in any order, overflow ids oldest first}, both empty when the lease was given up
+--
+-- Atomic, since an event that arrives between the look and the giving up would wait for nobody, and since
+-- a leader that was overtaken must not overwrite its successor's session. TIME is the only clock.
+local lead, events, overflow, done, session = unpack(KEYS)
+local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local last = redis.call('HMGET', lead, 'fence', 'until')
+if last[1] ~= ARGV[1] or last[2] == '0' then
+  return false
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+for i = 9, #ARGV do
+  redis.call('HDEL', events, ARGV[i])
+  redis.call('ZREM', overflow, ARGV[i])
+  redis.call('ZADD', done, now, ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', done, '-inf', now - retention_ms)
+redis.call('ZREMRANGEBYRANK', done, 0, -tonumber(ARGV[8]) - 1)
+redis.call('PEXPIRE', done, retention_ms)
+if ARGV[3] == '1' then
+  redis.call('SET', session, ARGV[4], 'PX', session_ttl_ms)
+else
+  redis.call('PEXPIRE', session, session_ttl_ms)
+end
+
+local values, overflow_ids = {}, {}
+if ARGV[2] == '1' then
+  values, overflow_ids = redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1)
+end
+local goes_on = #values + #overflow_ids > 0
+redis.call('HSET', lead, 'until', goes_on and now + lease_ms or 0)
+redis.call('PEXPIRE', lead, retention_ms)
+return { values, overflow_ids }

@@ -1,0 +1,145 @@
+"""The mailbox in Redis: one script call an operation (lua/mailbox_*.lua).
+
+A conversation's keys: who leads, the newest events, the ids of those beyond the bounds, what is done, and
+the session. All of them expire, since Redis runs with `noeviction`: what is forgotten costs a coalescing,
+never a message, for every event has its own task and the journal its claim.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from core.adapters import redis_keys
+from core.domain.errors import RedisUnavailableError
+from core.domain.event import Conversation, InboundEvent
+from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
+
+_RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
+_MOST_OVERFLOW = 500
+_MOST_DONE = 1000
+_FIELDS = frozenset(field.name for field in fields(InboundEvent))
+
+
+class RedisMailbox:
+    """`redis` returns bytes (no decode_responses) and is the caller's to close.
+
+    `max_events` and `max_chars` bound what of a conversation is kept verbatim: the newest events, but one
+    at least.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        lease_ms: int,
+        session_ttl_s: int,
+        max_events: int = 20,
+        max_chars: int = 8000,
+    ) -> None:
+        self._lease_ms = lease_ms
+        self._session_ttl_ms = session_ttl_s * 1000
+        self._max_events = max_events
+        self._max_chars = max_chars
+        self._begin = _script(redis, "mailbox_begin.lua")
+        self._renew = _script(redis, "mailbox_renew.lua")
+        self._finish = _script(redis, "mailbox_finish.lua")
+        self._remove = _script(redis, "mailbox_remove.lua")
+
+    async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
+        """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
+        call_id = uuid.uuid4().hex
+        args = [
+            event.event_id,
+            event.message_id or "",
+            event.timestamp_ms,
+            len(event.text),
+            _encode(event),
+            call_id,
+            self._lease_ms,
+            self._session_ttl_ms,
+            _RETENTION_MS,
+            self._max_events,
+            self._max_chars,
+            _MOST_OVERFLOW,
+        ]
+        kind, now_ms, *rest = await _call(self._begin, _keys(event.conversation), args)
+        if kind == b"done":
+            return AlreadyDone(now_ms)
+        if kind == b"held":
+            return Held(lease_ms=rest[0], now_ms=now_ms)
+        fence, session, values, overflow = rest
+        return Lead(fence, _waiting(values, overflow), session, now_ms)
+
+    async def renew(self, conversation: Conversation, fence: int) -> bool:
+        """See the port. A lease that ran out is prolonged too, unless somebody else has led since."""
+        keys = [redis_keys.mailbox(conversation, "lead")]
+        return bool(await _call(self._renew, keys, [fence, self._lease_ms, _RETENTION_MS]))
+
+    async def finish(
+        self,
+        conversation: Conversation,
+        fence: int,
+        done_ids: Sequence[str],
+        *,
+        session: bytes | None = None,
+        go_on: bool = False,
+    ) -> Waiting | None:
+        """See the port."""
+        args = [
+            fence,
+            int(go_on),
+            int(session is not None),
+            session or b"",
+            self._lease_ms,
+            self._session_ttl_ms,
+            _RETENTION_MS,
+            _MOST_DONE,
+            *done_ids,
+        ]
+        found = await _call(self._finish, _keys(conversation), args)
+        return None if found is None else _waiting(*found)
+
+    async def remove(self, conversation: Conversation, message_id: str) -> bool:
+        """See the port. The message is also kept out if its task begins later: it is done then."""
+        keys = [redis_keys.mailbox(conversation, "events"), redis_keys.mailbox(conversation, "done")]
+        return bool(await _call(self._remove, keys, [message_id, _RETENTION_MS, _MOST_DONE]))
+
+
+def _script(redis: Redis, name: str) -> AsyncScript:
+    return redis.register_script(resources.files("core.adapters").joinpath("lua", name).read_text())
+
+
+async def _call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    try:
+        return await script(keys=keys, args=args)
+    except (RedisError, OSError) as exc:
+        raise RedisUnavailableError(f"the mailbox in Redis: {type(exc).__name__}: {exc}") from exc
+
+
+def _keys(conversation: Conversation) -> list[str]:
+    parts = ("lead", "events", "overflow", "done")
+    return [*(redis_keys.mailbox(conversation, part) for part in parts), redis_keys.session(conversation)]
+
+
+def _encode(event: InboundEvent) -> bytes:
+    values = {name: value for name, value in asdict(event).items() if value is not None}
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def _waiting(values: Sequence[bytes], overflow: Sequence[bytes]) -> Waiting:
+    """Oldest first by LINE's timestamp. Fields that a newer version of fairlane wrote are left out."""
+    events = []
+    for value in values:
+        stored = json.loads(value.split(b"|", 2)[2])
+        events.append(InboundEvent(**{name: stored[name] for name in stored.keys() & _FIELDS}))
+    events.sort(key=lambda event: (event.timestamp_ms, event.event_id))
+    return Waiting(tuple(events), tuple(event_id.decode() for event_id in overflow))

@@ -1,0 +1,171 @@
+"""The mailbox against a model of it: any order of calls by any number of turns, with losses in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from redis.asyncio import Redis
+
+from core.adapters import redis_keys
+from core.adapters.redis_mailbox import RedisMailbox
+from core.domain.event import Conversation, InboundEvent
+from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
+
+HERE = Conversation("bkk-smile", "line", "U1")
+MAX_EVENTS, MAX_CHARS = 3, 12
+EVENTS = [
+    InboundEvent(f"E{n}", "bkk-smile", "U1", "text", at, 1, text="ก" * length, message_id=f"M{n}")
+    for n, (at, length) in enumerate([(5, 1), (3, 8), (3, 2), (9, 20), (1, 0), (7, 5), (8, 4), (2, 6)])
+]
+
+
+def order(event: InboundEvent) -> tuple[int, str]:
+    return event.timestamp_ms, event.event_id
+
+
+class Model:
+    """What the port promises, in plain Python."""
+
+    def __init__(self) -> None:
+        self.events: list[InboundEvent] = []
+        self.overflow: list[InboundEvent] = []
+        self.done: set[str] = set()
+        self.session: bytes | None = None
+        self.leader: int | None = None
+        self.expired = False
+
+    def put(self, event: InboundEvent) -> None:
+        self.overflow = [e for e in self.overflow if e != event]
+        self.events = sorted({*self.events, event}, key=order)
+        while len(self.events) > MAX_EVENTS or (
+            len(self.events) > 1 and sum(len(e.text) for e in self.events) > MAX_CHARS
+        ):
+            self.overflow = sorted([*self.overflow, self.events.pop(0)], key=order)
+
+    def waiting(self) -> Waiting:
+        return Waiting(tuple(self.events), tuple(e.event_id for e in self.overflow))
+
+    def drop(self, ids: set[str]) -> None:
+        self.events = [e for e in self.events if e.event_id not in ids]
+        self.overflow = [e for e in self.overflow if e.event_id not in ids]
+
+
+class MailboxMachine(RuleBasedStateMachine):
+    redis_url = ""
+
+    @initialize()
+    def start(self) -> None:
+        self.runner = asyncio.Runner()
+        self.redis = Redis.from_url(self.redis_url)
+        self.mailbox = RedisMailbox(
+            self.redis, lease_ms=60_000, session_ttl_s=1800, max_events=MAX_EVENTS, max_chars=MAX_CHARS
+        )
+        self.model = Model()
+        self.fences: list[int] = []
+        self.runner.run(self.redis.flushall())
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.redis.aclose())
+            self.runner.close()
+
+    @rule(event=st.sampled_from(EVENTS))
+    def begin(self, event: InboundEvent) -> None:
+        begun = self.runner.run(self.mailbox.begin(event))
+        model = self.model
+        if {event.event_id, event.message_id} & model.done:
+            model.drop({event.event_id})
+            assert isinstance(begun, AlreadyDone)
+            return
+        model.put(event)
+        if model.leader is not None and not model.expired:
+            assert isinstance(begun, Held)
+            return
+        assert isinstance(begun, Lead)
+        assert begun.fence > max(self.fences, default=0)
+        assert begun.waiting == model.waiting()
+        assert begun.session == model.session
+        model.leader, model.expired = begun.fence, False
+        self.fences.append(begun.fence)
+
+    @precondition(lambda self: self.fences)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        fence = data.draw(st.sampled_from(self.fences[-3:]))
+        renewed = self.runner.run(self.mailbox.renew(HERE, fence))
+        assert renewed == (fence == self.model.leader)
+        if renewed:
+            self.model.expired = False
+
+    @precondition(lambda self: self.fences)
+    @rule(
+        data=st.data(),
+        ids=st.sets(st.sampled_from([e.event_id for e in EVENTS])),
+        session=st.none() | st.binary(max_size=4),
+        go_on=st.booleans(),
+    )
+    def finish(self, data: st.DataObject, ids: set[str], session: bytes | None, go_on: bool) -> None:
+        fence = data.draw(st.sampled_from(self.fences[-3:]))
+        left = self.runner.run(self.mailbox.finish(HERE, fence, sorted(ids), session=session, go_on=go_on))
+        model = self.model
+        if fence != model.leader:
+            assert left is None
+            return
+        model.drop(ids)
+        model.done |= ids
+        model.session = model.session if session is None else session
+        assert left == (model.waiting() if go_on else Waiting(()))
+        if left == Waiting(()):
+            model.leader = None
+        model.expired = False
+
+    @rule(event=st.sampled_from(EVENTS))
+    def unsend(self, event: InboundEvent) -> None:
+        removed = self.runner.run(self.mailbox.remove(HERE, event.message_id or ""))
+        assert removed == (event in self.model.events)
+        self.model.events = [e for e in self.model.events if e != event]
+        self.model.done.add(event.message_id or "")
+
+    @precondition(lambda self: self.model.leader is not None)
+    @rule()
+    def lease_runs_out(self) -> None:
+        self.runner.run(self.redis.hset(redis_keys.mailbox(HERE, "lead"), "until", 1))
+        self.model.expired = True
+
+    @rule()
+    def redis_restarts_empty(self) -> None:
+        self.runner.run(self.redis.flushall())
+        self.runner.run(self.redis.script_flush())
+        self.model = Model()
+
+    @invariant()
+    def nothing_lives_for_ever(self) -> None:
+        for key in self.runner.run(self.redis.keys("*")):
+            assert self.runner.run(self.redis.pttl(key)) > 0
+
+
+def check(redis_url: str, examples: int, steps: int) -> None:
+    machine = type("Machine", (MailboxMachine,), {"redis_url": redis_url})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )
+
+
+def test_the_mailbox_does_what_its_model_does(redis_url: str) -> None:
+    check(redis_url, examples=60, steps=30)
+
+
+@pytest.mark.slow
+def test_the_mailbox_does_what_its_model_does_for_long(redis_url: str) -> None:
+    check(redis_url, examples=400, steps=60)
