@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud.tasks_v2 import CreateTaskRequest, Task
+
+from core.adapters.cloudtasks_tasks import CloudTasksQueue
+from core.domain.errors import TasksUnavailableError
+from core.domain.event import InboundEvent
+from core.domain.task import TurnTask
+from core.local.processes import free_port
+
+QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
+URL = "https://turn-123.asia-southeast1.run.app"
+TASK = TurnTask(InboundEvent("e1", "a", "U1", "text", 1, 2, text="ราคาเท่าไหร่คะ"), "0" * 32)
+
+
+class FarSide:
+    """The gRPC method CreateTask, with names that exist once, and faults to choose."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.fault: grpc.StatusCode | None = None
+        self.hang_s = 0.0
+
+    async def create(self, request: Any, context: Any) -> Any:
+        await asyncio.sleep(self.hang_s)
+        if self.fault:
+            await context.abort(self.fault, "as asked")
+        if any(known.task.name == request.task.name for known in self.requests):
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, request.task.name)
+        self.requests.append(request)
+        return request.task
+
+    async def serve(self, port: int) -> grpc.aio.Server:
+        server = grpc.aio.server()
+        handler = grpc.unary_unary_rpc_method_handler(
+            self.create,
+            request_deserializer=CreateTaskRequest.pb().FromString,
+            response_serializer=Task.pb().SerializeToString,
+        )
+        service = grpc.method_handlers_generic_handler(
+            "google.cloud.tasks.v2.CloudTasks", {"CreateTask": handler}
+        )
+        server.add_generic_rpc_handlers((service,))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        return server
+
+
+@pytest.fixture
+async def far_side() -> AsyncIterator[tuple[FarSide, str]]:
+    far_side, port = FarSide(), free_port()
+    server = await far_side.serve(port)
+    yield far_side, f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+@pytest.fixture
+async def queue(far_side: tuple[FarSide, str]) -> AsyncIterator[CloudTasksQueue]:
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host=far_side[1])
+    yield queue
+    await queue.close()
+
+
+async def test_a_task_stands_in_the_queue_as_it_was_given(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue
+) -> None:
+    assert await queue.create(TASK)
+    [request] = far_side[0].requests
+    assert request.parent == QUEUE
+    assert request.task.name == f"{QUEUE}/tasks/{TASK.name}"
+    http = request.task.http_request
+    assert (http.url, http.http_method, http.headers["Content-Type"]) == (URL, 1, "application/json")
+    assert TurnTask.decode(http.body) == TASK
+    assert "ราคา" in json.loads(http.body)["event"]["text"]
+    assert request.task.dispatch_deadline.seconds == 120
+    assert not request.task.HasField("schedule_time")
+    assert not http.HasField("oidc_token")
+
+
+async def test_the_same_name_again_is_success_without_a_second_task(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue
+) -> None:
+    assert [await queue.create(TASK), await queue.create(TASK)] == [True, False]
+    assert await queue.create(TASK.successor())
+    assert len(far_side[0].requests) == 2
+
+
+async def test_a_delay_becomes_the_schedule_time(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue
+) -> None:
+    before = time.time() * 1000
+    await queue.create(TASK, delay_ms=90_000)
+    scheduled = far_side[0].requests[0].task.schedule_time.ToMilliseconds()
+    assert before + 89_000 < scheduled < time.time() * 1000 + 91_000
+
+
+async def test_a_service_account_signs_the_dispatch_for_the_turns_url(far_side: tuple[FarSide, str]) -> None:
+    queue = CloudTasksQueue(
+        QUEUE, URL, service_account="tasks@p.iam", emulator_host=far_side[1], dispatch_deadline_s=45
+    )
+    await queue.create(TASK)
+    await queue.close()
+    task = far_side[0].requests[0].task
+    assert task.http_request.oidc_token.service_account_email == "tasks@p.iam"
+    assert task.http_request.oidc_token.audience == URL
+    assert task.dispatch_deadline.seconds == 45
+
+
+@pytest.mark.parametrize(
+    "fault", ["UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNKNOWN"]
+)
+async def test_any_other_answer_is_no_confirmation(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue, fault: str
+) -> None:
+    far_side[0].fault = grpc.StatusCode[fault]
+    with pytest.raises(TasksUnavailableError):
+        await queue.create(TASK)
+
+
+async def test_a_queue_that_hangs_is_given_up_in_time(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue
+) -> None:
+    await queue.create(TASK.successor())
+    far_side[0].hang_s = 5
+    started = time.perf_counter()
+    with pytest.raises(TasksUnavailableError):
+        await queue.create(TASK, timeout_s=0.3)
+    assert time.perf_counter() - started < 1.5
+
+
+async def test_a_queue_that_was_away_is_found_again_within_seconds() -> None:
+    far_side, port = FarSide(), free_port()
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host=f"127.0.0.1:{port}")
+    with pytest.raises(TasksUnavailableError):
+        await queue.create(TASK, timeout_s=2)
+    server = await far_side.serve(port)
+    deadline = time.perf_counter() + 6
+    while True:
+        try:
+            assert await queue.create(TASK, timeout_s=2)
+            break
+        except TasksUnavailableError:
+            assert time.perf_counter() < deadline
+            await asyncio.sleep(0.1)
+    await queue.close()
+    await server.stop(None)
+
+
+async def test_closing_twice_or_before_the_first_task_is_fine() -> None:
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host="127.0.0.1:1")
+    await queue.close()
+    await queue.close()

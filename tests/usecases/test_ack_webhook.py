@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.clinic import Clinic, Limits
+from core.domain.errors import DocumentsUnavailableError, RedisUnavailableError, TasksUnavailableError
+from core.domain.signature import sign
+from core.domain.task import TurnTask
+from core.ports.clock import SystemClock
+from core.ports.line import ChannelCredentials
+from core.ports.shaper import Arrival, Shaped
+from core.usecases.ack_webhook import Ack, AckPolicy, AckWebhook
+
+BOT, SECRET, TRACE = "U" + "b" * 32, "channel-secret", "f" * 32
+CLINIC = Clinic("bkk-smile", "Bangkok Smile", BOT, "165")
+REDIS_MS = 1_900_000_000_000
+
+
+class Directory:
+    def __init__(self, clinic: Clinic = CLINIC) -> None:
+        self.clinic = clinic
+        self.fault: Exception | None = None
+
+    async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None:
+        if self.fault:
+            raise self.fault
+        if bot_user_id != self.clinic.bot_user_id:
+            return None
+        return self.clinic, ChannelCredentials("165", SECRET)
+
+
+class Shaper:
+    def __init__(self) -> None:
+        self.calls: list[list[Arrival]] = []
+        self.delays_ms: list[int] | None = None
+        self.down = False
+
+    async def shape(self, arrivals: Sequence[Arrival]) -> Shaped:
+        self.calls.append(list(arrivals))
+        if self.down:
+            raise RedisUnavailableError("down")
+        return Shaped(self.delays_ms or [0] * len(arrivals), REDIS_MS)
+
+
+class Tasks:
+    """`fail`: how many attempts fail for an event id. `hang_s`: how long every attempt takes."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, tuple[TurnTask, int]] = {}
+        self.attempts: list[str] = []
+        self.fail: dict[str, int] = {}
+        self.hang_s = 0.0
+        self.together = self.most_together = 0
+
+    async def create(self, task: TurnTask, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
+        task.encode()
+        self.attempts.append(task.event.event_id)
+        self.together += 1
+        self.most_together = max(self.together, self.most_together)
+        try:
+            await asyncio.sleep(min(self.hang_s, timeout_s))
+        finally:
+            self.together -= 1
+        if self.hang_s > timeout_s or self.fail.get(task.event.event_id, 0) > 0:
+            self.fail[task.event.event_id] = self.fail.get(task.event.event_id, 0) - 1
+            raise TasksUnavailableError("not confirmed")
+        fresh = task.name not in self.created
+        self.created.setdefault(task.name, (task, delay_ms))
+        return fresh
+
+    async def close(self) -> None: ...
+
+    def events(self) -> list[str]:
+        return sorted(task.event.event_id for task, _ in self.created.values())
+
+
+class Scene:
+    def __init__(self, clinic: Clinic = CLINIC, policy: AckPolicy | None = None) -> None:
+        self.directory, self.shaper, self.tasks = Directory(clinic), Shaper(), Tasks()
+        self.webhook = AckWebhook(self.directory, self.shaper, self.tasks, SystemClock(), policy)
+
+    async def post(self, raw: bytes, signature: str | None = "good") -> Ack:
+        return await self.webhook(raw, sign(SECRET, raw) if signature == "good" else signature, TRACE)
+
+
+def event(event_id: str, kind: str = "text", user: str = "U1", **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "message",
+        "webhookEventId": event_id,
+        "timestamp": 1_700_000_000_000,
+        "mode": "active",
+        "replyToken": f"token-{event_id}",
+        "deliveryContext": {"isRedelivery": False},
+        "source": {"type": "user", "userId": user},
+        "message": {"type": kind, "id": f"m-{event_id}", "text": f"words of {event_id}"},
+        **changes,
+    }
+
+
+def body(*events: Any, destination: Any = BOT) -> bytes:
+    return json.dumps({"destination": destination, "events": list(events)}).encode()
+
+
+async def test_every_event_of_the_batch_is_enqueued_before_200() -> None:
+    scene = Scene()
+    ack = await scene.post(body(*(event(f"e{i}", user=f"U{i % 3}") for i in range(40))))
+    assert ack.status == 200
+    assert len(scene.tasks.created) == 40
+    assert 1 < scene.tasks.most_together <= AckPolicy().in_flight
+    task, _ = next(iter(scene.tasks.created.values()))
+    assert (task.trace, task.event.org_id, task.hop) == (TRACE, "bkk-smile", 0)
+
+
+async def test_a_webhook_delivered_twice_makes_one_task() -> None:
+    scene = Scene()
+    raw = body(event("e1"))
+    again = body(event("e1", deliveryContext={"isRedelivery": True}))
+    assert [(await scene.post(r)).status for r in (raw, raw, again)] == [200, 200, 200]
+    assert scene.tasks.events() == ["e1"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "signature", "status"),
+    [
+        (b"nonsense", "good", 400),
+        (b"[]", "good", 400),
+        (b'{"events":[]}', "good", 400),
+        (json.dumps({"destination": BOT}).encode(), "good", 400),
+        (json.dumps({"destination": BOT, "events": 5}).encode(), "good", 400),
+        (body(event("e1")), None, 401),
+        (body(event("e1")), "", 401),
+        (body(event("e1")), "bm90IHRoZSBzaWduYXR1cmU=", 401),
+        (body(event("e1"), destination="U" + "0" * 32), "good", 404),
+        (body(event("e1"), destination="U" + "0" * 32), None, 404),
+        (body(event("e1"), destination="../x"), "good", 404),
+        (body(), "good", 200),
+        (body(event("e1", mode="standby")), "good", 200),
+        (body({"type": "teleport"}, None, 5), "good", 200),
+    ],
+)
+async def test_what_is_refused_or_needs_no_answer_makes_no_task(
+    raw: bytes, signature: str | None, status: int
+) -> None:
+    scene = Scene()
+    assert (await scene.post(raw, signature)).status == status
+    assert not scene.tasks.attempts
+    assert not scene.shaper.calls
+
+
+async def test_delays_become_the_tasks_and_redis_clock_the_arrival() -> None:
+    scene = Scene()
+    scene.shaper.delays_ms = [0, 2000]
+    await scene.post(body(event("e1"), event("s1", "sticker"), event("e2")))
+    created = {t.event.event_id: (delay, t.event.arrived_ms) for t, delay in scene.tasks.created.values()}
+    assert created == {"e1": (0, REDIS_MS), "s1": (0, REDIS_MS), "e2": (2000, REDIS_MS)}
+
+
+async def test_one_round_trip_shapes_the_batch_and_only_what_costs_a_turn() -> None:
+    scene = Scene(replace(CLINIC, limits=Limits(messages_per_minute=90)))
+    group = {"type": "group", "groupId": "C1"}
+    mention = {"type": "text", "id": "9", "text": "x", "mention": {"mentionees": [{"isSelf": True}]}}
+    await scene.post(
+        body(
+            event("e1"),
+            event("e2", "image"),
+            {**event("e3"), "type": "follow"},
+            event("e4", source=group, message=mention),
+        )
+    )
+    assert scene.shaper.calls == [[Arrival("bkk-smile", "U1", 90), Arrival("bkk-smile", "C1", 90)]]
+    assert len(scene.tasks.created) == 4
+
+
+async def test_without_redis_events_go_on_undelayed_by_the_local_clock() -> None:
+    scene = Scene()
+    scene.shaper.down = True
+    assert (await scene.post(body(event("e1")))).status == 200
+    [(task, delay)] = scene.tasks.created.values()
+    assert delay == 0
+    assert task.event.arrived_ms == pytest.approx(time.time() * 1000, abs=5000)
+
+
+async def test_an_attempt_that_fails_is_made_once_more() -> None:
+    scene = Scene()
+    scene.tasks.fail = {"e1": 1}
+    assert (await scene.post(body(event("e1")))).status == 200
+    assert scene.tasks.attempts == ["e1", "e1"]
+
+
+async def test_in_doubt_it_is_5xx_and_the_other_events_are_enqueued() -> None:
+    scene = Scene()
+    scene.tasks.fail = {"e2": 2}
+    raw = body(event("e1"), event("e2"), event("e3"))
+    assert (await scene.post(raw)).status == 503
+    assert scene.tasks.events() == ["e1", "e3"]
+    assert (await scene.post(raw)).status == 200
+    assert scene.tasks.events() == ["e1", "e2", "e3"]
+
+
+async def test_a_directory_that_does_not_know_is_5xx() -> None:
+    scene = Scene()
+    scene.directory.fault = DocumentsUnavailableError("down")
+    assert (await scene.post(body(event("e1")))).status == 503
+
+
+async def test_a_queue_that_hangs_never_costs_lines_two_seconds() -> None:
+    scene = Scene()
+    scene.tasks.hang_s = 60
+    started = time.perf_counter()
+    assert (await scene.post(body(*(event(f"e{i}") for i in range(100))))).status == 503
+    assert time.perf_counter() - started < 1.95
+
+
+async def test_no_secret_token_or_word_of_a_customer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="fairlane")
+    scene = Scene()
+    scene.tasks.fail = {"e2": 2}
+    for raw, signature in (
+        (body(event("e1")), "good"),
+        (body(event("e2")), "good"),
+        (body(event("e3")), "x"),
+    ):
+        await scene.post(raw, signature)
+    fields = [{**vars(r)["fields"], "message": r.getMessage()} for r in caplog.records]
+    assert [f["message"] for f in fields] == [
+        "webhook.acked",
+        "webhook.enqueue_failed",
+        "webhook.enqueue_failed",
+        "webhook.refused",
+    ]
+    assert {f["trace"] for f in fields} == {TRACE}
+    for canary in ("words of", "token-", SECRET, sign(SECRET, body(event("e1")))):
+        assert canary not in str(fields)
+
+
+STRANGE: list[Any] = [
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1.5,
+        10**30,
+        2**63,
+        1e308,
+        float("nan"),
+        "",
+        "x",
+        "é" * 300,
+        "\ud800",
+        "\x00",
+    ),
+    *([], {}, [[]], {"type": "x"}, [None], "standby", "__all__", "a/b", {"$ne": 1}),
+]
+
+
+def mutated(value: Any, chance: random.Random) -> Any:
+    """A copy with one thing changed, dropped, added or doubled, somewhere inside."""
+    if isinstance(value, dict) and value and chance.random() < 0.85:
+        key = chance.choice(list(value))
+        roll = chance.random()
+        if roll < 0.1:
+            return {k: v for k, v in value.items() if k != key}
+        if roll < 0.2:
+            return {**value, chance.choice(["new", "isSelf", "mention", "type"]): chance.choice(STRANGE)}
+        return {**value, key: mutated(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.85:
+        at = chance.randrange(len(value))
+        return [*value[:at], mutated(value[at], chance), *value[at + chance.randrange(2) :]]
+    return chance.choice(STRANGE)
+
+
+async def bombard(count: int, seed: int) -> None:
+    chance, scene = random.Random(seed), Scene()
+    kinds = ("text", "sticker", "image", "location", "text")
+    for n in range(count):
+        good = [event(f"good-{n}-{i}") for i in range(chance.randrange(3))]
+        strange = [
+            mutated(event(f"odd-{n}-{i}", chance.choice(kinds)), chance) for i in range(chance.randrange(3))
+        ]
+        events = chance.sample([*good, *strange], len(good) + len(strange))
+        whole: Any = {"destination": BOT, "events": events}
+        whole_mutated = chance.random() < 0.3
+        raw = json.dumps(mutated(whole, chance) if whole_mutated else whole).encode()
+        if bytes_mutated := chance.random() < 0.2:
+            at = chance.randrange(len(raw))
+            raw = raw[:at] + chance.randbytes(chance.randrange(1, 4)) + raw[at + chance.randrange(3) :]
+        signed = chance.random() < 0.6
+        forged = chance.choice([None, "", sign("another", raw), sign(SECRET, raw + b" "), "é", "\udcff" * 44])
+        ack = await scene.post(raw, "good" if signed else forged)
+        assert ack.status in ({200, 400, 404} if signed else {400, 401, 404})
+        if not signed:
+            assert not scene.tasks.attempts
+        elif not whole_mutated and not bytes_mutated:
+            assert ack.status == 200
+            assert {e["webhookEventId"] for e in good} <= set(scene.tasks.events())
+        scene.tasks.attempts.clear()
+        scene.tasks.created.clear()
+        scene.shaper.calls.clear()
+
+
+async def test_ten_thousand_mutated_bodies_cost_no_good_event_and_forge_none() -> None:
+    await bombard(10_000, seed=20261124)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_hundred_thousand_more(seed: int) -> None:
+    await bombard(10_000, seed)
