@@ -21,7 +21,6 @@ TEXT_KEYS: Final = frozenset(
         "busy",  # no answer in time, or no answer at all (DESIGN §4.8)
         "greeting",  # a customer has added the clinic
         "privacy",  # follows the greeting, unless the clinic has its own notice
-        "group_greeting",  # the clinic was added to a group or room
         "handoff",  # people take over
         "handoff_ended",  # the bot is back, on an operator's command
         "sticker",
@@ -29,7 +28,7 @@ TEXT_KEYS: Final = frozenset(
         "audio",
         "video",
         "file",
-        "unsupported",  # a kind of message that LINE has added since
+        "unsupported",  # a message without any words in it
     }
 )
 
