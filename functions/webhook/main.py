@@ -6,9 +6,11 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core import edge
+from core.edge.webhook import PROCESS, acknowledge
 
 MAX_BODY_BYTES = 1024 * 1024
+
+PROCESS.check()
 
 
 @functions_framework.aio.http
@@ -21,5 +23,5 @@ async def webhook(request: Request) -> Response:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             return Response("the body is larger than 1 MiB", status_code=413)
-    ack = await edge.webhook(bytes(body), request.headers)
+    ack = await acknowledge(bytes(body), request.headers)
     return Response(ack.body, status_code=ack.status)
