@@ -7,7 +7,7 @@ reference, "Webhook event objects").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -77,12 +77,14 @@ class TurnPlan:
     """What a turn does about all events that it takes.
 
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
-    order. `forget`: message ids that were unsent. `purge`: the customer has left, and not come back since.
+    order. `also_sent`: kinds of what came with them and has no words. `forget`: message ids that were unsent.
+    `purge`: the customer has left, and not come back since.
     """
 
     action: Action
     text_key: str | None = None
     words: tuple[str, ...] = ()
+    also_sent: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     purge: bool = False
     reason: str = ""
@@ -101,15 +103,20 @@ def plan_turn(
     left = [e for e in ordered if e.kind == "unsend" or e.message_id is None or e.message_id not in unsent]
     plans = [(event, plan(event, clinic, session, memory, now_ms)) for event in left]
     presence = [event.kind for event, _ in plans if event.kind in {"follow", "unfollow"}]
-    purge = presence[-1:] == ["unfollow"]
+    talk = {Action.ANSWER, Action.HANDOFF}
+    turn = TurnPlan(
+        Action.IGNORE,
+        words=tuple(event.text for event, p in plans if p.action in talk),
+        also_sent=tuple(event.kind for event, p in plans if p.action is Action.TEXT and event.message_id),
+        forget=unsent,
+        purge=presence[-1:] == ["unfollow"],
+        reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),
+    )
     for action in _PRECEDENCE:
-        chosen = [(event, p) for event, p in plans if p.action is action]
-        if chosen:
-            newest = chosen[-1][1]
-            words = tuple(e.text for e, p in plans if p.action in {Action.ANSWER, Action.HANDOFF})
-            return TurnPlan(action, newest.text_key, words, unsent, purge, newest.reason)
-    reason = next((p.reason for _, p in reversed(plans) if p.reason), "")
-    return TurnPlan(Action.IGNORE, None, (), unsent, purge, reason)
+        newest = next((p for _, p in reversed(plans) if p.action is action), None)
+        if newest:
+            return replace(turn, action=action, text_key=newest.text_key, reason=newest.reason)
+    return turn
 
 
 def _addresses_us(event: InboundEvent, session: Session) -> bool:

@@ -46,12 +46,26 @@ def build_prompt(
     moment: Moment,
     *,
     overflow: int = 0,
+    also_sent: Sequence[str] = (),
     words_tokens: int = WORDS_TOKENS,
 ) -> Prompt:
     """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
-    out. Longer words than `words_tokens` keep their beginning and end."""
+    out. `also_sent`: kinds of what came with them and has no words (image, …). Longer words than
+    `words_tokens` keep their beginning and end."""
     facts = memory.facts if clinic.memory else ()
-    changing = _changing(session, {fact.key: fact.value for fact in facts}, moment, overflow)
+    state: dict[str, Any] = {
+        "service": session.service,
+        "area": session.area,
+        "stage": session.stage.value,
+        "preference": session.preference,
+        "greeted": session.greeted,
+    }
+    if overflow:
+        state["earlier_messages_left_out"] = overflow
+    if also_sent:
+        state["also_sent"] = list(also_sent)
+    known = {fact.key: fact.value for fact in facts}
+    changing = f"Now: {moment}\n<state>{_data(state)}</state>\n<memory>{_data(known)}</memory>"
     history = [
         message
         for exchange in session.exchanges
@@ -62,7 +76,7 @@ def build_prompt(
             Message("system", stable_prefix(clinic)),
             Message("system", changing),
             *history,
-            Message("user", shortened("\n".join(words), words_tokens)),
+            Message("user", shortened("\n".join(filter(str.strip, words)), words_tokens)),
         ),
         schema_name=SCHEMA_NAME,
         schema=SCHEMA,
@@ -78,19 +92,6 @@ def stable_prefix(clinic: Clinic) -> str:
         f"{house_rules()}\n\nThe clinic: {clinic.name}\nLanguage when the customer's is unclear: {language}\n"
         f"<clinic>\n{clinic.persona.strip()}\n</clinic>"
     )
-
-
-def _changing(session: Session, memory: dict[str, str], moment: Moment, overflow: int) -> str:
-    state: dict[str, Any] = {
-        "service": session.service,
-        "area": session.area,
-        "stage": session.stage.value,
-        "preference": session.preference,
-        "greeted": session.greeted,
-    }
-    if overflow:
-        state["earlier_messages_left_out"] = overflow
-    return f"Now: {moment}\n<state>{_data(state)}</state>\n<memory>{_data(memory)}</memory>"
 
 
 def _data(values: dict[str, Any]) -> str:
