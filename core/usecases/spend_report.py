@@ -53,8 +53,9 @@ async def spend_rows(
     documents: DocumentStore, first_day: str, last_day: str, *, org_id: str | None = None
 ) -> list[SpendRow]:
     """Days on which something was reserved or stopped, by day and clinic. Days: YYYYMMDD, both included."""
+    days = days_between(first_day, last_day)
     if org_id is not None:
-        keys = [day_key(org_id, day) for day in days_between(first_day, last_day)]
+        keys = [day_key(org_id, day) for day in days]
         found = [document for document in await documents.get_many(keys) if document is not None]
     else:
         in_range = [Where("day", ">=", first_day), Where("day", "<=", last_day)]

@@ -1,0 +1,174 @@
+"""Turns of one clinic, run against the real journal without an LLM: a part for the budget's tests.
+
+As a program it is one of several processes that share a day: arguments are one JSON object (see Load), the
+environment names the document store, and a line of JSON with what happened goes to standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from core.bootstrap import shared
+from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
+from core.domain.clinic import BudgetPolicy
+from core.domain.money import charge, to_micro_baht, worst_case
+from core.domain.prices import Price
+from core.domain.settings import Settings
+from core.domain.turn import TurnRecord, TurnState
+from core.ports.clock import Clock, SystemClock
+from core.ports.documents import DocumentStore
+from core.ports.llm import Usage
+from core.usecases.journal import Journal, StoppedError, Stored
+from core.usecases.spend_books import Settlement
+
+ORG = "bkk-smile"
+RATE = Decimal(36)
+BIG = Price("big", "test", Decimal(1), Decimal("0.05"), Decimal(5), Decimal("1.25"))
+SMALL = Price("small", "test", Decimal("0.1"), Decimal("0.01"), Decimal("0.5"), Decimal("0.125"))
+PRICES = {"big": BIG, "small": SMALL}
+INPUT_BOUND, MAX_TOKENS = 2000, 600
+# The dearest usage within the bounds: every input token is written to the cache.
+FULL = Usage(input=INPUT_BOUND, cache_write=INPUT_BOUND, output=MAX_TOKENS)
+WORST = {name: worst_case(price, INPUT_BOUND, MAX_TOKENS, RATE) for name, price in PRICES.items()}
+
+
+def some_usage(rng: random.Random) -> Usage:
+    """Any usage within the bounds."""
+    total = rng.randint(0, INPUT_BOUND)
+    cached = rng.randint(0, total)
+    return Usage(total, rng.randint(0, MAX_TOKENS), cached, rng.randint(0, total - cached))
+
+
+def chooser(policy: BudgetPolicy) -> Callable[[DayBooks], tuple[Decision, int]]:
+    fallback = Candidate("small", WORST["small"]) if policy.fallback_model else None
+
+    def choose(day: DayBooks) -> tuple[Decision, int]:
+        decision = decide(policy, day, Candidate("big", WORST["big"]), fallback)
+        return decision, to_micro_baht(policy.daily_budget_baht)
+
+    return choose
+
+
+@dataclass
+class Worker:
+    """One process's leader: the turn path's money, and nothing else of it."""
+
+    documents: DocumentStore
+    clock: Clock
+    policy: BudgetPolicy
+    timezone: str = "Asia/Bangkok"
+    fence: int = 1
+    models: list[str] = field(default_factory=list)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.documents, self.clock)
+
+    async def reserve(self, turn_id: str) -> Stored | None:
+        """None: the turn was stopped, and counted."""
+        now_ms = self.clock.now_ms()
+        day = budget_day(now_ms, self.timezone)
+        look = await self.journal.look(ORG, day, turn_id, [turn_id])
+        previous = look.turns.get(turn_id)
+        unclaimed = [turn_id] if turn_id not in look.claims else []
+        if previous is not None:
+            if previous.record.state is not TurnState.RESERVED:
+                return previous
+            draft = replace(previous.record, fence=self.fence)
+        else:
+            draft = TurnRecord(
+                turn_id, ORG, "line", "U1", "user", TurnState.RESERVED, (), now_ms, fence=self.fence
+            )
+        draft = draft.with_money(thb_per_usd=str(RATE))
+        try:
+            return await self.journal.reserve(draft, unclaimed, look, chooser(self.policy))
+        except StoppedError as stopped:
+            answered = replace(draft, state=TurnState.ANSWERED, reply="full", answered_ms=now_ms)
+            await self.journal.stop(answered, unclaimed, previous, stopped)
+            return None
+
+    async def settle(self, stored: Stored, usage: Usage) -> Stored:
+        money = stored.record.money
+        price = PRICES[money.model]
+        cost = charge(price, usage, RATE).micro_baht
+        self.models.append(money.model)
+        answered = replace(
+            stored.record, state=TurnState.ANSWERED, reply="ok", attempts=1, answered_ms=self.clock.now_ms()
+        ).with_money(
+            held_micro_baht=0,
+            cost_micro_baht=money.cost_micro_baht + cost,
+            price=price.record(),
+            usage={
+                "input": usage.input,
+                "cached": usage.cached,
+                "cache_write": usage.cache_write,
+                "output": usage.output,
+            },
+        )
+        ended = Settlement(
+            stored.record.id,
+            money.model,
+            released=money.held_micro_baht,
+            cost=cost,
+            usages=[usage],
+            downgraded=money.decision == "fallback",
+        )
+        return await self.journal.settle(stored, answered, ended)
+
+    async def turn(self, turn_id: str, usage: Usage, call_s: float = 0.0) -> bool:
+        """A whole turn. False: stopped, no call."""
+        stored = await self.reserve(turn_id)
+        if stored is None:
+            return False
+        if stored.record.state is TurnState.RESERVED:
+            await asyncio.sleep(call_s)
+            await self.settle(stored, usage)
+        return True
+
+
+@dataclass(frozen=True)
+class Load:
+    """`turns` run at once. `full`: every call uses all of its worst case. `die_after`: the process ends
+    without a word (as by kill -9) once that many turns were settled."""
+
+    turns: Sequence[str]
+    budget_baht: str
+    fence: int = 1
+    full: bool = True
+    call_s: float = 0.02
+    seed: int = 0
+    die_after: int | None = None
+
+
+async def main(load: Load) -> None:
+    settings = Settings.read(os.environ, ())
+    documents = shared.documents(settings)
+    policy = BudgetPolicy(Decimal(load.budget_baht), fallback_model=None)
+    worker = Worker(documents, SystemClock(), policy, fence=load.fence)
+    rng = random.Random(load.seed)
+    settled = 0
+
+    async def one(turn_id: str) -> bool:
+        nonlocal settled
+        called = await worker.turn(turn_id, FULL if load.full else some_usage(rng), load.call_s)
+        settled += called
+        if load.die_after is not None and settled >= load.die_after:
+            os._exit(9)
+        return called
+
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)  # all processes begin together
+    called = await asyncio.gather(*(one(turn_id) for turn_id in load.turns))
+    await documents.close()
+    print(json.dumps({"called": sum(called), "stopped": len(called) - sum(called)}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Load(**json.loads(sys.argv[1]))))
