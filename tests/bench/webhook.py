@@ -1,0 +1,192 @@
+"""Webhook requests a second ÷ those of a bare function that only creates the task.
+
+    python -m tests.bench.webhook
+
+Both are real functions-framework processes with the real Cloud Tasks client against one local server, loaded
+in turns with the same kind of requests; the ratio of each pair of turns counts, since machines are noisy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.cloud.tasks_v2 import CreateTaskRequest, Task
+
+from core.domain.signature import sign
+from core.local.http_client import HttpClient
+from core.local.processes import ChildProcess, Guard, free_port
+from core.local.redis_server import RedisServer
+from tests.bench import load
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+BOT, SECRET = "U" + "b" * 32, "bench-channel-secret"
+ROUNDS, SECONDS, CONNECTIONS = 12, 0.8, 16
+TARGET = 0.7
+CLINICS = f"""
+clinics:
+  - org_id: bench
+    name: Bench
+    line: {{bot_user_id: {BOT}, channel_id: "1650000001", channel_secret: {SECRET}}}
+    persona: ใจดี
+    limits: {{messages_per_minute: 60000}}
+"""
+
+
+async def serve_tasks(port: int) -> None:
+    """The queue's side: it answers CreateTask and keeps nothing, so that it is not what is measured."""
+
+    async def create(request: Any, context: Any) -> Any:
+        return Task.pb()(name=request.task.name)
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        create,
+        request_deserializer=CreateTaskRequest.pb().FromString,
+        response_serializer=Task.pb().SerializeToString,
+    )
+    service = grpc.method_handlers_generic_handler(
+        "google.cloud.tasks.v2.CloudTasks", {"CreateTask": handler}
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+def requests(tag: str, count: int) -> Iterator[bytes]:
+    """Signed webhooks of one text message each, from 500 customers."""
+    made = []
+    for n in range(count):
+        event = {
+            "type": "message",
+            "webhookEventId": f"{tag}-{n}",
+            "timestamp": 1_700_000_000_000,
+            "mode": "active",
+            "replyToken": "nHuyWiB7yP5Zw52FIkcQobQuGDXCTA",
+            "deliveryContext": {"isRedelivery": False},
+            "source": {"type": "user", "userId": f"U{n % 500:032d}"},
+            "message": {
+                "type": "text",
+                "id": f"{n}",
+                "quoteToken": "q3Plxr4AgKd",
+                "text": "สวัสดีค่ะ อยากทราบราคาฟอกสีฟันค่ะ มีโปรโมชั่นไหมคะ",
+            },
+        }
+        body = json.dumps({"destination": BOT, "events": [event]}, ensure_ascii=False).encode()
+        head = (
+            "POST /callback HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            f"x-line-signature: {sign(SECRET, body)}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        made.append(head.encode() + body)
+    return iter(made)
+
+
+class Scene:
+    """Redis, the queue's side, and the two functions as processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.guard, self.redis = folder, Guard(), RedisServer()
+        self.tasks_port = free_port()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "GOOGLE_CLOUD_PROJECT": "bench",
+            "DOCUMENT_STORE": f"sqlite:{folder / 'documents.db'}",
+            "SECRET_STORE": f"file:{folder / 'secrets.json'}",
+            "REDIS_URL": self.redis.url,
+            "TASKS_QUEUE": "projects/bench/locations/local/queues/turns",
+            "TURN_URL": "http://127.0.0.1:1/",
+            "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{self.tasks_port}",
+        }
+        self.children: list[ChildProcess] = []
+
+    def child(self, name: str, command: list[str]) -> ChildProcess:
+        child = ChildProcess(
+            name,
+            command,
+            guard=self.guard,
+            log=self.folder / f"{name}.log",
+            environment=self.environment,
+            directory=ROOT,
+        )
+        self.children.append(child)
+        child.spawn()
+        return child
+
+    async def start(self) -> None:
+        await self.redis.start()
+        self.child("tasks", [sys.executable, "-m", "tests.bench.webhook", str(self.tasks_port)])
+        clinics = self.folder / "clinics.yaml"
+        clinics.write_text(CLINICS)
+        apply = self.child("apply", [str(BIN / "fairlane"), "clinics", "apply", str(clinics)])
+        if await apply.ended(30) != 0:
+            raise SystemExit(f"could not apply the clinic:\n{apply.log_tail()}")
+
+    async def function(self, target: str, source: str) -> int:
+        """The port that it listens on, once it answers."""
+        port, http = free_port(), HttpClient()
+        command = [str(BIN / "functions-framework"), f"--target={target}", f"--source={ROOT / source}"]
+        child = self.child(target, [*command, "--host=127.0.0.1", f"--port={port}"])
+
+        async def answers() -> bool:
+            return (await http.request("GET", f"http://127.0.0.1:{port}")).status < 500
+
+        try:
+            await child.ready(answers, timeout_s=40, remedy="See its log")
+        finally:
+            await http.close()
+        return port
+
+    async def stop(self) -> None:
+        for child in reversed(self.children):
+            await child.terminate(3)
+        await self.redis.stop()
+        self.guard.close()
+
+
+async def rate(port: int, tag: str, *, seconds: float = SECONDS) -> float:
+    statuses = await load.run(
+        port, requests(tag, int(4000 * seconds)), connections=CONNECTIONS, seconds=seconds
+    )
+    if set(statuses) != {200}:
+        raise SystemExit(f"{tag}: answers other than 200: {statuses}")
+    return statuses[200] / seconds
+
+
+async def measure() -> list[tuple[float, float]]:
+    """Requests a second of the webhook and of the bare function, pair by pair."""
+    with tempfile.TemporaryDirectory() as folder:
+        scene = Scene(Path(folder))
+        try:
+            await scene.start()
+            webhook = await scene.function("webhook", "functions/webhook/main.py")
+            bare = await scene.function("bare", "tests/bench/bare_function.py")
+            for port in (webhook, bare):
+                await rate(port, f"warm-{port}", seconds=0.7)
+            return [(await rate(webhook, f"w{n}"), await rate(bare, f"b{n}")) for n in range(ROUNDS)]
+        finally:
+            await scene.stop()
+
+
+def main() -> None:
+    pairs = asyncio.run(measure())
+    webhook, bare = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    print(f"webhook {webhook:.0f}/s, bare function {bare:.0f}/s, ratio {ratio:.2f} (target {TARGET})")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        asyncio.run(serve_tasks(int(sys.argv[1])))
+    else:
+        main()
