@@ -105,7 +105,7 @@ def shortened(text: str, tokens: int) -> str:
     if text_bound(text) <= tokens:
         return text
     raw = text.encode(errors="replace")
-    half = max((tokens - len(_NOTE.format(len(text)))) // 2, 0)
+    half = max((tokens - text_bound(_NOTE.format(len(text)))) // 2, 0)
     head = raw[:half].decode(errors="ignore")
     tail = raw[len(raw) - half :].decode(errors="ignore")
     # Vowel signs and tone marks at the beginning belong to a letter that was cut off.

@@ -1,0 +1,210 @@
+"""Every webhook event type of LINE's reference, in every source type, from LINE's JSON to what is done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from core.domain.clinic import Clinic, Handoff
+from core.domain.event import InboundEvent
+from core.domain.inbound_policy import TABLE, Action, Plan, TurnPlan, plan, plan_turn
+from core.domain.line_events import EVENT_KINDS, MESSAGE_KINDS, read_webhook
+from core.domain.memory import CustomerMemory
+from core.domain.session import Session
+
+NOW_MS = 1_795_485_600_000
+CLINIC = Clinic("a", "A", "U1", "1", handoff=Handoff(("เจ้าหน้าที่",)))
+MENTION = {"mentionees": [{"index": 0, "length": 2, "type": "user", "isSelf": True}]}
+NOTHING = Plan(Action.IGNORE)
+ANSWER = Plan(Action.ANSWER)
+
+MESSAGES: dict[str, dict[str, Any]] = {
+    "text": {"text": "@A ราคาเท่าไหร่คะ"},
+    "location": {"title": "บ้าน", "address": "สีลม กรุงเทพ", "latitude": 13.7, "longitude": 100.5},
+    "sticker": {"packageId": "1", "stickerId": "2"},
+    "image": {"contentProvider": {"type": "line"}},
+    "audio": {"duration": 1000, "contentProvider": {"type": "line"}},
+    "video": {"duration": 1000, "contentProvider": {"type": "line"}},
+    "file": {"fileName": "x.pdf", "fileSize": 9},
+}
+MESSAGE_PLANS = {
+    "text": ANSWER,
+    "location": ANSWER,
+    "sticker": Plan(Action.TEXT, "sticker"),
+    "image": Plan(Action.TEXT, "image"),
+    "audio": Plan(Action.TEXT, "audio"),
+    "video": Plan(Action.TEXT, "video"),
+    "file": Plan(Action.TEXT, "file"),
+}
+
+# Event type -> (its own fields, what is done in a chat of one customer, what in groups and rooms).
+EVENTS: dict[str, tuple[dict[str, Any], Plan, Plan]] = {
+    "unsend": ({"unsend": {"messageId": "m1"}}, *[Plan(Action.FORGET_MESSAGE)] * 2),
+    "follow": ({"follow": {"isUnblocked": False}}, Plan(Action.TEXT, "greeting"), NOTHING),
+    "unfollow": ({}, Plan(Action.PURGE), Plan(Action.PURGE)),
+    "postback": ({"postback": {"data": "จองคิว"}}, ANSWER, ANSWER),
+    "join": ({}, NOTHING, NOTHING),
+    "leave": ({}, NOTHING, NOTHING),
+    "memberJoined": ({"joined": {"members": [{"type": "user", "userId": "U9"}]}}, NOTHING, NOTHING),
+    "memberLeft": ({"left": {"members": [{"type": "user", "userId": "U9"}]}}, NOTHING, NOTHING),
+    "messageEdited": ({"message": {"type": "text", "id": "m1", "text": "x"}}, NOTHING, NOTHING),
+    "videoPlayComplete": ({"videoPlayComplete": {"trackingId": "t"}}, NOTHING, NOTHING),
+    "beacon": ({"beacon": {"hwid": "d41d8cd98f", "type": "enter"}}, NOTHING, NOTHING),
+    "accountLink": ({"link": {"result": "ok", "nonce": "n"}}, NOTHING, NOTHING),
+    "membership": ({"membership": {"type": "joined", "membershipId": 1}}, NOTHING, NOTHING),
+    "delivery": ({"delivery": {"data": "x"}}, NOTHING, NOTHING),
+    "module": ({"module": {"type": "attached"}}, NOTHING, NOTHING),
+    "activated": ({"chatControl": {"expireAt": 1}}, NOTHING, NOTHING),
+    "deactivated": ({}, NOTHING, NOTHING),
+    "botSuspended": ({}, NOTHING, NOTHING),
+    "botResumed": ({}, NOTHING, NOTHING),
+    "things": ({"things": {"type": "link"}}, NOTHING, NOTHING),
+    "somethingNew": ({"message": {"text": "x"}}, NOTHING, NOTHING),
+}
+
+SOURCES = {
+    "user": {"type": "user", "userId": "U1"},
+    "group": {"type": "group", "groupId": "C1", "userId": "U1"},
+    "room": {"type": "room", "roomId": "R1", "userId": "U1"},
+}
+
+
+def parsed(kind: str, source: str, **fields: Any) -> list[InboundEvent]:
+    raw = {"type": kind, "webhookEventId": "e1", "timestamp": NOW_MS, "mode": "active", "replyToken": "r"}
+    body = {"destination": "U0", "events": [{**raw, "source": SOURCES[source], **fields}]}
+    return read_webhook(json.dumps(body).encode()).events("a", NOW_MS)
+
+
+def planned(events: list[InboundEvent], session: Session | None = None) -> Plan:
+    if not events:
+        return NOTHING
+    return plan(events[0], CLINIC, session or Session(), CustomerMemory(), NOW_MS)
+
+
+def message(kind: str, n: int = 1, **more: Any) -> InboundEvent:
+    text = {"text": "ราคาเท่าไหร่คะ", "location": "สีลม", "postback": "จองคิว"}.get(kind, "")
+    # LINE gives ids to messages, not to postbacks and follows.
+    message_id = f"m{n}" if kind in MESSAGE_KINDS else None
+    event = InboundEvent(f"e{n}", "a", "U1", kind, NOW_MS + n, NOW_MS, text=text, message_id=message_id)
+    return replace(event, **more)
+
+
+def of(*events: InboundEvent, memory: CustomerMemory | None = None) -> TurnPlan:
+    return plan_turn(events, CLINIC, Session(), memory or CustomerMemory(), NOW_MS)
+
+
+class TestTable:
+    @pytest.mark.parametrize("kind", EVENTS)
+    def test_event_from_a_customer(self, kind: str) -> None:
+        fields, expected, _ = EVENTS[kind]
+        assert planned(parsed(kind, "user", **fields)) == expected
+
+    @pytest.mark.parametrize("source", ["group", "room"])
+    @pytest.mark.parametrize("kind", EVENTS)
+    def test_event_from_a_group_or_room(self, kind: str, source: str) -> None:
+        fields, _, expected = EVENTS[kind]
+        assert planned(parsed(kind, source, **fields)) == expected
+
+    @pytest.mark.parametrize("kind", MESSAGES)
+    def test_message_from_a_customer(self, kind: str) -> None:
+        events = parsed("message", "user", message={"type": kind, "id": "m1", **MESSAGES[kind]})
+        assert planned(events) == MESSAGE_PLANS[kind]
+
+    @pytest.mark.parametrize("source", ["group", "room"])
+    @pytest.mark.parametrize("kind", MESSAGES)
+    def test_message_from_a_group_or_room_only_if_it_addresses_us(self, kind: str, source: str) -> None:
+        content = {"type": kind, "id": "m1", **MESSAGES[kind]}
+        ours = Session().with_sent(["s1"])
+        quoting = parsed("message", source, message={**content, "quotedMessageId": "s1"})
+        quoting_others = parsed("message", source, message={**content, "quotedMessageId": "s9"})
+        mentioning = parsed("message", source, message={**content, "mention": MENTION})
+        assert planned(parsed("message", source, message=content), ours).action is Action.IGNORE
+        assert planned(quoting_others, ours).action is Action.IGNORE
+        assert planned(quoting, ours) == MESSAGE_PLANS[kind]
+        assert planned(mentioning) == MESSAGE_PLANS[kind]
+
+    def test_a_message_of_a_new_type_is_ignored(self) -> None:
+        assert parsed("message", "user", message={"type": "hologram", "id": "m1"}) == []
+
+    def test_the_policy_and_the_webhook_know_the_same_kinds(self) -> None:
+        assert set(TABLE) == MESSAGE_KINDS | EVENT_KINDS
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_the_table_lists_every_type_that_lines_own_library_knows(self) -> None:
+        models = "linebot.v3.webhooks.models"  # costs half a second, so only here
+        event = import_module(f"{models}.event").Event
+        content = import_module(f"{models}.message_content").MessageContent
+        assert set(event._Event__discriminator_value_class_map) - {"message"} <= set(EVENTS)
+        assert set(content._MessageContent__discriminator_value_class_map) == set(MESSAGES)
+
+
+class TestOneEvent:
+    def test_an_unknown_kind_in_a_task_is_ignored(self) -> None:
+        assert planned([message("hologram")]).action is Action.IGNORE
+
+    @pytest.mark.parametrize("kind", ["postback", "location"])
+    def test_what_has_no_words_gets_a_line_instead_of_a_model(self, kind: str) -> None:
+        assert planned([message(kind, text="  ")]).text_key == "unsupported"
+
+    @pytest.mark.parametrize("kind", ["text", "sticker", "image", "follow", "postback"])
+    def test_the_bot_is_silent_while_people_answer(self, kind: str) -> None:
+        handed_off = CustomerMemory().handed_off(NOW_MS + 1, "keyword")
+        assert plan(message(kind), CLINIC, Session(), handed_off, NOW_MS) == Plan(
+            Action.IGNORE, None, "handoff"
+        )
+        assert plan(message(kind), CLINIC, Session(), handed_off, NOW_MS + 1).action is not Action.IGNORE
+
+    @pytest.mark.parametrize("kind", ["unsend", "unfollow"])
+    def test_rights_over_data_hold_while_people_answer(self, kind: str) -> None:
+        handed_off = CustomerMemory().handed_off(NOW_MS + 1, "keyword")
+        assert plan(message(kind), CLINIC, Session(), handed_off, NOW_MS).action is not Action.IGNORE
+
+    @pytest.mark.parametrize("kind", ["text", "postback"])
+    def test_a_clinics_keyword_hands_over(self, kind: str) -> None:
+        asked = message(kind, text="ขอคุยกับเจ้าหน้าที่ค่ะ")
+        assert planned([asked]) == Plan(Action.HANDOFF, "handoff", "keyword")
+
+
+class TestTurn:
+    def test_words_stand_in_order_of_lines_timestamp_whatever_the_order_of_delivery(self) -> None:
+        events = [message("text", n, text=f"{n}") for n in (3, 1, 2)]
+        assert of(*events).words == ("1", "2", "3")
+
+    def test_words_go_before_a_sticker_which_is_named(self) -> None:
+        turn = of(message("text", 1), message("image", 2), message("sticker", 3))
+        assert (turn.action, turn.text_key) == (Action.ANSWER, None)
+        assert turn.words == ("ราคาเท่าไหร่คะ",)
+        assert turn.also_sent == ("image", "sticker")
+
+    def test_without_words_the_newest_gets_its_line(self) -> None:
+        turn = of(message("image", 1), message("audio", 2))
+        assert (turn.action, turn.text_key) == (Action.TEXT, "audio")
+
+    def test_people_are_called_even_if_the_keyword_was_not_the_last_word(self) -> None:
+        turn = of(message("text", 1, text="ขอเจ้าหน้าที่"), message("text", 2, text="ด่วน"))
+        assert (turn.action, turn.text_key, turn.reason) == (Action.HANDOFF, "handoff", "keyword")
+
+    def test_what_was_unsent_before_it_was_answered_is_not_answered(self) -> None:
+        turn = of(message("text", 1), message("text", 2, text="b"), message("unsend", 3, message_id="m1"))
+        assert (turn.words, turn.forget) == (("b",), ("m1",))
+
+    def test_unsending_the_only_message_ends_in_silence(self) -> None:
+        turn = of(message("unsend", 3, message_id="m1"), message("text", 1))
+        assert turn == TurnPlan(Action.IGNORE, forget=("m1",))
+
+    def test_leaving_starts_the_purge_unless_the_customer_came_back(self) -> None:
+        assert of(message("unfollow", 1)).purge
+        assert not of(message("unfollow", 1), message("follow", 2)).purge
+        assert of(message("follow", 1), message("unfollow", 2)).purge
+
+    def test_a_follow_gets_the_greeting(self) -> None:
+        assert of(message("follow", 1)).text_key == "greeting"
+
+    def test_why_nothing_is_said_is_told(self) -> None:
+        turn = of(message("text", 1), memory=CustomerMemory().handed_off(NOW_MS + 9, "model"))
+        assert (turn.action, turn.reason) == (Action.IGNORE, "handoff")
+        assert of() == TurnPlan(Action.IGNORE)
