@@ -1,0 +1,198 @@
+"""LINE's Messaging API over httpx2: one pooled client for all channels, every fault named.
+
+Source: developers.line.biz/en/reference/messaging-api/ ("Status codes", "Error messages").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+
+from core.adapters.line_tokens import LineTokens
+from core.adapters.redis_line_tokens import ChannelToken, RedisLineTokens
+from core.domain import log
+from core.domain.errors import FairlaneError, LineUnavailableError
+from core.ports.clock import Clock, SystemClock
+from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessage, Sent
+
+_CONNECT_S = 2.0
+_NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_LONGEST_DETAIL = 200
+
+
+class LineMessagingApi:
+    """`timeout_s` bounds each call in all, and so does a token's issue on its own. `tokens` None: tokens are
+    not shared with other processes. The client is made on first use (the module is imported before the
+    server forks)."""
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: RedisLineTokens | None = None,
+        *,
+        clock: Clock | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._base_url = base_url
+        self._timeout_s = timeout_s
+        self._tokens = LineTokens(self._issue_token, tokens, clock or SystemClock())
+        self._client: httpx2.AsyncClient | None = None
+
+    async def reply(
+        self, channel: ChannelCredentials, reply_token: str, messages: Sequence[LineMessage]
+    ) -> Sent:
+        """See the port. It takes no retry key: LINE accepts a reply token once."""
+        body = {"replyToken": reply_token, "messages": [dict(message) for message in messages]}
+        response = await self._call(channel, "POST", "/v2/bot/message/reply", body)
+        return Sent(_sent_ids(response))
+
+    async def push(
+        self, channel: ChannelCredentials, to: str, messages: Sequence[LineMessage], *, retry_key: str
+    ) -> Sent:
+        """See the port. 409 is success: LINE had accepted this retry key before."""
+        body = {"to": to, "messages": [dict(message) for message in messages]}
+        headers = {"X-Line-Retry-Key": retry_key}
+        response = await self._call(channel, "POST", "/v2/bot/message/push", body, headers)
+        return Sent(_sent_ids(response), duplicate=response.status_code == 409)
+
+    async def show_loading(self, channel: ChannelCredentials, chat_id: str, seconds: int) -> None:
+        """See the port. LINE takes 5 to 60 seconds in steps of five."""
+        body = {"chatId": chat_id, "loadingSeconds": min(60, max(5, -(-seconds // 5) * 5))}
+        try:
+            await self._call(channel, "POST", "/v2/bot/chat/loading/start", body)
+        except FairlaneError as exc:
+            log.debug("line.loading_failed", reason=str(exc))
+
+    async def bot_info(self, channel: ChannelCredentials) -> Mapping[str, Any]:
+        """See the port."""
+        return _json(await self._call(channel, "GET", "/v2/bot/info"))
+
+    async def get_webhook(self, channel: ChannelCredentials) -> Mapping[str, Any]:
+        """See the port."""
+        return _json(await self._call(channel, "GET", "/v2/bot/channel/webhook/endpoint"))
+
+    async def set_webhook(self, channel: ChannelCredentials, url: str) -> None:
+        """See the port."""
+        await self._call(channel, "PUT", "/v2/bot/channel/webhook/endpoint", {"endpoint": url})
+
+    async def test_webhook(self, channel: ChannelCredentials) -> Mapping[str, Any]:
+        """See the port."""
+        return _json(await self._call(channel, "POST", "/v2/bot/channel/webhook/test", {}))
+
+    async def close(self) -> None:
+        """End the pooled connections; a later call opens new ones."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def _call(
+        self,
+        channel: ChannelCredentials,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
+        """The response if LINE accepted (409 to a retry key included). A token that LINE refuses is replaced
+        once: a call that is refused has done nothing."""
+        bearer = await self._tokens.bearer(channel)
+        for last in (False, True):
+            request = {"Authorization": f"Bearer {bearer}", **(headers or {})}
+            response = await self._send(method, path, json=body, headers=request)
+            if response.status_code != 401 or last:
+                break
+            bearer = await self._tokens.bearer(channel, refused=bearer)
+        if response.is_success or (response.status_code == 409 and headers):
+            return response
+        raise _fault(response)
+
+    async def _issue_token(self, channel: ChannelCredentials) -> ChannelToken:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": channel.channel_id,
+            "client_secret": channel.channel_secret,
+        }
+        try:
+            response = await self._send("POST", "/oauth2/v3/token", data=form)
+        except LineError as exc:
+            raise LineUnavailableError(f"no channel access token: {exc}") from exc
+        answer = _json(response)
+        if response.is_success and isinstance(answer.get("access_token"), str):
+            return ChannelToken(answer["access_token"], float(answer.get("expires_in", 900)))
+        if response.status_code in {400, 401, 403}:
+            detail = f"no channel access token: {answer.get('error', 'refused')}"
+            raise LineError(LineFault.UNAUTHORIZED, detail, status=response.status_code)
+        # Whatever else it is, no message was sent.
+        raise LineUnavailableError(f"no channel access token: HTTP {response.status_code}")
+
+    async def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        """Raises LineUnavailableError if nothing was sent, LineError AMBIGUOUS if no answer came."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._pooled().request(method, path, **request)
+        except _NOTHING_SENT as exc:
+            raise LineUnavailableError(f"LINE cannot be reached: {type(exc).__name__}") from exc
+        except (httpx2.HTTPError, TimeoutError) as exc:
+            raise LineError(LineFault.AMBIGUOUS, f"no answer from LINE: {type(exc).__name__}") from exc
+
+    def _pooled(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            self._client = httpx2.AsyncClient(
+                base_url=self._base_url,
+                timeout=httpx2.Timeout(
+                    self._timeout_s, connect=min(_CONNECT_S, self._timeout_s / 2), pool=self._timeout_s / 2
+                ),
+                limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30),
+                trust_env=False,
+            )
+        return self._client
+
+
+def _fault(response: httpx2.Response) -> LineError:
+    status, detail = response.status_code, _detail(response)
+    if status >= 500:
+        return LineError(LineFault.AMBIGUOUS, detail, status=status)
+    if status == 429:
+        if "monthly limit" in detail.lower():
+            return LineError(LineFault.QUOTA, detail, status=status)
+        return LineError(LineFault.RATE_LIMITED, detail, status=status, retry_after_ms=_retry_after(response))
+    if status == 401:
+        return LineError(LineFault.UNAUTHORIZED, detail, status=status)
+    if status == 400 and detail.lower().startswith("invalid reply token"):
+        return LineError(LineFault.INVALID_TOKEN, detail, status=status)
+    return LineError(LineFault.REJECTED, detail, status=status)
+
+
+def _detail(response: httpx2.Response) -> str:
+    """LINE's own words: its message and the names of the properties it objects to, never their values."""
+    body = _json(response)
+    message = str(body.get("message") or body.get("error") or f"HTTP {response.status_code}")
+    details = body.get("details")
+    named = [str(d.get("property")) for d in details or () if isinstance(d, Mapping)]
+    return f"{message} ({', '.join(named)})"[:_LONGEST_DETAIL] if named else message[:_LONGEST_DETAIL]
+
+
+def _json(response: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _sent_ids(response: httpx2.Response) -> tuple[str, ...]:
+    sent = _json(response).get("sentMessages")
+    return tuple(
+        str(message["id"]) for message in sent or () if isinstance(message, Mapping) and "id" in message
+    )
+
+
+def _retry_after(response: httpx2.Response) -> int | None:
+    """Seconds, as everybody sends it; a date is left to our own backoff."""
+    try:
+        return max(0, round(float(response.headers["retry-after"]) * 1000))
+    except (KeyError, ValueError):
+        return None

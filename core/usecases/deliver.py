@@ -1,0 +1,201 @@
+"""A finished reply goes to LINE exactly once: by reply token while it is fresh, else by push.
+
+A push carries a retry key, so LINE itself accepts it once. A reply has nothing of the kind but its token,
+which LINE takes once: after a reply that may have been accepted, only the same reply is tried again, and
+never a push (DESIGN §4.5; LINE Developers, "Retry failed API requests").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from core.domain import log
+from core.domain.errors import LineUnavailableError
+from core.domain.messages import retry_key
+from core.ports.clock import Clock
+from core.ports.line import ChannelCredentials, Line, LineError, LineFault, LineMessage, Sent
+
+REPLY, PUSH, NONE = "reply", "push", "none"
+
+TOKEN_FRESH_MS = 50_000  # LINE: a minute from the event; the rest is for the way there and for retries
+_BACKOFF_S = 0.25
+_LONGEST_WAIT_S = 4.0
+_LAST_TRY_S = 6.0  # no try begins later; with the client's own limit of 5 s all ends after 11 s
+
+_ALERTS = {
+    LineFault.QUOTA: "line.quota_exhausted",
+    LineFault.UNAUTHORIZED: "line.unauthorized",
+}
+
+Mark = Callable[[str | None], Awaitable[None]]
+"""Stores how LINE may have accepted this turn ("reply", "push"), or None: it certainly has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRequest:
+    """`token_age_ms` since the token's event arrived here, by the corrected clock; a redelivered event brings
+    a fresh token. `called_before`: how an earlier run of this turn may have reached LINE, from the journal.
+    `push_allowed` False: worth a free reply only (the budget message)."""
+
+    channel: ChannelCredentials
+    chat_id: str
+    messages: Sequence[LineMessage] = field(repr=False)
+    turn_id: str
+    reply_token: str | None = field(default=None, repr=False)
+    token_age_ms: int = 0
+    generation: int = 0
+    called_before: str | None = None
+    push_allowed: bool = True
+
+    @property
+    def route(self) -> str:
+        """What is called first: the journal marks the turn with it beforehand."""
+        if self.called_before:
+            return self.called_before
+        if self.reply_token and token_is_fresh(self.token_age_ms):
+            return REPLY
+        return PUSH if self.push_allowed else NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """`presumed`: LINE's own word is missing, but its refusal of the token means that it accepted before.
+    `failure`: why it can never be delivered."""
+
+    how: str
+    message_ids: tuple[str, ...] = ()
+    presumed: bool = False
+    failure: str | None = None
+
+
+def token_is_fresh(age_ms: int) -> bool:
+    return age_ms <= TOKEN_FRESH_MS
+
+
+class Deliver:
+    def __init__(self, line: Line, clock: Clock) -> None:
+        self._line = line
+        self._clock = clock
+
+    async def __call__(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
+        """Deliver now, within about 11 s, or raise LineUnavailableError: to be tried again later.
+
+        The journal holds `delivery.route` when this is called. `mark` corrects it: before a reply gives way
+        to a push, and when a reply that certainly was not accepted must be tried again later. Without that,
+        the next run would presume a reply that no one has.
+        """
+        route = delivery.route
+        if route == REPLY:
+            return await self._reply(delivery, mark)
+        if route == PUSH:
+            return await self._push(delivery)
+        return Delivered(NONE)
+
+    async def _reply(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
+        doubt = _Doubt(delivery.called_before is not None)
+        token = delivery.reply_token
+        if token is None:  # the journal lost it: whether the reply arrived can't be asked any more
+            return _presumed()
+        try:
+            sent = await self._insist(
+                lambda: self._line.reply(delivery.channel, token, delivery.messages), doubt
+            )
+        except LineUnavailableError:
+            if not doubt.exists:
+                await mark(None)
+            raise
+        except LineError as exc:
+            if exc.fault is not LineFault.INVALID_TOKEN:
+                return _failed(exc)
+            if doubt.exists:
+                return _presumed(token_fresh=token_is_fresh(delivery.token_age_ms))
+            if not delivery.push_allowed:
+                return Delivered(NONE)
+            await mark(PUSH)
+            return await self._push(delivery)
+        return _done(REPLY, sent)
+
+    async def _push(self, delivery: DeliveryRequest) -> Delivered:
+        key = retry_key(delivery.turn_id, delivery.generation)
+        try:
+            sent = await self._insist(
+                lambda: self._line.push(delivery.channel, delivery.chat_id, delivery.messages, retry_key=key),
+                _Doubt(),
+            )
+        except LineError as exc:
+            return _failed(exc)
+        return _done(PUSH, sent)
+
+    async def _insist(self, call: Callable[[], Awaitable[Sent]], doubt: _Doubt) -> Sent:
+        """Repeat the same call while that can help. Raises LineError if it never can, LineUnavailableError
+        if it did not in this time; `doubt` then says whether LINE may have accepted."""
+        began = self._clock.monotonic()
+
+        async def attempt() -> Sent:
+            try:
+                return await call()
+            except LineError as exc:
+                doubt.consider(exc)
+                raise
+
+        def too_late(state: RetryCallState) -> bool:
+            return self._clock.monotonic() - began + state.upcoming_sleep > _LAST_TRY_S
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_passes),
+            wait=_wait_s,
+            stop=too_late,
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except LineError as exc:
+            if not _passes(exc):
+                raise
+            raise LineUnavailableError(f"LINE: {exc}") from exc
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """May LINE have accepted, although no call of ours has heard so?"""
+
+    exists: bool = False
+
+    def consider(self, failure: LineError) -> None:
+        if failure.fault is LineFault.AMBIGUOUS:
+            self.exists = True
+            log.warning("line.ambiguous", status=failure.status)
+
+
+def _passes(failure: BaseException) -> bool:
+    """Can the same call succeed later?"""
+    if isinstance(failure, LineError):
+        return failure.fault in {LineFault.AMBIGUOUS, LineFault.RATE_LIMITED}
+    return isinstance(failure, LineUnavailableError)
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """0.25, 0.5, 1 … seconds, or as long as LINE wishes; a longer wish is the queue's to wait for."""
+    failure = state.outcome.exception() if state.outcome else None
+    wish = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, LineError) else 0.0
+    backoff: float = _BACKOFF_S * 2.0 ** (state.attempt_number - 1)
+    return max(wish, min(backoff, _LONGEST_WAIT_S))
+
+
+def _done(how: str, sent: Sent) -> Delivered:
+    log.info("line.delivered", how=how, messages=len(sent.message_ids), duplicate=sent.duplicate)
+    return Delivered(how, sent.message_ids)
+
+
+def _presumed(*, token_fresh: bool = False) -> Delivered:
+    log.warning("line.delivery_presumed", how=REPLY, token_fresh=token_fresh)
+    return Delivered(REPLY, presumed=True)
+
+
+def _failed(exc: LineError) -> Delivered:
+    log.error(_ALERTS.get(exc.fault, "line.rejected"), status=exc.status, detail=str(exc))
+    return Delivered(NONE, failure=f"undeliverable: {exc.fault.value}")
