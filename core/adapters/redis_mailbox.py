@@ -57,9 +57,11 @@ class RedisMailbox:
     async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
         call_id = uuid.uuid4().hex
+        # An unsend event names the message that it is about; it must itself be dealt with.
+        message_id = event.message_id if event.kind != "unsend" else None
         args = [
             event.event_id,
-            event.message_id or "",
+            message_id or "",
             event.timestamp_ms,
             len(event.text),
             _encode(event),

@@ -281,6 +281,16 @@ async def test_a_message_unsent_before_its_task_comes_is_not_answered(mailbox: R
     assert isinstance(await mailbox.begin(an_event(1)), AlreadyDone)
 
 
+async def test_the_unsending_itself_is_dealt_with(mailbox: RedisMailbox) -> None:
+    begun = await lead(mailbox, an_event(1))
+    await mailbox.begin(an_event(2))
+    unsending = replace(an_event(3, kind="unsend"), message_id="M2")
+    assert await mailbox.remove(HERE, "M2")
+    assert isinstance(await mailbox.begin(unsending), Held)
+    assert not await mailbox.remove(HERE, "M2")
+    assert await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True) == Waiting((unsending,))
+
+
 async def test_scripts_are_loaded_again_when_redis_has_forgotten_them(
     redis: Redis, mailbox: RedisMailbox
 ) -> None:

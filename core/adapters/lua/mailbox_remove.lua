@@ -13,7 +13,7 @@ local removed = 0
 local stored = redis.call('HGETALL', events)
 for i = 1, #stored, 2 do
   local event = cjson.decode(string.match(stored[i + 1], '|%d+|(.*)$'))
-  if event.message_id == ARGV[1] then
+  if event.message_id == ARGV[1] and event.kind ~= 'unsend' then
     removed = redis.call('HDEL', events, stored[i])
   end
 end
