@@ -9,7 +9,7 @@ from typing import Protocol
 
 from core.domain import log
 from core.domain.clinic import Clinic
-from core.domain.errors import RedisUnavailableError, TasksUnavailableError, UnavailableError
+from core.domain.errors import FairlaneError, RedisUnavailableError, TasksUnavailableError
 from core.domain.event import KINDS_ANSWERED_BY_MODEL, InboundEvent
 from core.domain.line_events import NotAWebhookError, Webhook, read_webhook
 from core.domain.signature import is_signed
@@ -21,7 +21,7 @@ from core.ports.tasks import TaskQueue
 
 
 class ClinicDirectory(Protocol):
-    """Raises UnavailableError when neither the cache nor the stores know."""
+    """Raises FairlaneError when neither the cache nor the stores know."""
 
     async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None: ...
 
@@ -67,7 +67,7 @@ class AckWebhook:
         try:
             async with asyncio.timeout(self._policy.ack_s):
                 return await self._ack(raw, signature, trace)
-        except (UnavailableError, TimeoutError) as exc:
+        except (FairlaneError, TimeoutError) as exc:
             log.error("webhook.enqueue_failed", trace=trace, reason=type(exc).__name__, detail=str(exc))
             return Ack(503, "try again")
 
