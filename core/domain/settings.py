@@ -170,7 +170,7 @@ class Settings:
     turn_url: str
     tasks_service_account: str | None
     cloud_tasks_emulator_host: str | None
-    openai_api_key: str | None = field(repr=False)
+    openai_api_key: str = field(repr=False)
     openai_base_url: str | None
     chat_max_concurrent: int
     chat_max_concurrent_per_org: int

@@ -16,13 +16,12 @@ SCHEMA_VERSION = 1
 @dataclass(frozen=True, slots=True)
 class TurnTask:
     """`hop` counts successors (put-backs), `place` is the sequence number that a put-back waiter keeps in
-    its clinic's FIFO, `generation` counts an operator's replays, `trace` is the correlation id."""
+    its clinic's FIFO, `trace` is the correlation id."""
 
     event: InboundEvent
     trace: str
     hop: int = 0
     place: int | None = None
-    generation: int = 0
 
     def successor(self, place: int | None = None) -> TurnTask:
         """The same event, one hop later: it keeps its place in the queue and its trace."""
@@ -33,7 +32,7 @@ class TurnTask:
         """The task's id in the queue: the same event and hop always get the same one, so that creating it
         twice creates it once (names are remembered up to 24 h; Cloud Tasks, "Task de-duplication")."""
         digest = hashlib.sha256(f"{self.event.org_id}\n{self.event.event_id}".encode()).hexdigest()[:40]
-        return f"{digest}-{self.generation}-{self.hop}"
+        return f"{digest}-{self.hop}"
 
     def encode(self) -> bytes:
         """JSON, UTF-8. Unset fields are left out."""

@@ -84,7 +84,8 @@ class TurnRecord:
     user_id: str | None = None
     overflow: int = 0
     fence: int = 0
-    generation: int = 0
+    replay_of: str | None = None
+    replayed_as: str | None = None
     trace: str = ""
     reply_token: str | None = None
     token_arrived_ms: int = 0
@@ -132,7 +133,9 @@ class TurnRecord:
         """Fields that an older version did not write keep their defaults."""
         money = Money(**{k: data[k] for k in (*_MONEY, "usage", "price") if data.get(k) is not None})
         events = tuple(TurnEvent(**{k: event.get(k) for k in _EVENT}) for event in data.get("events", ()))
-        lists: dict[str, Any] = {k: tuple(data.get(k) or ()) for k in ("quick_replies", "facts_used", "line_message_ids")}
+        lists: dict[str, Any] = {
+            k: tuple(data.get(k) or ()) for k in ("quick_replies", "facts_used", "line_message_ids")
+        }
         plain: dict[str, Any] = {k: data[k] for k in _PLAIN if k != "id" and data.get(k) is not None}
         return cls(
             id=turn_id,
@@ -143,6 +146,11 @@ class TurnRecord:
             **lists,
             **plain,
         )
+
+    def without_words(self) -> TurnRecord:
+        """The turn without what was said in it; ids and money stay."""
+        events = tuple(replace(event, text="") for event in self.events)
+        return replace(self, events=events, reply="", quick_replies=(), updates={}, facts_used=())
 
     def with_money(self, **changes: Any) -> TurnRecord:
         return replace(self, money=replace(self.money, **changes))
@@ -174,7 +182,8 @@ _PLAIN = (
     "created_ms",
     "overflow",
     "fence",
-    "generation",
+    "replay_of",
+    "replayed_as",
     "trace",
     "reply_token",
     "token_arrived_ms",

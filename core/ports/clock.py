@@ -33,3 +33,13 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class CorrectedClock(SystemClock):
+    """Wall time corrected by Redis' clock, the one that all instances share: a machine whose clock is off
+    neither loses patience nor misjudges a reply token or a budget's day."""
+
+    def correct(self, shared_now_ms: int, tolerance_ms: int = 1_000) -> None:
+        """Learn from a reading of the shared clock; differences below the tolerance are the network's."""
+        if abs(shared_now_ms - self.now_ms()) > tolerance_ms:
+            self._offset_ms += shared_now_ms - self.now_ms()

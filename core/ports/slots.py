@@ -17,6 +17,7 @@ class Refusal(StrEnum):
     CIRCUIT = "circuit"  # the provider's circuit is open past the deadline
     COOLDOWN = "cooldown"  # a 429's Retry-After lasts past the deadline
     RATE = "rate"  # requests or tokens per minute are used up past the deadline
+    TAKEN = "taken"  # the ticket waits or runs on behalf of another request
     DRAINING = "draining"  # this process is shutting down
 
 

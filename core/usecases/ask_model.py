@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from core.domain import log
 from core.domain.errors import FairlaneError
+from core.domain.model_reply import SchemaError
 from core.ports.clock import Clock
 from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Slot, SlotLostError, SlotRequest, Slots
@@ -28,10 +29,6 @@ _OUTCOMES = {
     LlmFault.QUOTA: OutcomeKind.QUOTA,
     LlmFault.REJECTED: OutcomeKind.NEUTRAL,
 }
-
-
-class BadAnswerError(FairlaneError):
-    """The model answered (and billed), but not by the schema."""
 
 
 class AskFailedError(FairlaneError):
@@ -80,7 +77,7 @@ class Bill:
 class Ask(Generic[T]):
     """`reserve` runs inside the first slot, before the first call: it books the worst case and returns the
     request (the model is decided there). `grow` books one more worst case and says whether there was room.
-    `parse` turns an answer into a value or raises BadAnswerError."""
+    `parse` turns an answer into a value or raises SchemaError."""
 
     org_id: str
     ticket: str
@@ -224,7 +221,7 @@ class _Run(Generic[T]):
     def _parsed(self, answer: LlmAnswer) -> T:
         try:
             return self._ask.parse(answer)
-        except BadAnswerError as exc:
+        except SchemaError as exc:
             if len(self._bill.answered) > 1:
                 raise AskFailedError("bad_answer") from exc
             raise _RetryError("bad_answer") from exc

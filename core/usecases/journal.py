@@ -14,14 +14,32 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from core.domain import log
-from core.domain.budget import DayBooks, Decision, Hold, Kind, crossed_thresholds
+from core.domain.budget import DayBooks, Decision, Kind
 from core.domain.errors import DocumentsUnavailableError, FairlaneError
+from core.domain.event import Conversation
 from core.domain.turn import CLAIMS, COLLECTION, TurnRecord, TurnState, claim
 from core.ports.clock import Clock
-from core.ports.documents import ConflictError, Create, Document, DocumentStore, Key, Merge, Version, Write
+from core.ports.documents import (
+    ConflictError,
+    Create,
+    Document,
+    DocumentStore,
+    Key,
+    Merge,
+    Version,
+    Where,
+    Write,
+)
 from core.usecases import spend_books
 from core.usecases.spend_books import HOLD_MS, Books, Settlement
+from core.usecases.turn_booking import (
+    Opening,
+    left_behind,
+    left_on_another_day,
+    reservation,
+    stopping,
+    with_abandoned,
+)
 
 Choose = Callable[[DayBooks], tuple[Decision, int]]
 """The decision on a day as it was read, and the day's budget in micro-baht."""
@@ -51,7 +69,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one read found: `claims` by event id, the turns that own them, the day's books, `also` as asked."""
+    """What one read found: `claims` by event id, the turns that own them, the day's books, `also`."""
 
     claims: Mapping[str, str]
     turns: Mapping[str, Stored]
@@ -89,39 +107,45 @@ class Journal:
     async def reserve(
         self, draft: TurnRecord, unclaimed: Sequence[str], look: Look, choose: Choose
     ) -> Stored:
-        """Claim the events and hold the worst case of what `choose` decides, or raise StoppedError.
+        """Claim the events and hold the worst case of what `choose` decides.
 
-        Raises TurnMovedError if meanwhile somebody else has taken the turn or one of its events.
+        Raises StoppedError if the budget has no room, and TurnMovedError if somebody else has meanwhile taken
+        the turn or one of its events.
         """
-        books, previous = look.books, look.turns.get(draft.id)
-        while True:
+
+        def book(books: Books) -> Opening:
             decision, budget = choose(books.day)
             if decision.kind is Kind.STOP:
                 raise StoppedError(decision, books, budget)
-            now_ms = self._clock.now_ms()
-            hold = Hold(draft.id, decision.worst_micro_baht, now_ms + HOLD_MS, decision.model or "")
-            thresholds = crossed_thresholds(books.day, decision, budget)
-            booked = spend_books.reserve(
-                books, hold, budget_micro_baht=budget, now_ms=now_ms, thresholds=thresholds
-            )
-            record = _decided(draft, decision, booked.abandoned, now_ms)
-            writes = [
-                *self._opening(record, unclaimed, previous),
-                *booked.writes,
-                *_left_on_another_day(previous, record, books),
-            ]
-            try:
-                versions = await self._documents.commit(writes)
-            except ConflictError:
-                # Somebody else changed the day, most likely: a few milliseconds apart is enough.
-                await self._clock.sleep(random.uniform(0.001, 0.02))
-                seen = await self._again(record, unclaimed, previous, books.key)
-                if isinstance(seen, Stored):
-                    return seen
-                books = seen
-                continue
-            _announce(record, decision, thresholds, budget)
-            return Stored(record, versions[0])
+            return reservation(draft, decision, budget, books, self._clock.now_ms())
+
+        return await self._open(draft, unclaimed, look.turns.get(draft.id), look.books, book)
+
+    async def stop(
+        self, draft: TurnRecord, unclaimed: Sequence[str], previous: Stored | None, stopped: StoppedError
+    ) -> Stored:
+        """Claim the events, count a stopped turn, and store its reply. Raises TurnMovedError."""
+
+        def book(books: Books) -> Opening:
+            return stopping(draft, stopped.decision, stopped.budget_micro_baht, books, self._clock.now_ms())
+
+        return await self._open(draft, unclaimed, previous, stopped.books, book)
+
+    async def answer(
+        self,
+        draft: TurnRecord,
+        unclaimed: Sequence[str],
+        previous: Stored | None,
+        books: Books,
+        also: Sequence[Write] = (),
+    ) -> Stored:
+        """Claim the events and store a reply that needs no call. Raises TurnMovedError."""
+
+        def book(books: Books) -> Opening:
+            left = left_behind(previous.record, books) if previous else None
+            return Opening(with_abandoned(draft), (*also, left) if left else tuple(also))
+
+        return await self._open(draft, unclaimed, previous, books, book)
 
     async def grow(self, stored: Stored, may_grow: Callable[[DayBooks, int], bool]) -> Stored | None:
         """Hold one more worst case; None if the budget has no room for it."""
@@ -178,25 +202,8 @@ class Journal:
 
         return await self._insist(once)
 
-    async def answer(
-        self,
-        draft: TurnRecord,
-        unclaimed: Sequence[str],
-        previous: Stored | None,
-        also: Sequence[Write] = (),
-    ) -> Stored:
-        """Claim the events and store a reply that needs no call. Raises TurnMovedError."""
-        try:
-            versions = await self._documents.commit([*self._opening(draft, unclaimed, previous), *also])
-        except ConflictError:
-            (current,) = await self._documents.get_many([_turn_key(draft.id)])
-            if current and _ours(_stored(current).record, draft):
-                return _stored(current)
-            raise TurnMovedError(f"turn {draft.id} or one of its events was taken") from None
-        return Stored(draft, versions[0])
-
     async def update(self, stored: Stored, record: TurnRecord) -> Stored:
-        """Write what has changed (delivered, failed). Insists. A turn that is final already stays as it is."""
+        """Write what has changed (delivered, failed). Insists. Raises TurnMovedError."""
 
         async def once() -> Stored:
             try:
@@ -207,10 +214,55 @@ class Journal:
 
         return await self._insist(once)
 
-    def _opening(self, record: TurnRecord, unclaimed: Sequence[str], previous: Stored | None) -> list[Write]:
-        key = _turn_key(record.id)
-        turn: Write = Create(key, record.encode()) if previous is None else _update(previous, record)
-        return [turn, *(Create(_claim_key(event_id), claim(record)) for event_id in unclaimed)]
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Other documents of a turn (memory), when there is no turn to write them with."""
+        await self._documents.commit(writes)
+
+    async def forget_message(self, conversation: Conversation, message_id: str) -> tuple[str, ...]:
+        """Take an unsent message's words out of the turns that answered it, and their replies, which may
+        repeat them. The ids of these turns."""
+        where = [
+            Where("chat_id", "==", conversation.chat_id),
+            Where("org_id", "==", conversation.org_id),
+        ]
+        forgotten = []
+        for document in await self._documents.query(COLLECTION, where):
+            record = _stored(document).record
+            if any(event.message_id == message_id for event in record.events):
+                await self._documents.commit([Merge(document.key, record.without_words().encode())])
+                forgotten.append(record.id)
+        return tuple(forgotten)
+
+    async def _open(
+        self,
+        draft: TurnRecord,
+        unclaimed: Sequence[str],
+        previous: Stored | None,
+        books: Books,
+        book: Callable[[Books], Opening],
+    ) -> Stored:
+        """Commit claims, turn and books together; decide anew for as long as only the day has changed."""
+        while True:
+            opening = book(books)
+            record = opening.record
+            key = _turn_key(record.id)
+            turn: Write = Create(key, record.encode()) if previous is None else _update(previous, record)
+            claims = (Create(_claim_key(event_id), claim(record)) for event_id in unclaimed)
+            other_day = left_on_another_day(previous.record, books) if previous else None
+            writes: list[Write] = [turn, *claims, *opening.writes]
+            writes += [other_day] if other_day else []
+            try:
+                versions = await self._documents.commit(writes)
+            except ConflictError:
+                # The day was changed by another turn, most likely: a few milliseconds apart is enough.
+                await self._clock.sleep(random.uniform(0.001, 0.02))
+                seen = await self._again(record, unclaimed, previous, books.key)
+                if isinstance(seen, Stored):
+                    return seen
+                books = seen
+            else:
+                opening.announce()
+                return Stored(record, versions[0])
 
     async def _again(
         self, record: TurnRecord, unclaimed: Sequence[str], previous: Stored | None, day: Key
@@ -269,60 +321,3 @@ def _update(stored: Stored, record: TurnRecord) -> Merge:
     before = stored.record.encode()
     changes = {name: value for name, value in record.encode().items() if before[name] != value}
     return Merge(_turn_key(record.id), changes, if_version=stored.version)
-
-
-def _decided(draft: TurnRecord, decision: Decision, abandoned: Hold | None, now_ms: int) -> TurnRecord:
-    """The turn with its reservation; what an earlier, crashed run of it held becomes cost."""
-    lost = abandoned.amount if abandoned else 0
-    money = draft.money
-    return replace(draft, state=TurnState.RESERVED, reserved_ms=now_ms).with_money(
-        decision=decision.kind.value,
-        reason=decision.reason.value,
-        flagged=decision.flagged,
-        model=decision.model or "",
-        worst_micro_baht=decision.worst_micro_baht,
-        held_micro_baht=decision.worst_micro_baht,
-        cost_micro_baht=money.cost_micro_baht + lost,
-        ambiguous_micro_baht=money.ambiguous_micro_baht + lost,
-        ambiguous_attempts=money.ambiguous_attempts + bool(lost),
-        swept=False,
-    )
-
-
-def _left_on_another_day(previous: Stored | None, record: TurnRecord, books: Books) -> list[Write]:
-    """A crashed run that reserved before midnight is charged to its own day."""
-    if previous is None:
-        return []
-    before = previous.record.money
-    key = spend_books.day_key(record.org_id, before.day)
-    if not before.held_micro_baht or key == books.key:
-        return []
-    return [spend_books.settle(key, abandon(previous.record))]
-
-
-def abandon(record: TurnRecord) -> Settlement:
-    """The books of a call whose outcome nobody knows: all that is held was perhaps billed."""
-    held = record.money.held_micro_baht
-    return Settlement(record.id, record.money.model, released=held, ambiguous=1, ambiguous_cost=held)
-
-
-def _announce(
-    record: TurnRecord, decision: Decision, thresholds: Sequence[int], budget_micro_baht: int
-) -> None:
-    log.info(
-        "budget.decided",
-        decision=decision.kind.value,
-        reason=decision.reason.value,
-        model=decision.model,
-        worst_micro_baht=decision.worst_micro_baht,
-        flagged=decision.flagged,
-    )
-    if decision.kind is Kind.FALLBACK:
-        log.info("budget.downgraded", model=decision.model, reason=decision.reason.value)
-    announce_thresholds(record.org_id, thresholds, budget_micro_baht)
-
-
-def announce_thresholds(org_id: str, thresholds: Sequence[int], budget_micro_baht: int) -> None:
-    """Once a day and clinic each: the day's document remembers which have been."""
-    for percent in thresholds:
-        log.warning("budget.threshold", org=org_id, percent=percent, budget_micro_baht=budget_micro_baht)

@@ -1,0 +1,85 @@
+"""The secret store in Secret Manager: one secret a clinic, its newest version counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, NotFound, RetryError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.secretmanager_v1 import (
+    Replication,
+    Secret,
+    SecretManagerServiceAsyncClient,
+    SecretPayload,
+)
+
+from core.domain.errors import SecretsUnavailableError
+
+T = TypeVar("T")
+
+
+class SecretManagerSecrets:
+    """`timeout_s` bounds each call. `client`: for tests; otherwise made on first use, since gRPC does not
+    survive the server's fork."""
+
+    def __init__(
+        self, project: str, *, timeout_s: float = 5.0, client: SecretManagerServiceAsyncClient | None = None
+    ) -> None:
+        self._project = project
+        self._timeout_s = timeout_s
+        self._made = client
+
+    async def get(self, name: str) -> Mapping[str, str] | None:
+        """See the port."""
+        try:
+            version = await self._call(
+                self._client.access_secret_version(name=f"{self._path(name)}/versions/latest")
+            )
+        except NotFound:
+            return None
+        try:
+            value = json.loads(version.payload.data)
+        except ValueError as exc:
+            raise SecretsUnavailableError(f"secret {name} is not JSON: apply its clinic again") from exc
+        return {str(key): str(field) for key, field in value.items()}
+
+    async def put(self, name: str, value: Mapping[str, str]) -> None:
+        """See the port."""
+        if await self.get(name) == value:
+            return
+        secret = Secret(
+            replication=Replication(automatic=Replication.Automatic()), labels={"managed-by": "fairlane"}
+        )
+        with suppress(AlreadyExists):
+            await self._call(
+                self._client.create_secret(parent=f"projects/{self._project}", secret_id=name, secret=secret)
+            )
+        payload = SecretPayload(data=json.dumps(dict(value), sort_keys=True).encode())
+        await self._call(self._client.add_secret_version(parent=self._path(name), payload=payload))
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.transport.close()
+            self._made = None
+
+    @property
+    def _client(self) -> SecretManagerServiceAsyncClient:
+        if self._made is None:
+            self._made = SecretManagerServiceAsyncClient()
+        return self._made
+
+    def _path(self, name: str) -> str:
+        return f"projects/{self._project}/secrets/{name}"
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await call
+        except (NotFound, AlreadyExists):
+            raise
+        except (GoogleAPICallError, RetryError, GoogleAuthError, TimeoutError) as exc:
+            raise SecretsUnavailableError(f"Secret Manager: {type(exc).__name__}") from exc

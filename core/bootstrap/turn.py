@@ -1,0 +1,67 @@
+"""The turn function's parts."""
+
+from __future__ import annotations
+
+from core.adapters.line_messaging import LineMessagingApi
+from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.redis_line_tokens import RedisLineTokens
+from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.redis_slots import RedisSlots
+from core.adapters.redis_slots_scripts import SlotOptions
+from core.bootstrap import shared
+from core.domain.settings import Settings
+from core.ports.clock import CorrectedClock
+from core.usecases.answer import Answer, AnswerPolicy
+from core.usecases.ask_model import AskModel, RetryPolicy
+from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.deliver import Deliver
+from core.usecases.hand_over import HandOver
+from core.usecases.journal import Journal
+from core.usecases.model_turn import ModelTurn
+from core.usecases.price_list import PriceList
+from core.usecases.run_turn import RunPolicy, RunTurn
+
+
+def build(settings: Settings) -> RunTurn:
+    clock = CorrectedClock()
+    documents, redis = shared.documents(settings), shared.redis(settings)
+    lease_ms = round(settings.slot_lease_s * 1000)
+    slots = RedisSlots(redis, slot_options(settings), clock)
+    mailbox = RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=settings.session_ttl_s)
+    journal = Journal(documents, clock)
+    line = LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock)
+    llm = OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url)
+    retry = RetryPolicy(
+        attempt_timeouts_s=settings.llm_attempt_timeouts_s,
+        deadline_s=settings.llm_deadline_s,
+        backoff_s=settings.llm_backoff_s,
+        jitter_s=settings.llm_jitter_s,
+        slot_wait_s=settings.slot_wait_s,
+    )
+    answer = Answer(
+        ClinicDirectory(documents, shared.secrets(settings), clock),
+        journal,
+        ModelTurn(
+            journal,
+            AskModel(llm, slots, clock, retry),
+            PriceList(documents, clock),
+            clock,
+            settings.thb_per_usd,
+        ),
+        HandOver(Deliver(line, clock), line, journal, clock),
+        clock,
+        AnswerPolicy(settings.patience_s, settings.budget_timezone),
+    )
+    policy = RunPolicy(lease_s=settings.slot_lease_s)
+    return RunTurn(mailbox, shared.tasks(settings), slots, answer, clock, policy)
+
+
+def slot_options(settings: Settings) -> SlotOptions:
+    return SlotOptions(
+        global_limit=settings.chat_max_concurrent,
+        per_org_limit=settings.chat_max_concurrent_per_org,
+        lease_ms=round(settings.slot_lease_s * 1000),
+        org_room=settings.org_room,
+        requests_per_minute=settings.llm_requests_per_minute,
+        tokens_per_minute=settings.llm_tokens_per_minute,
+    )

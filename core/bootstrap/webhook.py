@@ -1,0 +1,21 @@
+"""The webhook function's parts."""
+
+from __future__ import annotations
+
+from core.adapters.redis_shaper import RedisShaper
+from core.bootstrap import shared
+from core.domain.settings import Settings
+from core.ports.clock import SystemClock
+from core.usecases.ack_webhook import AckPolicy, AckWebhook
+from core.usecases.clinic_directory import ClinicDirectory
+
+
+def build(settings: Settings) -> AckWebhook:
+    clock = SystemClock()
+    directory = ClinicDirectory(shared.documents(settings), shared.secrets(settings), clock)
+    # The shaper answers in 30 ms or not at all: nothing is tried twice.
+    shaper = RedisShaper(
+        shared.redis(settings, timeout_s=1.0, tries=1), sender_per_10s=settings.sender_messages_per_10s
+    )
+    policy = AckPolicy(org_per_minute=settings.org_messages_per_minute)
+    return AckWebhook(directory, shaper, shared.tasks(settings), clock, policy)

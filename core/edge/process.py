@@ -1,0 +1,86 @@
+"""What a function's process does once: read its settings, set up logging, build its clients, drain.
+
+This holds the one piece of global state there is: the process's clients, made at the first request, since
+the module is imported before the server forks and clients belong to an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Generic, TypeVar
+
+from core.adapters import json_log
+from core.domain import log
+from core.domain.settings import Role, Settings, SettingsError, required_by
+
+App = TypeVar("App")
+
+
+class Process(Generic[App]):
+    """`build` makes the function's use case from the settings; `drain` ends what runs, on SIGTERM."""
+
+    def __init__(
+        self,
+        role: Role,
+        build: Callable[[Settings], App],
+        drain: Callable[[App], Awaitable[None]] | None = None,
+    ) -> None:
+        self._role = role
+        self._build = build
+        self._drain = drain
+        self._app: App | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def check(self) -> None:
+        """End the process now, naming every setting that is missing or wrong, if it is to serve.
+
+        Called when the function's module is loaded: the server loads it before it opens its port. Whoever
+        imports the module for another reason needs no settings.
+        """
+        if "functions_framework._cli" not in sys.modules:
+            return
+        try:
+            self._settings()
+        except SettingsError as exc:
+            sys.exit(f"fairlane {self._role} does not start: {exc}")
+
+    def app(self) -> App:
+        """The use case, built on first use in the process and loop that serve it."""
+        if self._app is None:
+            settings = self._settings()
+            json_log.install(settings.log_level, settings.google_cloud_project)
+            self._app = self._build(settings)
+            if self._drain is not None:
+                self._on_sigterm(self._app, self._drain)
+            log.info("process.ready", role=self._role)
+        return self._app
+
+    def _settings(self) -> Settings:
+        return Settings.read(os.environ, required_by(self._role))
+
+    def _on_sigterm(self, app: App, drain: Callable[[App], Awaitable[None]]) -> None:
+        """Cloud Run sends SIGTERM 10 s before it ends the container; the server then waits for its requests.
+
+        The server's own handler stays in charge; this one goes before it.
+        """
+        loop = asyncio.get_running_loop()
+        servers_own = signal.getsignal(signal.SIGTERM)
+
+        async def drained() -> None:
+            log.info("process.draining", role=self._role)
+            await drain(app)
+
+        def start() -> None:
+            self._draining = self._draining or loop.create_task(drained())
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(start)
+            if callable(servers_own):
+                servers_own(number, frame)
+
+        signal.signal(signal.SIGTERM, handle)

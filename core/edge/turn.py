@@ -1,0 +1,43 @@
+"""The turn function: a task in, a status out that tells the queue whether to send it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.bootstrap.turn import build
+from core.domain import log
+from core.domain.errors import MalformedTaskError, UnavailableError
+from core.domain.task import TurnTask
+from core.edge.process import Process
+from core.usecases.run_turn import RunTurn
+
+PROCESS: Process[RunTurn] = Process("turn", build, RunTurn.drain)
+
+
+async def execute(body: bytes, headers: Mapping[str, str]) -> int:
+    """200: finished with this task. 503: a dependency is down. 500: try again.
+
+    A body that isn't ours is recorded and finished with: sending it again would not make it better.
+    """
+    run = PROCESS.app()
+    try:
+        task = TurnTask.decode(body)
+    except MalformedTaskError as exc:
+        name = headers.get("x-cloudtasks-taskname")
+        log.error("task.malformed", reason=str(exc), task=name, size=len(body))
+        return 200
+    with log.bound(trace=task.trace, org=task.event.org_id, event=task.event.event_id):
+        try:
+            await run(task, retries=_count(headers.get("x-cloudtasks-taskretrycount")))
+        except UnavailableError as exc:
+            log.warning("turn.unavailable", reason=type(exc).__name__, detail=str(exc))
+            return 503
+        except Exception as exc:
+            # Anything else is a defect of ours: the queue tries again, a person is told.
+            log.error("turn.defect", exc=exc, reason=type(exc).__name__)
+            return 500
+    return 200
+
+
+def _count(header: str | None) -> int:
+    return int(header) if header and header.isdigit() else 0

@@ -1,0 +1,332 @@
+"""Answer what waits in a conversation: first what an earlier leader left behind, then what is new.
+
+There is one path for a reply, whoever wrote it: it is stored in the journal, delivered from there, and marked
+as delivered. A crash anywhere leaves a turn that the next leader finds and finishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.domain import handoff, log, memory
+from core.domain.budget import budget_day
+from core.domain.clinic import Clinic
+from core.domain.event import Conversation, InboundEvent
+from core.domain.inbound_policy import Action, TurnPlan, plan_turn
+from core.domain.memory import CustomerMemory
+from core.domain.model_reply import ModelReply
+from core.domain.role_manager import Moment, build_prompt
+from core.domain.session import Session
+from core.domain.stages import next_stage
+from core.domain.texts import greeting, text
+from core.domain.turn import TurnRecord, TurnState, journaled
+from core.ports.clock import Clock
+from core.ports.documents import Key, Merge, Write
+from core.ports.line import ChannelCredentials
+from core.ports.mailbox import Waiting
+from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.hand_over import HandOver
+from core.usecases.journal import Journal, Look, StoppedError, Stored
+from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
+
+BUDGET_NOTICE_EVERY_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a leader has been given. `leader_id`: the event whose task runs. `give_up`: the queue has tried
+    often enough; no more than the busy message is attempted."""
+
+    conversation: Conversation
+    fence: int
+    waiting: Waiting
+    session: Session
+    leader_id: str
+    trace: str = ""
+    place: int | None = None
+    give_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """`done_ids`: events that need no more. The rest of what waits is for the next round."""
+
+    done_ids: tuple[str, ...]
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPolicy:
+    """`patience_s`: age of an event past which its customer gets the busy message. `timezone`: where a
+    budget's day begins."""
+
+    patience_s: float = 120.0
+    timezone: str = "Asia/Bangkok"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """One turn with everything that was read for it."""
+
+    turn: Turn
+    clinic: Clinic
+    channel: ChannelCredentials
+    look: Look
+    memory: CustomerMemory
+    now_ms: int
+
+    @property
+    def memory_key(self) -> Key:
+        return Key(memory.COLLECTION, memory.document_id(self.turn.conversation))
+
+
+class Answer:
+    def __init__(
+        self,
+        directory: ClinicDirectory,
+        journal: Journal,
+        model_turn: ModelTurn,
+        hand_over: HandOver,
+        clock: Clock,
+        policy: AnswerPolicy,
+    ) -> None:
+        self._directory = directory
+        self._journal = journal
+        self._model_turn = model_turn
+        self._hand_over = hand_over
+        self._clock = clock
+        self._policy = policy
+
+    async def __call__(self, turn: Turn) -> Answered:
+        """One round: either the turns that own some of these events are finished, or a new one is made.
+
+        Raises NoSlotError (nothing was begun), TurnMovedError, UnavailableError.
+        """
+        event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
+        found = await self._directory.by_org(turn.conversation.org_id)
+        if found is None:
+            log.error("turn.failed", reason="no_clinic", events=len(event_ids))
+            return Answered(tuple(event_ids), turn.session)
+        now_ms = self._clock.now_ms()
+        turn_id = _turn_id(turn)
+        key = Key(memory.COLLECTION, memory.document_id(turn.conversation))
+        day = budget_day(now_ms, self._policy.timezone)
+        look = await self._journal.look(turn.conversation.org_id, day, turn_id, event_ids, [key])
+        remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
+        clinic, channel = found
+        scene = _Scene(turn, clinic, channel, look, remembered, now_ms)
+        if look.claims:
+            return await self._finish_earlier(scene)
+        return await self._begin(scene, turn_id, event_ids)
+
+    async def _finish_earlier(self, scene: _Scene) -> Answered:
+        """Events that a turn owns already are finished by finishing that turn."""
+        session = scene.turn.session
+        owners = sorted(set(scene.look.claims.values()))
+        turns = [scene.look.turns[owner] for owner in owners if owner in scene.look.turns]
+        for stored in sorted(turns, key=lambda stored: stored.record.created_ms):
+            with log.bound(turn=stored.record.id):
+                session = await self._resume(
+                    replace(scene, turn=replace(scene.turn, session=session)), stored
+                )
+        return Answered(tuple(scene.look.claims), session)
+
+    async def _resume(self, scene: _Scene, stored: Stored) -> Session:
+        record = stored.record
+        if record.state.final:
+            log.info("turn.duplicate", state=record.state.value)
+            return _told(scene.turn.session, record)
+        log.warning("turn.taken_over", state=record.state.value)
+        if record.state is TurnState.ANSWERED:
+            return await self._deliver(scene, stored, resumed=True)
+        # Reserved: its leader died with a call on the way. The next reservation charges that one in full.
+        draft = replace(record, fence=scene.turn.fence)
+        words = [event.text for event in record.events]
+        return await self._model_or_busy(scene, draft, (), words)
+
+    async def _begin(self, scene: _Scene, turn_id: str, event_ids: Sequence[str]) -> Answered:
+        events = scene.turn.waiting.events
+        plan = plan_turn(events, scene.clinic, scene.turn.session, scene.memory, scene.now_ms)
+        session = await self._lifecycle(scene, plan)
+        scene = replace(scene, turn=replace(scene.turn, session=session))
+        if plan.action is Action.IGNORE:
+            log.info("turn.ignored", reason=plan.reason, events=len(events))
+            return Answered(tuple(event_ids), session)
+        draft = _draft(scene, turn_id, events)
+        with log.bound(turn=turn_id):
+            if plan.action is Action.ANSWER:
+                session = await self._model_or_busy(scene, draft, event_ids, plan.words)
+            else:
+                session = await self._fixed(scene, draft, event_ids, plan)
+        return Answered(tuple(event_ids), session)
+
+    async def _model_or_busy(
+        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], words: Sequence[str]
+    ) -> Session:
+        oldest_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
+        if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
+            return await self._busy(scene, draft, unclaimed, "patience")
+        if scene.turn.give_up:
+            return await self._busy(scene, draft, unclaimed, "gave_up")
+        prompt = build_prompt(
+            scene.clinic,
+            scene.turn.session,
+            scene.memory,
+            words,
+            Moment(scene.now_ms, self._policy.timezone),
+            overflow=draft.overflow,
+        )
+        draft = replace(draft, facts_used=prompt.facts_used)
+        opened = Opened(draft, unclaimed, scene.look, scene.turn.place)
+        try:
+            async with self._hand_over.showing(scene.channel, draft) as on_wait:
+                replied = await self._model_turn(
+                    scene.clinic,
+                    opened,
+                    prompt,
+                    on_wait=on_wait,
+                    finish=lambda record, reply: self._replied(scene, record, reply, words),
+                )
+        except StoppedError as exc:
+            return await self._stopped(scene, draft, unclaimed, exc)
+        except ModelFailedError as exc:
+            busy = self._ready(scene, exc.stored.record, text(scene.clinic, "busy"), failure=exc.reason)
+            stored = await self._model_turn.settle(exc.stored, busy, exc.bill)
+            return await self._deliver(scene, stored)
+        return await self._deliver(scene, replied.stored)
+
+    def _replied(
+        self, scene: _Scene, record: TurnRecord, reply: ModelReply, words: Sequence[str]
+    ) -> tuple[TurnRecord, Sequence[Write]]:
+        """The model's reply in the journal, and what it taught about the customer, in one commit."""
+        now_ms = self._clock.now_ms()
+        updates: dict[str, Any] = dict(reply.updates)
+        stage, corrected = next_stage(scene.turn.session.stage, updates.get("stage"))
+        if corrected:
+            log.info("stage.corrected", proposed=updates.get("stage"), stage=stage.value)
+        updates["stage"] = stage.value
+        known = scene.memory
+        if scene.clinic.memory:
+            facts = memory.merge(
+                known.facts, reply.facts, turn_id=record.id, at_ms=now_ms, words="\n".join(words)
+            )
+            known = replace(known, facts=facts)
+        answer, quick_replies = reply.reply, reply.quick_replies
+        if reply.handoff:
+            known = known.handed_off(handoff.until_ms(scene.clinic, now_ms), reply.handoff)
+            answer, quick_replies = f"{answer}\n\n{text(scene.clinic, 'handoff')}", ()
+            log.warning("handoff.started", by="model")
+        record = replace(self._ready(scene, record, answer), quick_replies=quick_replies, updates=updates)
+        if known == scene.memory:
+            return record, ()
+        return record, [Merge(scene.memory_key, known.encode(now_ms))]
+
+    async def _fixed(
+        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
+    ) -> Session:
+        """A text that no model wrote."""
+        also: list[Write] = []
+        key = plan.text_key or "unsupported"
+        words = greeting(scene.clinic) if key == "greeting" else text(scene.clinic, key)
+        if plan.action is Action.HANDOFF:
+            until_ms = handoff.until_ms(scene.clinic, scene.now_ms)
+            known = scene.memory.handed_off(until_ms, plan.reason)
+            also.append(Merge(scene.memory_key, known.encode(scene.now_ms)))
+            log.warning("handoff.started", by="customer")
+        record = self._ready(scene, draft, words).with_money(decision="none", reason=key)
+        stored = await self._journal.answer(record, unclaimed, None, scene.look.books, also)
+        return await self._deliver(scene, stored)
+
+    async def _busy(self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], reason: str) -> Session:
+        record = self._ready(scene, draft, text(scene.clinic, "busy"), failure=reason)
+        previous = scene.look.turns.get(draft.id)
+        stored = await self._journal.answer(record, unclaimed, previous, scene.look.books)
+        return await self._deliver(scene, stored)
+
+    async def _stopped(
+        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], stopped: StoppedError
+    ) -> Session:
+        """No call. The customer reads why once an hour, by reply token only: pushes cost money."""
+        now_ms, notified_ms = self._clock.now_ms(), scene.turn.session.last_budget_notice_ms
+        due = notified_ms is None or now_ms - notified_ms >= BUDGET_NOTICE_EVERY_MS
+        words = text(scene.clinic, "budget") if due else ""
+        record = replace(self._ready(scene, draft, words, failure="budget"), push_allowed=False)
+        stored = await self._journal.stop(record, unclaimed, scene.look.turns.get(draft.id), stopped)
+        session = await self._deliver(scene, stored)
+        return replace(session, last_budget_notice_ms=now_ms) if due else session
+
+    def _ready(self, scene: _Scene, record: TurnRecord, words: str, failure: str | None = None) -> TurnRecord:
+        """The turn with its reply, marked as on its way to LINE: whoever finds it so knows that it may have
+        arrived."""
+        now_ms = self._clock.now_ms()
+        ready = replace(record, state=TurnState.ANSWERED, reply=words, failure=failure, answered_ms=now_ms)
+        return self._hand_over.marked(scene.channel, ready)
+
+    async def _deliver(self, scene: _Scene, stored: Stored, *, resumed: bool = False) -> Session:
+        delivered = await self._hand_over(scene.channel, stored, resumed=resumed)
+        return _told(scene.turn.session, delivered.record)
+
+    async def _lifecycle(self, scene: _Scene, plan: TurnPlan) -> Session:
+        """Unsent messages are forgotten; the data of a customer who left goes after the retention."""
+        session, known = scene.turn.session, scene.memory
+        for message_id in plan.forget:
+            session = session.forget_message(message_id)
+            for turn_id in await self._journal.forget_message(scene.turn.conversation, message_id):
+                known = known.without_turn(turn_id)
+        writes: list[Write] = []
+        if known != scene.memory:
+            writes.append(Merge(scene.memory_key, known.encode(scene.now_ms)))
+        if plan.purge:
+            expire_at = memory.expires(scene.now_ms, memory.RETENTION_AFTER_UNFOLLOW)
+            writes.append(Merge(scene.memory_key, {"expire_at": expire_at}))
+            session = Session()
+        if writes:
+            await self._journal.write(writes)
+        return session
+
+
+def _turn_id(turn: Turn) -> str:
+    """The leader's event names the turn; if another one finished it already, the oldest that waits."""
+    ids = [event.event_id for event in turn.waiting.events]
+    return turn.leader_id if turn.leader_id in ids else ids[0]
+
+
+def _draft(scene: _Scene, turn_id: str, events: Sequence[InboundEvent]) -> TurnRecord:
+    conversation = scene.turn.conversation
+    newest = events[-1]
+    token = next((event for event in reversed(events) if event.reply_token), None)
+    return TurnRecord(
+        id=turn_id,
+        org_id=conversation.org_id,
+        channel=conversation.channel,
+        chat_id=conversation.chat_id,
+        chat_type=newest.chat_type,
+        user_id=newest.user_id,
+        state=TurnState.ANSWERED,
+        events=tuple(journaled(event) for event in events),
+        overflow=len(scene.turn.waiting.overflow_ids),
+        created_ms=scene.now_ms,
+        fence=scene.turn.fence,
+        trace=scene.turn.trace,
+        reply_token=token.reply_token if token else None,
+        token_arrived_ms=token.arrived_ms if token else 0,
+    )
+
+
+def _told(session: Session, record: TurnRecord) -> Session:
+    """The conversation after a turn that was delivered; once, however often it is told."""
+    if record.state is not TurnState.DELIVERED:
+        return session
+    session = session.with_sent(record.line_message_ids)
+    if not record.money.model:
+        return session
+    return session.with_turn(
+        record.id,
+        at_ms=record.answered_ms or record.created_ms,
+        customer_text="\n".join(event.text for event in record.events if event.text),
+        reply=record.reply,
+        message_ids=[event.message_id for event in record.events if event.message_id],
+        updates=record.updates,
+    )

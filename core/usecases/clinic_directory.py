@@ -1,0 +1,109 @@
+"""Which clinic is it, and with what settings: read from the stores, kept in the process for a short while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from core.domain import clinic_document as documents
+from core.domain import log
+from core.domain.clinic import Clinic, secret_name
+from core.domain.errors import InvalidInputError, UnavailableError
+from core.ports.clock import Clock
+from core.ports.documents import DocumentStore, Key
+from core.ports.line import ChannelCredentials
+from core.ports.secrets import SecretStore
+
+Found = tuple[Clinic, ChannelCredentials]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What was read last. `read_at` and `retry_at`: monotonic seconds."""
+
+    found: Found | None
+    read_at: float
+    retry_at: float
+
+
+class ClinicDirectory:
+    """Seconds: `ttl_s` until a clinic is read again, `absent_ttl_s` for one that is not there, `stale_s` for
+    how long the last known settings serve while a store is down."""
+
+    def __init__(
+        self,
+        documents_: DocumentStore,
+        secrets: SecretStore,
+        clock: Clock,
+        *,
+        ttl_s: float = 30.0,
+        absent_ttl_s: float = 5.0,
+        stale_s: float = 600.0,
+    ) -> None:
+        self._documents = documents_
+        self._secrets = secrets
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._absent_ttl_s = absent_ttl_s
+        self._stale_s = stale_s
+        self._entries: dict[str, _Entry] = {}
+        self._reading: dict[str, asyncio.Task[Found | None]] = {}
+
+    async def by_destination(self, bot_user_id: str) -> Found | None:
+        """The clinic of a webhook's `destination`. Raises UnavailableError if neither memory nor the stores
+        know."""
+        return await self._cached(f"destination:{bot_user_id}", lambda: self._read_destination(bot_user_id))
+
+    async def by_org(self, org_id: str) -> Found | None:
+        """Raises UnavailableError if neither memory nor the stores know."""
+        return await self._cached(f"org:{org_id}", lambda: self._read_org(org_id))
+
+    async def _cached(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
+        entry, now = self._entries.get(key), self._clock.monotonic()
+        if entry is not None and now < entry.retry_at:
+            return entry.found
+        task = self._reading.get(key)
+        if task is None:
+            # One reader for a stampede; it goes on if the request that started it is cancelled.
+            task = asyncio.ensure_future(self._refresh(key, read))
+            self._reading[key] = task
+            task.add_done_callback(lambda _: self._reading.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _refresh(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
+        entry, now = self._entries.get(key), self._clock.monotonic()
+        try:
+            found = await read()
+        except (UnavailableError, InvalidInputError) as exc:
+            if entry is None or now - entry.read_at > self._stale_s:
+                raise
+            log.warning("clinic.stale", key=key, reason=str(exc))
+            entry.retry_at = now + self._absent_ttl_s
+            return entry.found
+        ttl_s = self._ttl_s if found else self._absent_ttl_s
+        self._entries[key] = _Entry(found, now, now + ttl_s)
+        if len(self._entries) > 10_000:  # destinations that nobody has are made up by others
+            self._entries = {k: e for k, e in self._entries.items() if e.found or e.retry_at > now}
+        return found
+
+    async def _read_destination(self, bot_user_id: str) -> Found | None:
+        (channel,) = await self._documents.get_many([Key(documents.CHANNELS, bot_user_id)])
+        return await self._read_org(str(channel.data["org_id"])) if channel else None
+
+    async def _read_org(self, org_id: str) -> Found | None:
+        keys = [
+            Key(documents.ORGS, org_id),
+            Key(documents.MODELS, org_id),
+            Key(documents.MODELS, documents.DEFAULT),
+            Key(documents.BUDGETS, org_id),
+            Key(documents.BUDGETS, documents.DEFAULT),
+        ]
+        found, secret = await asyncio.gather(
+            self._documents.get_many(keys), self._secrets.get(secret_name(org_id))
+        )
+        org, *rest = [document.data if document else None for document in found]
+        if org is None or secret is None:
+            return None
+        clinic = documents.clinic_from(org_id, org, *rest)
+        return clinic, ChannelCredentials(secret["channel_id"], secret["channel_secret"])

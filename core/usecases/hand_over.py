@@ -1,0 +1,115 @@
+"""Give a stored reply to LINE, and write down how that ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from core.domain import log
+from core.domain.messages import reply_messages
+from core.domain.turn import TurnRecord, TurnState
+from core.ports.clock import Clock
+from core.ports.line import ChannelCredentials, Line
+from core.usecases.deliver import Deliver, Delivered, DeliveryRequest
+from core.usecases.journal import Journal, Stored
+
+LOADING_S = 60
+"""How long LINE shows the animation if no message ends it before (LINE's longest)."""
+
+
+class HandOver:
+    def __init__(self, deliver: Deliver, line: Line, journal: Journal, clock: Clock) -> None:
+        self._deliver = deliver
+        self._line = line
+        self._journal = journal
+        self._clock = clock
+
+    def marked(self, channel: ChannelCredentials, record: TurnRecord) -> TurnRecord:
+        """The turn with the mark that is stored with its reply: how LINE may have accepted it from now on."""
+        return replace(record, delivering=self._request(channel, record).route if record.reply else None)
+
+    async def __call__(self, channel: ChannelCredentials, stored: Stored, *, resumed: bool = False) -> Stored:
+        """Deliver and record; a turn with a `failure` ends as failed, any other as delivered. `resumed`: an
+        earlier run of the turn may have called LINE already.
+
+        Raises LineUnavailableError when it must be tried again: the stored reply is what is then delivered.
+        """
+        if not stored.record.reply:
+            return await self._record(stored, Delivered("none"))
+
+        async def mark(how: str | None) -> None:
+            nonlocal stored
+            stored = await self._journal.update(stored, replace(stored.record, delivering=how))
+
+        called_before = stored.record.delivering if resumed else None
+        request = self._request(channel, stored.record, called_before)
+        if resumed and request.route != stored.record.delivering:
+            await mark(request.route)
+        delivered = await self._deliver(request, mark)
+        return await self._record(stored, delivered)
+
+    def _request(
+        self, channel: ChannelCredentials, record: TurnRecord, called_before: str | None = None
+    ) -> DeliveryRequest:
+        return DeliveryRequest(
+            channel=channel,
+            chat_id=record.chat_id,
+            reply_token=record.reply_token,
+            token_age_ms=self._clock.now_ms() - record.token_arrived_ms,
+            messages=reply_messages(record.reply, record.quick_replies),
+            turn_id=record.id,
+            called_before=called_before,
+            push_allowed=record.push_allowed,
+        )
+
+    async def _record(self, stored: Stored, delivered: Delivered) -> Stored:
+        record, now_ms = stored.record, self._clock.now_ms()
+        failure = record.failure or delivered.failure
+        ended = replace(
+            record,
+            state=TurnState.FAILED if failure else TurnState.DELIVERED,
+            failure=failure,
+            delivered_how=delivered.how,
+            line_message_ids=delivered.message_ids,
+            delivered_ms=now_ms,
+        )
+        written = await self._journal.update(stored, ended)
+        self._announce(written.record, delivered)
+        return written
+
+    def _announce(self, record: TurnRecord, delivered: Delivered) -> None:
+        money = record.money
+        log.info(
+            "turn.done",
+            outcome=record.state.value,
+            reason=record.failure,
+            how=delivered.how,
+            model=money.model or None,
+            cost_micro_baht=money.cost_micro_baht,
+            attempts=record.attempts,
+            waited_ms=record.waited_ms,
+            messages=len(record.events) + record.overflow,
+            duration_ms=(record.delivered_ms or 0) - min((e.arrived_ms for e in record.events), default=0),
+        )
+        if record.failure and record.failure != "budget":
+            log.error("turn.failed", reason=record.failure)
+
+    @asynccontextmanager
+    async def showing(
+        self, channel: ChannelCredentials, record: TurnRecord
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Yields what starts LINE's loading animation, which must neither delay a turn nor outlive it."""
+        started: set[asyncio.Task[None]] = set()
+
+        async def show() -> None:
+            if record.chat_type == "user" and not started:
+                calling = self._line.show_loading(channel, record.chat_id, LOADING_S)
+                started.add(asyncio.ensure_future(calling))
+
+        try:
+            yield show
+        finally:
+            for task in started:
+                task.cancel()

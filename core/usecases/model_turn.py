@@ -1,0 +1,229 @@
+"""A turn that the model answers: prompt, decision, call, settlement."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from core.domain.budget import Candidate, DayBooks, Decision, Kind, decide, may_grow
+from core.domain.clinic import Clinic
+from core.domain.model_reply import ModelReply, parse_reply
+from core.domain.money import charge, to_micro_baht, worst_case
+from core.domain.prices import Prices
+from core.domain.prompt import Prompt
+from core.domain.tokens import prompt_bound
+from core.domain.turn import TurnRecord, TurnState
+from core.ports.clock import Clock
+from core.ports.documents import Write
+from core.ports.llm import LlmAnswer, LlmRequest, Usage
+from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
+from core.usecases.journal import Journal, Look, StoppedError, Stored, TurnMovedError
+from core.usecases.price_list import PriceList
+from core.usecases.spend_books import Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a turn starts from: its draft, the events that nobody has claimed yet, and what was read."""
+
+    draft: TurnRecord
+    unclaimed: Sequence[str]
+    look: Look
+    place: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The model's answer is stored and paid."""
+
+    stored: Stored
+    reply: ModelReply
+
+
+class ModelFailedError(Exception):
+    """No answer will come; `stored` is the turn as it was left, its hold still standing."""
+
+    def __init__(self, reason: str, stored: Stored, bill: Bill) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.stored = stored
+        self.bill = bill
+
+
+class ModelTurn:
+    def __init__(
+        self, journal: Journal, ask: AskModel, prices: PriceList, clock: Clock, thb_per_usd: Decimal
+    ) -> None:
+        self._journal = journal
+        self._ask = ask
+        self._prices = prices
+        self._clock = clock
+        self._thb_per_usd = thb_per_usd
+
+    async def __call__(
+        self,
+        clinic: Clinic,
+        opened: Opened,
+        prompt: Prompt,
+        *,
+        on_wait: Callable[[], Awaitable[None]],
+        finish: Callable[[TurnRecord, ModelReply], tuple[TurnRecord, Sequence[Write]]],
+    ) -> Replied:
+        """`finish` completes the record with the reply and says what else is to be written with it.
+
+        Raises NoSlotError (nothing was written), StoppedError (the budget has no room), ModelFailedError,
+        TurnMovedError.
+        """
+        run = _Run(self._journal, clinic, opened, prompt, await self._quote(clinic, prompt))
+        run.refuse_early()
+        bill = Bill()
+        ask = Ask(
+            org_id=clinic.org_id,
+            ticket=f"{opened.draft.id}/{opened.draft.fence}",
+            reserve=run.reserve,
+            grow=run.grow,
+            parse=lambda answer: parse_reply(answer.content, answer.finish_reason),
+            on_wait=on_wait,
+            org_cap=clinic.limits.max_concurrent,
+            tokens=run.quote.input_bound // 4 + clinic.model.max_tokens,
+            place=opened.place,
+        )
+        try:
+            reply = await self._ask(ask, bill)
+        except AskFailedError as exc:
+            if run.stored is None:
+                raise TurnMovedError(f"turn {opened.draft.id} failed before it began") from exc
+            raise ModelFailedError(exc.reason, run.stored, bill) from exc
+        if run.stored is None:
+            raise TurnMovedError(f"turn {opened.draft.id} was answered without a reservation")
+        record, also = finish(run.stored.record, reply)
+        return Replied(await self.settle(run.stored, record, bill, also), reply)
+
+    async def settle(
+        self, stored: Stored, record: TurnRecord, bill: Bill, also: Sequence[Write] = ()
+    ) -> Stored:
+        """Charge what the attempts have cost, release the rest, store the reply. Once, whatever happens."""
+        money = stored.record.money
+        prices = await self._prices.current()
+        price = prices.price_at(money.model, stored.record.reserved_ms or self._clock.now_ms())
+        cost = sum(
+            charge(
+                price,
+                answer.usage,
+                self._thb_per_usd,
+                multiplier=prices.tier_multiplier(answer.service_tier),
+            ).micro_baht
+            for answer in bill.answered
+        )
+        ambiguous_cost = bill.ambiguous * money.worst_micro_baht
+        settled = replace(
+            record, state=TurnState.ANSWERED, attempts=bill.attempts, waited_ms=bill.waited_ms
+        ).with_money(
+            held_micro_baht=0,
+            cost_micro_baht=money.cost_micro_baht + cost + ambiguous_cost,
+            ambiguous_micro_baht=money.ambiguous_micro_baht + ambiguous_cost,
+            ambiguous_attempts=money.ambiguous_attempts + bill.ambiguous,
+            usage=_total(bill.answered),
+            price={
+                "version": price.version,
+                "input_usd": str(price.input),
+                "cached_usd": str(price.cached_input),
+                "cache_write_usd": None if price.cache_write is None else str(price.cache_write),
+                "output_usd": str(price.output),
+            },
+            thb_per_usd=str(self._thb_per_usd),
+            service_tier=bill.answered[-1].service_tier if bill.answered else None,
+        )
+        ended = Settlement(
+            record.id,
+            money.model,
+            released=money.held_micro_baht,
+            cost=cost,
+            usages=[answer.usage for answer in bill.answered],
+            ambiguous=bill.ambiguous,
+            ambiguous_cost=ambiguous_cost,
+            downgraded=money.decision == Kind.FALLBACK,
+        )
+        return await self._journal.settle(stored, settled, ended, also)
+
+    async def _quote(self, clinic: Clinic, prompt: Prompt) -> _Quote:
+        """What a call costs at most, for the primary model and for the fallback (if it has a price)."""
+        prices, now_ms = await self._prices.current(), self._clock.now_ms()
+        bound = prompt_bound(prompt.messages, schema_name=prompt.schema_name, schema=prompt.schema)
+
+        def candidate(model: str) -> Candidate:
+            price = prices.price_at(model, now_ms)
+            return Candidate(model, worst_case(price, bound, clinic.model.max_tokens, self._thb_per_usd))
+
+        name = clinic.budget.fallback_model
+        fallback = candidate(name) if name and prices.is_priced(name, now_ms) else None
+        return _Quote(prices, bound, candidate(clinic.model.model_name), fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    prices: Prices
+    input_bound: int
+    primary: Candidate
+    fallback: Candidate | None
+
+
+class _Run:
+    """One turn's reservation, made inside the first slot."""
+
+    def __init__(
+        self, journal: Journal, clinic: Clinic, opened: Opened, prompt: Prompt, quote: _Quote
+    ) -> None:
+        self._journal = journal
+        self._clinic = clinic
+        self._opened = opened
+        self._prompt = prompt
+        self.quote = quote
+        self.stored: Stored | None = None
+
+    def refuse_early(self) -> None:
+        """A stopped clinic's turn does not wait for a slot."""
+        decision, budget = self._choose(self._opened.look.books.day)
+        if decision.kind is Kind.STOP:
+            raise StoppedError(decision, self._opened.look.books, budget)
+
+    async def reserve(self) -> LlmRequest:
+        self.stored = await self._journal.reserve(
+            self._opened.draft, self._opened.unclaimed, self._opened.look, self._choose
+        )
+        model = self.stored.record.money.model
+        takes = self.quote.prices.capabilities(model)
+        return LlmRequest(
+            model=model,
+            messages=self._prompt.messages,
+            max_tokens=self._clinic.model.max_tokens,
+            schema_name=self._prompt.schema_name,
+            schema=self._prompt.schema,
+            temperature=takes.temperature_to_send(self._clinic.model.temperature),
+            reasoning_effort=takes.reasoning_effort,
+            cache_key=self._prompt.cache_key,
+        )
+
+    async def grow(self) -> bool:
+        if self.stored is None:
+            return False
+        grown = await self._journal.grow(
+            self.stored, lambda day, more: may_grow(self._clinic.budget, day, more)
+        )
+        self.stored = grown or self.stored
+        return grown is not None
+
+    def _choose(self, day: DayBooks) -> tuple[Decision, int]:
+        policy = self._clinic.budget
+        decision = decide(policy, day, self.quote.primary, self.quote.fallback)
+        return decision, to_micro_baht(policy.daily_budget_baht)
+
+
+def _total(answers: Sequence[LlmAnswer]) -> dict[str, int]:
+    """Tokens of all answered attempts (an answer that broke the schema was paid, too)."""
+    usages: list[Usage] = [answer.usage for answer in answers]
+    return {
+        kind: sum(getattr(usage, kind) for usage in usages)
+        for kind in ("input", "cached", "cache_write", "output")
+    }

@@ -1,0 +1,183 @@
+"""One task of the queue: lead the conversation and answer what waits, or put the event back.
+
+Returning means that the task is finished with: its event was answered, or recorded as failed, or has a
+successor in the queue. An exception means that the queue must send the task again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from core.domain import log
+from core.domain.errors import FairlaneError, RedisUnavailableError
+from core.domain.event import Conversation
+from core.domain.session import Session
+from core.domain.task import TurnTask
+from core.ports.clock import CorrectedClock
+from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, Waiting
+from core.ports.slots import NoSlotError, Slots
+from core.ports.tasks import TaskQueue
+from core.usecases.answer import Answer, Turn
+from core.usecases.journal import TurnMovedError
+
+
+class LeadLostError(FairlaneError):
+    """The conversation's lease was lost: somebody else may lead, this turn must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """`lease_s`: the conversation's. `lead_for_s`: how long one task goes on with what arrives meanwhile.
+    `give_up_after`: dispatches of one task after which its turn is recorded as failed. `drain_s`: how long
+    running turns may go on after SIGTERM (the platform allows 10 s in all)."""
+
+    lease_s: float = 10.0
+    lead_for_s: float = 45.0
+    give_up_after: int = 8
+    drain_s: float = 7.0
+
+
+class RunTurn:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        tasks: TaskQueue,
+        slots: Slots,
+        answer: Answer,
+        clock: CorrectedClock,
+        policy: RunPolicy,
+    ) -> None:
+        self._mailbox = mailbox
+        self._tasks = tasks
+        self._slots = slots
+        self._answer = answer
+        self._clock = clock
+        self._policy = policy
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, task: TurnTask, *, retries: int = 0) -> None:
+        """`retries`: how often the queue has sent this task before. Raises UnavailableError when a dependency
+        is down."""
+        running = asyncio.create_task(self._run(task, retries))
+        self._running.add(running)
+        try:
+            await running
+        finally:
+            self._running.discard(running)
+            running.cancel()
+
+    async def drain(self) -> None:
+        """Hand back what waits, let what runs finish, and after `drain_s` put back what still runs."""
+        await self._slots.drain()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._policy.drain_s)
+        for running in self._running:
+            running.cancel("draining")
+        if self._running:
+            await asyncio.wait(self._running, timeout=1.5)
+
+    async def _run(self, task: TurnTask, retries: int) -> None:
+        event = task.event
+        if event.kind == "unsend" and event.message_id:
+            await self._mailbox.remove(event.conversation, event.message_id)
+        begun = await self._mailbox.begin(event)
+        self._clock.correct(begun.now_ms)
+        match begun:
+            case AlreadyDone():
+                log.info("turn.duplicate")
+            case Held():
+                await self._put_back(task, begun.lease_ms + 100, "held")
+            case Lead():
+                await self._lead(task, begun, retries)
+
+    async def _lead(self, task: TurnTask, lead: Lead, retries: int) -> None:
+        """Answer what waits, then what arrived meanwhile; whatever happens, the lease is given up."""
+        conversation = task.event.conversation
+        try:
+            async with self._leading(conversation, lead.fence):
+                await self._answer_all(task, lead, retries)
+        except NoSlotError as exc:
+            await self._give_up_lease(conversation, lead.fence)
+            await self._put_back(task, exc.retry_after_ms, exc.reason.value, exc.place)
+        except (LeadLostError, TurnMovedError) as exc:
+            log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
+            await self._give_up_lease(conversation, lead.fence)
+            await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
+        except asyncio.CancelledError:
+            await self._give_up_lease(conversation, lead.fence)
+            await self._put_back(task, 0, "draining")
+        except BaseException:
+            await self._give_up_lease(conversation, lead.fence)
+            raise
+
+    async def _answer_all(self, task: TurnTask, lead: Lead, retries: int) -> None:
+        """Round by round. What waits besides the task's own event has tasks of its own."""
+        conversation, session = task.event.conversation, Session.decode(lead.session)
+        until = self._clock.monotonic() + self._policy.lead_for_s
+        waiting: Waiting | None = lead.waiting
+        while waiting and waiting.events:
+            turn = Turn(
+                conversation=conversation,
+                fence=lead.fence,
+                waiting=waiting,
+                session=session,
+                trace=task.trace,
+                leader_id=task.event.event_id,
+                place=task.place,
+                give_up=retries >= self._policy.give_up_after,
+            )
+            answered = await self._answer(turn)
+            session = answered.session
+            go_on = self._clock.monotonic() < until
+            waiting = await self._mailbox.finish(
+                conversation, lead.fence, answered.done_ids, session=session.encode(), go_on=go_on
+            )
+        if waiting is None:
+            raise LeadLostError("the conversation was taken over before the turn was finished")
+
+    @asynccontextmanager
+    async def _leading(self, conversation: Conversation, fence: int) -> AsyncIterator[None]:
+        """Renew the lease while the body runs; cancel the body when it is lost."""
+        body = asyncio.current_task()
+        lost = False
+
+        async def beat() -> None:
+            nonlocal lost
+            held_until = self._clock.monotonic() + self._policy.lease_s
+            while self._clock.monotonic() < held_until:
+                await self._clock.sleep(self._policy.lease_s / 3)
+                asked = self._clock.monotonic()
+                try:
+                    if not await self._mailbox.renew(conversation, fence):
+                        break
+                except RedisUnavailableError:
+                    continue  # the lease may still stand; it is lost for certain only when it has run out
+                held_until = asked + self._policy.lease_s
+            lost = True
+            if body:
+                body.cancel()
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lost and body and body.uncancel() == 0:
+                raise LeadLostError("the conversation's lease was lost") from None
+            raise
+        finally:
+            beating.cancel()
+
+    async def _give_up_lease(self, conversation: Conversation, fence: int) -> None:
+        """Best effort: a lease that can't be given up runs out."""
+        try:
+            await self._mailbox.finish(conversation, fence, ())
+        except RedisUnavailableError:
+            log.info("turn.lease_left")
+
+    async def _put_back(self, task: TurnTask, delay_ms: int, reason: str, place: int | None = None) -> None:
+        """A successor first, then this task may end: the event is never without a task."""
+        await self._tasks.create(task.successor(place), delay_ms=delay_ms)
+        log.info("turn.putback", reason=reason, delay_ms=delay_ms, hop=task.hop + 1)

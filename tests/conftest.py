@@ -1,0 +1,118 @@
+"""Fixtures for real parts: a Redis server, Google's Firestore emulator, both document stores, a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from core.adapters.firestore_documents import FirestoreDocuments
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.local.firestore_emulator import FirestoreEmulator
+from core.local.processes import Guard
+from core.local.redis_server import RedisServer
+from core.ports.clock import CorrectedClock
+from core.ports.documents import DocumentStore
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Whole-session parts start in a loop of their own, whether or not a test's loop runs."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, coroutine).result()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One real server a test process; tests that break a server start their own."""
+    server = RedisServer()
+    run(server.start())
+    yield server
+    run(server.stop())
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """An empty Redis, without scripts."""
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def _emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # Without gcloud the emulator can't be had; with it, a failure to start is a failure.
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not here: SQLite stands for the document store")
+    guard = Guard()
+    emulator = FirestoreEmulator(guard=guard, folder=tmp_path_factory.mktemp("firestore"))
+    run(emulator.start())
+    yield emulator.address
+    run(emulator.stop())
+    guard.close()
+
+
+@pytest.fixture
+def firestore_emulator(_emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Its `host:port`; the client finds it by the environment."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", _emulator)
+    return _emulator
+
+
+@pytest.fixture
+def project() -> str:
+    """A project that no other test uses: the emulator keeps projects apart."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["firestore", "sqlite"])
+async def documents(
+    request: pytest.FixtureRequest, tmp_path: Path, project: str
+) -> AsyncIterator[DocumentStore]:
+    """An empty document store, of each kind."""
+    store: DocumentStore
+    if request.param == "firestore":
+        request.getfixturevalue("firestore_emulator")
+        store = FirestoreDocuments(project)
+    else:
+        store = SqliteDocuments(str(tmp_path / "documents.db"))
+    yield store
+    await store.close()
+
+
+class FakeClock(CorrectedClock):
+    """Time that stands still until it is told to go on; sleeping lets it pass."""
+
+    def __init__(self, now_ms: int = 1_795_478_400_000) -> None:  # 2026-11-24 07:00 in Bangkok
+        super().__init__()
+        self._now_ms = now_ms
+        self._seconds = 1_000.0
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
+    def advance(self, seconds: float) -> None:
+        self._seconds += seconds
+        self._now_ms += round(seconds * 1000)
+
+    def correct(self, shared_now_ms: int, tolerance_ms: int = 1_000) -> None:
+        """This clock is right by definition."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

@@ -1,0 +1,217 @@
+"""What every document store promises: one suite, run on Firestore's emulator and on SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from core.adapters.firestore_documents import FirestoreDocuments
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.errors import DocumentsUnavailableError
+from core.ports.documents import (
+    DELETE_FIELD,
+    ConflictError,
+    Create,
+    Delete,
+    DocumentStore,
+    Increment,
+    Key,
+    Merge,
+    Where,
+    Write,
+)
+
+A, B, C = Key("orgs", "a"), Key("orgs", "b"), Key("turns", "c")
+
+
+async def data(store: DocumentStore, key: Key) -> dict[str, object] | None:
+    (document,) = await store.get_many([key])
+    return dict(document.data) if document else None
+
+
+async def test_documents_come_in_the_order_asked_for_and_none_where_there_is_none(
+    documents: DocumentStore,
+) -> None:
+    await documents.commit([Create(A, {"n": 1}), Create(C, {"n": 3})])
+    found = await documents.get_many([C, B, A])
+    assert [document and document.data["n"] for document in found] == [3, None, 1]
+    assert await documents.get_many([]) == []
+
+
+async def test_a_document_is_created_once(documents: DocumentStore) -> None:
+    await documents.commit([Create(A, {"n": 1})])
+    with pytest.raises(ConflictError):
+        await documents.commit([Create(A, {"n": 2})])
+    assert await data(documents, A) == {"n": 1}
+
+
+async def test_a_merge_goes_field_by_field_also_under_names_with_dots(documents: DocumentStore) -> None:
+    await documents.commit(
+        [Merge(A, {"by_model": {"gpt-6.1": {"in": 1, "out": 2}}, "name": "ก", "tags": [1]})]
+    )
+    await documents.commit([Merge(A, {"by_model": {"gpt-6.1": {"out": 5}, "o": {"in": 9}}, "tags": [2]})])
+    assert await data(documents, A) == {
+        "by_model": {"gpt-6.1": {"in": 1, "out": 5}, "o": {"in": 9}},
+        "name": "ก",
+        "tags": [2],
+    }
+
+
+async def test_a_conditional_merge_goes_field_by_field_too(documents: DocumentStore) -> None:
+    (version,) = await documents.commit([Create(A, {"holds": {"t.1": {"x": 1}, "t2": {"x": 2}}, "n": 1})])
+    change = {"holds": {"t.1": DELETE_FIELD, "t 3": {"x": 3}}, "n": Increment(4), "m": {}}
+    await documents.commit([Merge(A, change, if_version=version)])
+    assert await data(documents, A) == {"holds": {"t2": {"x": 2}, "t 3": {"x": 3}}, "n": 5, "m": {}}
+
+
+async def test_increments_start_at_nothing_and_nest(documents: DocumentStore) -> None:
+    await documents.commit([Create(A, {"n": Increment(2), "deep": {"er": {"n": Increment(-3)}}})])
+    await documents.commit([Merge(A, {"n": Increment(1), "deep": {"er": {"n": Increment(10)}}})])
+    await documents.commit([Merge(B, {"n": Increment(7)})])
+    assert await data(documents, A) == {"n": 3, "deep": {"er": {"n": 7}}}
+    assert await data(documents, B) == {"n": 7}
+
+
+async def test_a_field_is_removed_with_and_without_a_condition(documents: DocumentStore) -> None:
+    await documents.commit([Create(A, {"x": 1, "y": 2, "z": 3})])
+    (version,) = await documents.commit([Merge(A, {"x": DELETE_FIELD, "none": DELETE_FIELD})])
+    await documents.commit([Merge(A, {"y": DELETE_FIELD}, if_version=version)])
+    assert await data(documents, A) == {"z": 3}
+
+
+async def test_a_version_is_good_until_the_next_write(documents: DocumentStore) -> None:
+    (first,) = await documents.commit([Create(A, {"n": 1})])
+    (read,) = await documents.get_many([A])
+    assert read is not None
+    assert read.version == first
+    (second,) = await documents.commit([Merge(A, {"n": 2}, if_version=first)])
+    with pytest.raises(ConflictError):
+        await documents.commit([Merge(A, {"n": 3}, if_version=first)])
+    with pytest.raises(ConflictError):
+        await documents.commit([Delete(A, if_version=first)])
+    await documents.commit([Delete(A, if_version=second)])
+    assert await data(documents, A) is None
+
+
+async def test_a_deleted_document_does_not_come_back_under_an_old_version(documents: DocumentStore) -> None:
+    (version,) = await documents.commit([Create(A, {"n": 1})])
+    await documents.commit([Delete(A)])
+    with pytest.raises(ConflictError):
+        await documents.commit([Merge(A, {"n": 2}, if_version=version)])
+    await documents.commit([Create(A, {"n": 1})])
+    with pytest.raises(ConflictError):
+        await documents.commit([Merge(A, {"n": 2}, if_version=version)])
+
+
+async def test_what_must_exist_must_exist(documents: DocumentStore) -> None:
+    with pytest.raises(ConflictError):
+        await documents.commit([Merge(A, {"n": 1}, if_exists=True)])
+    await documents.commit([Create(A, {"n": 1})])
+    await documents.commit([Merge(A, {"n": Increment(1)}, if_exists=True)])
+    assert await data(documents, A) == {"n": 2}
+    await documents.commit([Delete(B)])
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        [Merge(B, {"n": 1}), Create(A, {})],
+        [Delete(A), Merge(B, {"n": 1}, if_exists=True)],
+    ],
+)
+async def test_a_commit_is_all_or_nothing(documents: DocumentStore, failing: Sequence[Write]) -> None:
+    await documents.commit([Create(A, {"n": 0})])
+    with pytest.raises(ConflictError):
+        await documents.commit(failing)
+    assert await data(documents, A) == {"n": 0}
+    assert await data(documents, B) is None
+
+
+async def test_values_come_back_as_they_were(documents: DocumentStore) -> None:
+    value = {
+        "none": None,
+        "flag": True,
+        "whole": 2**53,
+        "part": 0.25,
+        "text": "สวัสดีค่ะ 🙏",
+        "when": datetime(2026, 11, 24, 3, 4, 5, 678000, tzinfo=UTC),
+        "list": [1, {"x": [2]}, "z"],
+        "map": {},
+    }
+    await documents.commit([Create(A, value)])
+    assert await data(documents, A) == value
+
+
+async def test_queries_filter_order_and_limit(documents: DocumentStore) -> None:
+    for i in range(5):
+        await documents.commit([Create(Key("turns", f"t{i}"), {"state": "ab"[i % 2], "at": 10 - i})])
+    await documents.commit([Create(Key("turns", "none"), {"state": "a"}), Create(A, {"state": "a", "at": 1})])
+
+    async def ids(*where: Where, **options: object) -> list[str]:
+        found = await documents.query("turns", where, **options)  # type: ignore[arg-type]
+        return [document.key.id for document in found]
+
+    assert await ids(Where("state", "==", "a")) == ["none", "t0", "t2", "t4"]
+    assert await ids(order_by="at") == ["t4", "t3", "t2", "t1", "t0"]
+    assert await ids(order_by="at", descending=True, limit=2) == ["t0", "t1"]
+    assert await ids(Where("at", ">=", 7), Where("at", "<", 9), order_by="at") == ["t3", "t2"]
+    assert await ids(Where("at", ">", 9)) == ["t0"]
+    assert await ids(Where("at", "<=", 6)) == ["t4"]
+
+
+async def test_a_contended_counter_loses_nothing(documents: DocumentStore) -> None:
+    await documents.commit([Create(A, {"n": 0})])
+
+    async def add() -> None:
+        while True:
+            (document,) = await documents.get_many([A])
+            assert document is not None
+            try:
+                await documents.commit([Merge(A, {"n": document.data["n"] + 1}, if_version=document.version)])
+            except ConflictError:
+                await asyncio.sleep(0.001)
+                continue
+            return
+
+    await asyncio.gather(
+        *(add() for _ in range(8)), *(documents.commit([Merge(A, {"m": Increment(1)})]) for _ in range(8))
+    )
+    assert await data(documents, A) == {"n": 8, "m": 8}
+
+
+async def test_two_openings_of_one_file_see_each_other(tmp_path: Path) -> None:
+    one, two = (SqliteDocuments(str(tmp_path / "d.db")) for _ in range(2))
+    await asyncio.gather(*(store.commit([Merge(A, {"n": Increment(1)})]) for store in (one, two) * 20))
+    assert await data(one, A) == await data(two, A) == {"n": 40}
+    await one.close()
+    await two.close()
+
+
+async def test_a_store_that_does_not_answer_is_unavailable_in_time(
+    monkeypatch: pytest.MonkeyPatch, project: str, tmp_path: Path
+) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    firestore = FirestoreDocuments(project, timeout_s=0.5)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(DocumentsUnavailableError):
+        await firestore.get_many([A])
+    with pytest.raises(DocumentsUnavailableError):
+        await firestore.commit([Create(A, {})])
+    assert asyncio.get_running_loop().time() - began < 2
+    await firestore.close()
+    server.close()
+
+    (tmp_path / "file").write_text("not a database, but long enough to be taken for one" * 100)
+    sqlite = SqliteDocuments(str(tmp_path / "file"))
+    with pytest.raises(DocumentsUnavailableError):
+        await sqlite.get_many([A])
+    await sqlite.close()
