@@ -1,0 +1,90 @@
+-- Ask for a slot: queue the ticket, then let run whoever is next. As everybody queues first, nobody barges.
+--
+-- ARGV  7: org, 8: ticket, 9: nonce of this request, 10: wake channel of this process, 11: longest wait (ms),
+--       12: the clinic's own cap (0: none), 13: tokens (estimate), 14: place kept from an earlier wait (0: none),
+--       15: waiters that a clinic may have
+-- Returns {status, place, fence, waited (ms), outlook…}; status is "granted", "waiting", "taken" (the ticket
+--   waits or runs on behalf of another request), "room_full", or the provider's reason why it can't run in
+--   time: "circuit", "cooldown", "rate".
+--
+-- Atomic, since between looking and queueing the last free slot may go to somebody else, or come free unseen.
+-- Asking again with the same nonce (a connection was cut) changes nothing and says how it stands.
+local org, ticket, nonce, own_cap = ARGV[7], ARGV[8], ARGV[9], ARGV[12]
+local deadline, tokens = room.now + tonumber(ARGV[11]), tonumber(ARGV[13])
+local id = org .. ' ' .. ticket
+
+local function reply(status, place, fence, waited_ms)
+  return { status, place, fence, waited_ms, unpack(room.outlook()) }
+end
+
+-- How a ticket stands after everybody has run who can.
+local function standing(record)
+  local used = room.used
+  room.pump()
+  if room.used > used then
+    record = room.record_of(id)
+  end
+  if record[NONCE] ~= nonce then
+    return reply('taken', record[PLACE], 0, 0)
+  elseif record[FENCE] > 0 then
+    return reply('granted', record[PLACE], record[FENCE], record[GRANTED] - record[SINCE])
+  end
+  return reply('waiting', record[PLACE], 0, 0)
+end
+
+local function refuse(reason, place)
+  room.pump()
+  return reply(reason, place, 0, 0)
+end
+
+-- The clinic's cap. What it asked with is kept, since the pump must know it too.
+local function remember_cap()
+  local caps = redis.call('HMGET', room.caps, 'set ' .. org, 'own ' .. org)
+  if own_cap == '0' and caps[2] then
+    redis.call('HDEL', room.caps, 'own ' .. org)
+  elseif own_cap ~= '0' and caps[2] ~= own_cap then
+    redis.call('HSET', room.caps, 'own ' .. org, own_cap)
+  end
+  return tonumber(caps[1] or own_cap ~= '0' and own_cap or room.org_limit)
+end
+
+local record = room.record_of(id)
+if record then
+  return standing(record)
+end
+local cap, place, kept_place = remember_cap(), room.next_tick(), tonumber(ARGV[14])
+if kept_place > 0 and kept_place < place then
+  place = kept_place
+end
+local closed_until, reason, certain = room.gate(tokens)
+if certain and closed_until > deadline then
+  return refuse(reason, place)
+end
+
+record = { 0, place, nonce, ARGV[10], room.now, deadline, tokens, 0 }
+local free = room.used < room.limit and not closed_until and redis.call('EXISTS', room.orgs) == 0
+if free and (room.used == 0 or (room.holders()[org] or 0) < cap) then
+  -- Nobody waits: queueing the ticket and letting it run would come to the same.
+  room.nobody = true
+  room.lease(id, org, record)
+  return reply('granted', place, record[FENCE], 0)
+end
+
+local member, last = room.member_of(org, place, ticket), nil
+if redis.call('ZLEXCOUNT', room.queue, '[' .. org .. ' ', '(' .. org .. '!') >= tonumber(ARGV[15]) then
+  -- Who came back to an earlier place takes it from the last one: else a clinic's FIFO would end at its room.
+  last = redis.call('ZREVRANGEBYLEX', room.queue, '(' .. org .. '!', '[' .. org .. ' ', 'LIMIT', 0, 1)[1]
+  if member > last then
+    return refuse('room_full', place)
+  end
+end
+redis.call('ZADD', room.queue, 0, member)
+room.keep_waiting(member, math.min(deadline, room.now + room.lease_ms))
+redis.call('HSET', room.tickets, id, cmsgpack.pack(record))
+redis.call('ZADD', room.orgs, 'NX', room.next_tick(), org)
+if last then
+  local evicted = room.record_of(room.id_of(org, last))
+  room.stop_waiting(org, last)
+  redis.call('PUBLISH', evicted[CHANNEL], evicted[NONCE] .. ' 0')
+end
+return standing(record)

@@ -1,0 +1,42 @@
+-- The heartbeat of one process: prolong its leases, mark its waiters alive, and let run whoever is next.
+--
+-- ARGV  7: longest time a slot may be held (ms), 8: number of leases, then org, ticket, fence of each;
+--       then org, ticket, nonce of each waiter
+-- Returns {outlook…, for each lease: 1 prolonged, 0 lost; for each waiter: its fence if it was granted (the
+--   claim becomes a lease), 0 still waiting, -1 unknown}
+--
+-- Atomic, since a lease that another operation has just swept must not come back. A fence that does not match
+-- changes nothing: the ticket was granted again to somebody else.
+local max_hold_ms, leases = tonumber(ARGV[7]), tonumber(ARGV[8])
+
+local function prolong(id, record)
+  room.keep_lease(id, math.min(room.now + room.lease_ms, record[GRANTED] + max_hold_ms))
+end
+
+local results = {}
+for i = 9, #ARGV, 3 do
+  local org, ticket, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local id = org .. ' ' .. ticket
+  local record = room.record_of(id)
+  if #results < leases then
+    local mine = record and record[FENCE] == tonumber(mark)
+    if mine then
+      prolong(id, record)
+    end
+    results[#results + 1] = mine and 1 or 0
+  else
+    local mine = record and record[NONCE] == mark
+    if mine and record[FENCE] > 0 then
+      prolong(id, record)
+    elseif mine then
+      room.keep_waiting(room.member_of(org, record[PLACE], ticket), math.min(record[DEADLINE], room.now + room.lease_ms))
+    end
+    results[#results + 1] = mine and record[FENCE] or -1
+  end
+end
+room.pump()
+local reply = room.outlook()
+for _, result in ipairs(results) do
+  reply[#reply + 1] = result
+end
+return reply

@@ -1,0 +1,102 @@
+"""One ticket of this process: while it waits, and while its slot is held."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from core.domain.errors import RedisUnavailableError
+from core.ports.slots import NoSlotError, Outcome, SlotLostError, SlotRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`good_until`: end of the lease in the loop's time, None while it is an unconfirmed claim."""
+
+    fence: int
+    good_until: float | None
+
+
+class Waiter:
+    """A request on its way to a slot. `queued`: Redis has it; `good_until`: its liveness mark there."""
+
+    def __init__(self, request: SlotRequest) -> None:
+        loop = asyncio.get_running_loop()
+        self.request = request
+        self.nonce = uuid.uuid4().hex
+        self.place = request.place
+        self.began_at = loop.time()
+        self.deadline = self.began_at + request.wait_s
+        self.good_until = self.began_at
+        self.queued = False
+        self.call: asyncio.Task[Any] | None = None
+        self.woken: asyncio.Future[Grant | None] = loop.create_future()
+
+    def wake(self, grant: Grant | None) -> None:
+        """Granted, or (None) unknown to Redis: ask again."""
+        if not self.woken.done():
+            self.woken.set_result(grant)
+
+    def fail(self, error: NoSlotError | RedisUnavailableError) -> None:
+        if not self.woken.done():
+            self.woken.set_exception(error)
+            self.woken.exception()  # whether somebody still looks at it or not
+
+
+class HeldSlot:
+    """A slot while its block runs (`with slot:` around the block). When the lease ends without having been
+    renewed, or Redis says it is lost, the block is cancelled and the cancellation becomes SlotLostError."""
+
+    def __init__(self, waiter: Waiter, fence: int, *, good_until: float, last_until: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.outcome: Outcome | None = None
+        self.request = waiter.request
+        self.nonce = waiter.nonce
+        self.fence = fence
+        self._place = waiter.place or 0
+        self._waited_ms = round(1000 * (loop.time() - waiter.began_at))
+        self._last_until = last_until
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._lost = False
+        self._timer = loop.call_at(good_until, self.lose)
+
+    @property
+    def waited_ms(self) -> int:
+        return self._waited_ms
+
+    @property
+    def place(self) -> int:
+        return self._place
+
+    def prolong(self, good_until: float) -> None:
+        self._timer.cancel()
+        if not self._lost:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(min(good_until, self._last_until), self.lose)
+
+    def lose(self) -> None:
+        self._timer.cancel()
+        if self._task is not None and not self._lost:
+            self._lost = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        assert self._task is not None  # noqa: S101  a coroutine runs in a task
+        self._cancelling = self._task.cancelling()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        self._timer.cancel()
+        if task is None or not self._lost:
+            return
+        # As in asyncio.timeout: if nobody else cancelled the task, the cancellation was ours.
+        ours = task.uncancel() <= self._cancelling
+        if ours and (exc_type is None or issubclass(exc_type, asyncio.CancelledError)):
+            raise SlotLostError(f"the slot of {self.request.org_id} was lost") from exc
