@@ -52,6 +52,8 @@ class JsonFormatter(logging.Formatter):
 
 def install(level: str, project: str) -> None:
     """Send fairlane's events from `level` up, and other libraries' warnings, to standard output."""
+    # What no line shows: each costs a system call a record.
+    logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(project))
     root = logging.getLogger()

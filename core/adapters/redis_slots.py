@@ -20,7 +20,6 @@ from core.adapters import redis_keys
 from core.adapters.pulse import Pulse
 from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
-from core.adapters.redis_slots_view import SlotsView
 from core.adapters.redis_wake import WakeChannel
 from core.domain import log
 from core.domain.errors import RedisUnavailableError
@@ -85,26 +84,6 @@ class RedisSlots:
         await self._pulse.stop()
         if self._wake is not None:
             await self._wake.close()
-
-    async def snapshot(self) -> SlotsView:
-        """For an operator: who holds and who waits, and the provider's state. Looks at every waiter."""
-        return SlotsView.of(await self._scripts.view())
-
-    async def set_limit(self, slots: int | None, *, org_id: str | None = None) -> None:
-        """Override the limit of all together, or a clinic's; None takes the override back. Holds for all
-        instances from their next operation on."""
-        await self._scripts.limit(org_id, slots)
-
-    async def reset_limits(self) -> None:
-        """Take all overrides back."""
-        await self._scripts.reset()
-
-    async def close_circuit(self) -> bool:
-        """Let calls through again; True if the circuit was not closed."""
-        was_open = await self._scripts.close_circuit()
-        if was_open:
-            log.info("circuit.closed", by="operator")
-        return was_open
 
     async def _obtain(self, request: SlotRequest, on_wait: OnWait | None) -> HeldSlot:
         waiter = Waiter(request)

@@ -108,6 +108,11 @@ class Released:
     outlook: Outlook
 
 
+def _script(redis: Redis, *parts: str) -> AsyncScript:
+    """One script of several files: what all operations share is written once."""
+    return redis.register_script("\n".join(_LUA.joinpath(f"slots_{part}.lua").read_text() for part in parts))
+
+
 class SlotScripts:
     """One method an operation. All raise RedisUnavailableError when Redis does not answer in time; whether
     the operation happened is then not known, and doing it again does no harm."""
@@ -122,20 +127,14 @@ class SlotScripts:
             options.requests_per_minute or 0,
             options.tokens_per_minute or 0,
         )
-        shared = [_LUA.joinpath(f"slots_{part}.lua").read_text() for part in ("state", "pump")]
-
-        def script(operation: str) -> AsyncScript:
-            own = _LUA.joinpath(f"slots_{operation}.lua").read_text()
-            return redis.register_script("\n".join([*shared, own]))
-
-        self._acquire = script("acquire")
-        self._renew = script("renew")
-        self._release = script("release")
-        self._cancel = script("cancel")
-        self._limit = script("limit")
-        self._reset = script("reset")
-        self._close = script("close")
-        self._view = script("view")
+        self._acquire = _script(redis, "state", "pump", "acquire")
+        self._renew = _script(redis, "state", "pump", "renew")
+        self._release = _script(redis, "state", "pump", "release")
+        self._cancel = _script(redis, "state", "pump", "cancel")
+        self._limit = _script(redis, "state", "pump", "operator", "limit")
+        self._reset = _script(redis, "state", "pump", "operator", "reset")
+        self._close = _script(redis, "state", "pump", "operator", "close")
+        self._view = _script(redis, "state", "pump", "operator", "view")
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None

@@ -11,6 +11,9 @@ from core.domain.task import TurnTask
 from core.edge.process import Process
 from core.usecases.run_turn import RunTurn
 
+DEFECT_RETRIES = 10
+"""Dispatches after which a task that fails by a defect is recorded as failed instead of lost one day."""
+
 PROCESS: Process[RunTurn] = Process("turn", build, RunTurn.drain)
 
 
@@ -28,14 +31,16 @@ async def execute(body: bytes, headers: Mapping[str, str]) -> int:
         return 200
     with log.bound(trace=task.trace, org=task.event.org_id, event=task.event.event_id):
         try:
-            await run(task, retries=_count(headers.get("x-cloudtasks-taskretrycount")))
+            await run(task)
         except UnavailableError as exc:
             log.warning("turn.unavailable", reason=type(exc).__name__, detail=str(exc))
             return 503
         except Exception as exc:
-            # Anything else is a defect of ours: the queue tries again, a person is told.
+            # Anything else is a defect of ours: a person is told, and the queue tries again for a while.
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
-            return 500
+            if _count(headers.get("x-cloudtasks-taskretrycount")) < DEFECT_RETRIES:
+                return 500
+            await run.give_up(task, f"defect_{type(exc).__name__}")
     return 200
 
 

@@ -165,7 +165,18 @@ class ChildProcess:
         """SIGKILL to the group: what a crash of the machine would leave of it."""
         self.signal(signal.SIGKILL)
         await self.ended(10)
+        await self._group_gone()
         self._forget()
+
+    async def _group_gone(self) -> None:
+        """A worker dies a moment after its master and holds the port until then. Where nobody reaps
+        orphans, its zombie stays in the group for ever: hence the limit."""
+        for _ in range(100):
+            try:
+                os.killpg(self.pid, 0)
+            except (FairlaneError, OSError):
+                return
+            await asyncio.sleep(0.01)
 
     async def terminate(self, grace_s: float = 10.0) -> int | None:
         """SIGTERM, as a platform that scales down sends it; SIGKILL after `grace_s`.

@@ -6,6 +6,7 @@ as delivered. A crash anywhere leaves a turn that the next leader finds and fini
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,8 +37,7 @@ BUDGET_NOTICE_EVERY_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a leader has been given. `leader_id`: the event whose task runs. `give_up`: the queue has tried
-    often enough; no more than the busy message is attempted."""
+    """What a leader has been given. `leader_id`: the event whose task runs. `place`: see core.ports.slots."""
 
     conversation: Conversation
     fence: int
@@ -46,7 +46,6 @@ class Turn:
     leader_id: str
     trace: str = ""
     place: int | None = None
-    give_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +104,39 @@ class Answer:
         Raises NoSlotError (nothing was begun), TurnMovedError, UnavailableError.
         """
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
-        found = await self._directory.by_org(turn.conversation.org_id)
-        if found is None:
-            log.error("turn.failed", reason="no_clinic", events=len(event_ids))
-            return Answered(tuple(event_ids), turn.session)
         now_ms = self._clock.now_ms()
         turn_id = _turn_id(turn)
         key = Key(memory.COLLECTION, memory.document_id(turn.conversation))
         day = budget_day(now_ms, self._policy.timezone)
-        look = await self._journal.look(turn.conversation.org_id, day, turn_id, event_ids, [key])
-        remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
+        found, look = await asyncio.gather(
+            self._directory.by_org(turn.conversation.org_id),
+            self._journal.look(turn.conversation.org_id, day, turn_id, event_ids, [key]),
+        )
+        if found is None:
+            log.error("turn.failed", reason="no_clinic", events=len(event_ids))
+            return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
+        remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
         scene = _Scene(turn, clinic, channel, look, remembered, now_ms)
         if look.claims:
             return await self._finish_earlier(scene)
         return await self._begin(scene, turn_id, event_ids)
+
+    async def record_failed(self, event: InboundEvent, trace: str, reason: str) -> None:
+        """An event that can't be answered, in the journal, with nothing sent. Raises UnavailableError."""
+        now_ms = self._clock.now_ms()
+        day = budget_day(now_ms, self._policy.timezone)
+        look = await self._journal.look(event.org_id, day, event.event_id, [event.event_id])
+        log.error("turn.failed", reason=reason, turn=event.event_id)
+        if look.claims:
+            return
+        record = replace(
+            _record(event.event_id, event.conversation, [event], now_ms),
+            state=TurnState.FAILED,
+            failure=reason,
+            trace=trace,
+        )
+        await self._journal.answer(record, [event.event_id], None, look.books)
 
     async def _finish_earlier(self, scene: _Scene) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""
@@ -143,8 +160,7 @@ class Answer:
             return await self._deliver(scene, stored, resumed=True)
         # Reserved: its leader died with a call on the way. The next reservation charges that one in full.
         draft = replace(record, fence=scene.turn.fence)
-        words = [event.text for event in record.events]
-        return await self._model_or_busy(scene, draft, (), words)
+        return await self._model_or_busy(scene, draft, ())
 
     async def _begin(self, scene: _Scene, turn_id: str, event_ids: Sequence[str]) -> Answered:
         events = scene.turn.waiting.events
@@ -154,29 +170,28 @@ class Answer:
         if plan.action is Action.IGNORE:
             log.info("turn.ignored", reason=plan.reason, events=len(events))
             return Answered(tuple(event_ids), session)
-        draft = _draft(scene, turn_id, events)
+        draft = _draft(scene, turn_id, events, plan)
         with log.bound(turn=turn_id):
             if plan.action is Action.ANSWER:
-                session = await self._model_or_busy(scene, draft, event_ids, plan.words)
+                session = await self._model_or_busy(scene, draft, event_ids)
             else:
                 session = await self._fixed(scene, draft, event_ids, plan)
         return Answered(tuple(event_ids), session)
 
-    async def _model_or_busy(
-        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], words: Sequence[str]
-    ) -> Session:
+    async def _model_or_busy(self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
         oldest_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
         if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
             return await self._busy(scene, draft, unclaimed, "patience")
-        if scene.turn.give_up:
-            return await self._busy(scene, draft, unclaimed, "gave_up")
+        newcomer = _newcomer(draft)
+        words = [event.text for event in draft.events if event.text]
         prompt = build_prompt(
             scene.clinic,
-            scene.turn.session,
+            replace(scene.turn.session, greeted=scene.turn.session.greeted or newcomer),
             scene.memory,
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
+            also_sent=[event.kind for event in draft.events if event.message_id and not event.text],
         )
         draft = replace(draft, facts_used=prompt.facts_used)
         opened = Opened(draft, unclaimed, scene.look, scene.turn.place)
@@ -214,6 +229,8 @@ class Answer:
             )
             known = replace(known, facts=facts)
         answer, quick_replies = reply.reply, reply.quick_replies
+        if _newcomer(record):
+            answer = f"{greeting(scene.clinic)}\n\n{answer}"
         if reply.handoff:
             known = known.handed_off(handoff.until_ms(scene.clinic, now_ms), reply.handoff)
             answer, quick_replies = f"{answer}\n\n{text(scene.clinic, 'handoff')}", ()
@@ -293,23 +310,37 @@ def _turn_id(turn: Turn) -> str:
     return turn.leader_id if turn.leader_id in ids else ids[0]
 
 
-def _draft(scene: _Scene, turn_id: str, events: Sequence[InboundEvent]) -> TurnRecord:
-    conversation = scene.turn.conversation
-    newest = events[-1]
+def _newcomer(record: TurnRecord) -> bool:
+    """Follows and asks at once: the greeting, with the privacy notice, comes before the answer."""
+    return any(event.kind == "follow" for event in record.events)
+
+
+def _draft(scene: _Scene, turn_id: str, events: Sequence[InboundEvent], plan: TurnPlan) -> TurnRecord:
+    # A group's talk that is not for us came along; its words are nobody's business here.
+    kept = [event if event.text in plan.words else replace(event, text="") for event in events]
+    return replace(
+        _record(turn_id, scene.turn.conversation, kept, scene.now_ms),
+        overflow=len(scene.turn.waiting.overflow_ids),
+        fence=scene.turn.fence,
+        trace=scene.turn.trace,
+    )
+
+
+def _record(
+    turn_id: str, conversation: Conversation, events: Sequence[InboundEvent], now_ms: int
+) -> TurnRecord:
+    """The newest event says who asks and lends its reply token."""
     token = next((event for event in reversed(events) if event.reply_token), None)
     return TurnRecord(
         id=turn_id,
         org_id=conversation.org_id,
         channel=conversation.channel,
         chat_id=conversation.chat_id,
-        chat_type=newest.chat_type,
-        user_id=newest.user_id,
+        chat_type=events[-1].chat_type,
+        user_id=events[-1].user_id,
         state=TurnState.ANSWERED,
         events=tuple(journaled(event) for event in events),
-        overflow=len(scene.turn.waiting.overflow_ids),
-        created_ms=scene.now_ms,
-        fence=scene.turn.fence,
-        trace=scene.turn.trace,
+        created_ms=now_ms,
         reply_token=token.reply_token if token else None,
         token_arrived_ms=token.arrived_ms if token else 0,
     )

@@ -202,6 +202,7 @@ class _Run:
             schema=self._prompt.schema,
             temperature=takes.temperature_to_send(self._clinic.model.temperature),
             reasoning_effort=takes.reasoning_effort,
+            output_limit=takes.output_limit,
             cache_key=self._prompt.cache_key,
         )
 

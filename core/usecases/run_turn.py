@@ -31,12 +31,10 @@ class LeadLostError(FairlaneError):
 @dataclass(frozen=True, slots=True)
 class RunPolicy:
     """`lease_s`: the conversation's. `lead_for_s`: how long one task goes on with what arrives meanwhile.
-    `give_up_after`: dispatches of one task after which its turn is recorded as failed. `drain_s`: how long
-    running turns may go on after SIGTERM (the platform allows 10 s in all)."""
+    `drain_s`: how long running turns may go on after SIGTERM (the platform allows 10 s in all)."""
 
     lease_s: float = 10.0
     lead_for_s: float = 45.0
-    give_up_after: int = 8
     drain_s: float = 7.0
 
 
@@ -58,16 +56,19 @@ class RunTurn:
         self._policy = policy
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, task: TurnTask, *, retries: int = 0) -> None:
-        """`retries`: how often the queue has sent this task before. Raises UnavailableError when a dependency
-        is down."""
-        running = asyncio.create_task(self._run(task, retries))
+    async def __call__(self, task: TurnTask) -> None:
+        """Raises UnavailableError when a dependency is down."""
+        running = asyncio.create_task(self._run(task))
         self._running.add(running)
         try:
             await running
         finally:
             self._running.discard(running)
             running.cancel()
+
+    async def give_up(self, task: TurnTask, reason: str) -> None:
+        """Record as failed what a defect keeps from being answered; an operator can replay it."""
+        await self._answer.record_failed(task.event, task.trace, reason)
 
     async def drain(self) -> None:
         """Hand back what waits, let what runs finish, and after `drain_s` put back what still runs."""
@@ -79,7 +80,7 @@ class RunTurn:
         if self._running:
             await asyncio.wait(self._running, timeout=1.5)
 
-    async def _run(self, task: TurnTask, retries: int) -> None:
+    async def _run(self, task: TurnTask) -> None:
         event = task.event
         if event.kind == "unsend" and event.message_id:
             await self._mailbox.remove(event.conversation, event.message_id)
@@ -91,14 +92,14 @@ class RunTurn:
             case Held():
                 await self._put_back(task, begun.lease_ms + 100, "held")
             case Lead():
-                await self._lead(task, begun, retries)
+                await self._lead(task, begun)
 
-    async def _lead(self, task: TurnTask, lead: Lead, retries: int) -> None:
+    async def _lead(self, task: TurnTask, lead: Lead) -> None:
         """Answer what waits, then what arrived meanwhile; whatever happens, the lease is given up."""
         conversation = task.event.conversation
         try:
             async with self._leading(conversation, lead.fence):
-                await self._answer_all(task, lead, retries)
+                await self._answer_all(task, lead)
         except NoSlotError as exc:
             await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, exc.retry_after_ms, exc.reason.value, exc.place)
@@ -113,7 +114,7 @@ class RunTurn:
             await self._give_up_lease(conversation, lead.fence)
             raise
 
-    async def _answer_all(self, task: TurnTask, lead: Lead, retries: int) -> None:
+    async def _answer_all(self, task: TurnTask, lead: Lead) -> None:
         """Round by round. What waits besides the task's own event has tasks of its own."""
         conversation, session = task.event.conversation, Session.decode(lead.session)
         until = self._clock.monotonic() + self._policy.lead_for_s
@@ -127,7 +128,6 @@ class RunTurn:
                 trace=task.trace,
                 leader_id=task.event.event_id,
                 place=task.place,
-                give_up=retries >= self._policy.give_up_after,
             )
             answered = await self._answer(turn)
             session = answered.session

@@ -39,7 +39,11 @@ end
 
 -- The clinic's cap. What it asked with is kept, since the pump must know it too.
 local function remember_cap()
-  local caps = redis.call('HMGET', room.caps, 'set ' .. org, 'own ' .. org)
+  local caps = redis.call('HMGET', room.caps, 'set ' .. org, 'own ' .. org, '*')
+  local configured = table.concat({ ARGV[1], ARGV[2], ARGV[5], ARGV[6] }, ' ')
+  if caps[3] ~= configured then
+    redis.call('HSET', room.caps, '*', configured)
+  end
   if own_cap == '0' and caps[2] then
     redis.call('HDEL', room.caps, 'own ' .. org)
   elseif own_cap ~= '0' and caps[2] ~= own_cap then

@@ -7,7 +7,7 @@
 local org, slots = ARGV[7], tonumber(ARGV[8])
 if org == '' then
   room.set('limit', slots > 0 and slots or nil)
-  room.limit = room.state.limit or tonumber(ARGV[1])
+  room.limit = room.state.limit or room.configured_limit
 elseif slots > 0 then
   redis.call('HSET', room.caps, 'set ' .. org, slots)
 else

@@ -4,7 +4,7 @@
 --
 -- Atomic, since a higher limit must let waiters run in the same step.
 room.set('limit', nil)
-room.limit = tonumber(ARGV[1])
+room.limit = room.configured_limit
 for _, field in ipairs(redis.call('HKEYS', room.caps)) do
   if string.sub(field, 1, 4) == 'set ' then
     redis.call('HDEL', room.caps, field)

@@ -11,7 +11,8 @@
 --   6 state    packed map  n: last tick; limit: an operator's; tokens: of the last minute; lease_due, wait_due:
 --                    no lease and no waiter expires before (ms); cool_until; failing_until: the circuit looks at
 --                    its calls until then; while it is not closed circuit_until, circuit_ms, circuit_why, probe
---   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins
+--   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins;
+--                    "*" -> "limit cap requests tokens" that instances last ran with, for operators' commands
 --   8 calls    HASH  "a BUCKET" -> attempts, "f BUCKET" -> failures: what the circuit counts
 --   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate
 -- ARGV, the same for every operation

@@ -50,7 +50,7 @@ for i = 1, #calls, 2 do
 end
 room.save()
 return {
-  room.limit, tonumber(ARGV[1]), orgs,
+  room.limit, room.configured_limit, orgs,
   circuit, room.state.circuit_why or '', math.max(0, (room.state.circuit_until or room.now) - room.now),
   math.max(0, (room.state.cool_until or 0) - room.now), requests, tokens, overrides,
   sums.a, sums.f,

@@ -1,10 +1,16 @@
-"""What an operator sees of the slots."""
+"""What an operator sees and changes of the slots: from any machine, for all instances."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
+
+from redis.asyncio import Redis
+
+from core.adapters.redis_slots_scripts import SlotOptions, SlotScripts
+from core.domain import log
+from core.domain.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +89,35 @@ class SlotsView:
             attempts=counts[0],
             failures=counts[1],
         )
+
+
+class RedisSlotsOperator:
+    """All methods raise RedisUnavailableError. The limits that instances run with come from Redis, so
+    `options` need not be theirs."""
+
+    def __init__(self, redis: Redis, options: SlotOptions | None = None) -> None:
+        self._scripts = SlotScripts(redis, options or SlotOptions())
+
+    async def snapshot(self) -> SlotsView:
+        """Who holds, who waits, and the provider's state. Looks at every waiter: not for a turn's path."""
+        return SlotsView.of(await self._scripts.view())
+
+    async def set_limit(self, slots: int | None, *, org_id: str | None = None) -> None:
+        """Override the limit of all together, or one clinic's, from now on; None takes the override back.
+
+        Raises InvalidInputError below 1.
+        """
+        if slots is not None and slots < 1:
+            raise InvalidInputError("a limit must be at least 1")
+        await self._scripts.limit(org_id, slots)
+
+    async def reset_limits(self) -> None:
+        """Take all overrides back."""
+        await self._scripts.reset()
+
+    async def close_circuit(self) -> bool:
+        """Let calls through again; True if the circuit was not closed."""
+        was_open = await self._scripts.close_circuit()
+        if was_open:
+            log.info("circuit.closed", by="operator")
+        return was_open

@@ -1,0 +1,160 @@
+"""`fairlane slots`: who is at the provider, who waits, what the provider allows; and the limits' overrides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
+from core.bootstrap import shared
+from core.domain.errors import FairlaneError
+from core.domain.settings import Settings
+
+app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_args_is_help=False)
+
+T = TypeVar("T")
+BAR_WIDTH = 20
+REFRESH_S = 0.5
+
+
+def run(command: Callable[[RedisSlotsOperator], Awaitable[T]]) -> T:
+    """Run `command` against the Redis of REDIS_URL. What fairlane raises on purpose ends with status 1."""
+
+    async def opened() -> T:
+        redis = shared.redis(Settings.read(os.environ, ("REDIS_URL",)))
+        try:
+            return await command(RedisSlotsOperator(redis))
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(opened())
+    except FairlaneError as exc:
+        typer.echo(f"error: {exc}", err=True)
+        raise typer.Exit(1) from exc
+
+
+@app.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Limit, held and waiting by clinic, oldest wait, circuit, cooldown, rates."""
+    if context.invoked_subcommand is not None:
+        return
+    if watch:
+        run(lambda slots: _watch(slots, as_json=as_json))
+        return
+    view = run(lambda slots: slots.snapshot())
+    if as_json:
+        typer.echo(json.dumps(view_json(view), ensure_ascii=False, indent=2))
+    else:
+        Console().print(view_table(view))
+
+
+async def _watch(slots: RedisSlotsOperator, *, as_json: bool) -> None:
+    """With --json one line a look, for pipes."""
+    if as_json:
+        while True:
+            typer.echo(json.dumps(view_json(await slots.snapshot()), ensure_ascii=False))
+            await asyncio.sleep(REFRESH_S)
+    with Live(view_table(await slots.snapshot()), auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            live.update(view_table(await slots.snapshot()), refresh=True)
+
+
+@app.command("set")
+def set_limit(
+    everywhere: Annotated[
+        int | None, typer.Option("--global", min=1, metavar="N", help="Calls at the provider at once.")
+    ] = None,
+    org: Annotated[
+        tuple[str, int] | None, typer.Option("--org", metavar="ORG N", help="Of these, for one clinic.")
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="As configured again, for all.")] = False,
+) -> None:
+    """Override the limits for all instances, from their next operation on; no deployment is needed."""
+    if everywhere is None and org is None and not reset:
+        raise typer.BadParameter("say what to set: --global N, --org ORG N, or --reset")
+
+    async def change(slots: RedisSlotsOperator) -> SlotsView:
+        if reset:
+            await slots.reset_limits()
+        if everywhere is not None:
+            await slots.set_limit(everywhere)
+        if org is not None:
+            await slots.set_limit(org[1], org_id=org[0])
+        return await slots.snapshot()
+
+    view = run(change)
+    overrides = ", ".join(f"{name} {cap}" for name, cap in sorted(view.overrides.items()))
+    typer.echo(
+        f"limit {view.limit} (configured {view.configured_limit}), clinics: {overrides or 'as configured'}"
+    )
+
+
+@app.command("close-circuit")
+def close_circuit() -> None:
+    """Let calls through again, before the circuit's own time is over."""
+    was_open = run(lambda slots: slots.close_circuit())
+    typer.echo("the circuit is closed" if was_open else "the circuit was closed already")
+
+
+def view_json(view: SlotsView) -> dict[str, Any]:
+    sums = {"used": view.used, "waiting": view.waiting, "oldest_wait_ms": view.oldest_wait_ms}
+    return {**asdict(view), **sums}
+
+
+def view_table(view: SlotsView) -> RenderableType:
+    """For people: one line on the provider, then a line a clinic."""
+    head = Text.assemble(
+        (f"{view.used} of {view.limit} slots", "bold"),
+        "" if view.limit == view.configured_limit else f" (configured {view.configured_limit})",
+        f", {view.waiting} waiting",
+        f", the oldest for {view.oldest_wait_ms / 1000:.1f} s" if view.waiting else "",
+    )
+    out = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("clinic", "slots"):
+        out.add_column(name)
+    for name in ("cap", "waiting", "oldest"):
+        out.add_column(name, justify="right")
+    for org in view.orgs:
+        cap = f"{org.cap}*" if org.org_id in view.overrides else str(org.cap)
+        oldest = f"{org.oldest_wait_ms / 1000:.1f} s" if org.waiting else ""
+        bar = Text("█" * min(BAR_WIDTH, org.held), style="green")
+        bar.append(f" {org.held}", style="default")
+        out.add_row(org.org_id, bar, cap, str(org.waiting) if org.waiting else "", oldest)
+    parts: list[RenderableType] = [head, _provider(view)]
+    if view.orgs:
+        parts += [Text(), out]
+    if view.overrides:
+        names = ", ".join(f"{name} {cap}" for name, cap in sorted(view.overrides.items()))
+        parts.append(Text(f"* set by an operator: {names}", style="dim"))
+    return Group(*parts)
+
+
+def _provider(view: SlotsView) -> Text:
+    styles = {"closed": "green", "half-open": "yellow", "open": "red"}
+    line = Text("circuit ").append(view.circuit, style=styles[view.circuit])
+    if view.circuit == "open":
+        line.append(f" for {view.circuit_open_ms / 1000:.0f} s ({view.circuit_reason})")
+    elif view.circuit == "half-open":
+        line.append(f" (one call tries the provider; opened by {view.circuit_reason})")
+    line.append(f", {view.failures} of the last {view.attempts} calls failed")
+    if view.cooldown_ms:
+        line.append(f", cooling down for {view.cooldown_ms / 1000:.1f} s", style="yellow")
+    if view.requests is not None:
+        line.append(f", last minute {view.requests:,} requests, {view.tokens:,} tokens")
+    return line
