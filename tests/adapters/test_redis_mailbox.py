@@ -201,6 +201,14 @@ async def test_characters_are_bounded_but_the_newest_event_is_always_kept(redis:
     assert waiting == Waiting((an_event(4, text="ง" * 50),), ("E0001", "E0002", "E0003"))
 
 
+async def test_a_leader_does_not_stay_for_ids_alone(redis: Redis) -> None:
+    mailbox = RedisMailbox(redis, lease_ms=LEASE_MS, session_ttl_s=1800, max_events=1)
+    begun = await lead(mailbox, an_event(1))
+    await mailbox.begin(an_event(2))
+    assert await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True) == Waiting(())
+    assert (await lead(mailbox, an_event(1))).waiting == Waiting((an_event(1),))
+
+
 async def test_overflow_is_bounded_and_whoever_begins_finds_itself(redis: Redis) -> None:
     mailbox = RedisMailbox(redis, lease_ms=LEASE_MS, session_ttl_s=1800, max_events=2)
     await lead(mailbox, an_event(1000))

@@ -32,11 +32,9 @@ else
   redis.call('PEXPIRE', session, session_ttl_ms)
 end
 
-local values, overflow_ids = {}, {}
-if ARGV[2] == '1' then
-  values, overflow_ids = redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1)
-end
-local goes_on = #values + #overflow_ids > 0
+-- Ids alone are nothing to answer: their own tasks bring the events again.
+local values = ARGV[2] == '1' and redis.call('HVALS', events) or {}
+local goes_on = #values > 0
 redis.call('HSET', lead, 'until', goes_on and now + lease_ms or 0)
 redis.call('PEXPIRE', lead, retention_ms)
-return { values, overflow_ids }
+return { values, goes_on and redis.call('ZRANGE', overflow, 0, -1) or {} }
