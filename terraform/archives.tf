@@ -1,23 +1,4 @@
 # The functions' archives: built from the tree, stored under the hash of their contents.
-
-# What an archive holds, flat: its path in the archive => its path in the tree. Nothing but the tree is
-# needed to evaluate this block, so the test of the archives has Terraform evaluate it.
-locals {
-  tree = abspath("${path.module}/..")
-
-  # The local stack and the operator commands stay at home; so do caches and dotfiles.
-  core_files = [
-    for file in fileset(local.tree, "core/**") : file
-    if !can(regex("^core/(local|ops)/|__pycache__/|(^|/)\\.", file))
-  ]
-  archive_files = {
-    for name in ["webhook", "turn"] : name => merge(
-      { for file in ["main.py", "requirements.txt"] : file => "functions/${name}/${file}" },
-      { for file in local.core_files : file => file },
-    )
-  }
-}
-
 data "archive_file" "this" {
   for_each = local.archive_files
 

@@ -9,7 +9,7 @@ locals {
   quantile = "histogram_quantile(%s, sum by (le) (increase(%s_bucket{%s}[$${__interval}])))"
   total    = "sum(increase(%s[$${__interval}]))"
 
-  # Title, unit of the axis (UCUM), and PromQL by legend.
+  # Title, unit of the axis (UCUM), and PromQL by legend; "by …" has many lines, named by their labels.
   tiles = [
     { title = "Backlog: tasks in the queue", unit = "1", queries = {
       tasks = "sum(cloudtasks_googleapis_com:queue_depth{${local.queue_selector}})"
@@ -19,18 +19,18 @@ locals {
       p50 = format(local.quantile, "0.5", "cloudtasks_googleapis_com:queue_task_attempt_delays", local.queue_selector)
     } },
     { title = "Attempts by response", unit = "1", queries = {
-      "{{response_code}}" = "sum by (response_code) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.queue_selector}}[$${__interval}]))"
+      "by response_code" = "sum by (response_code) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.queue_selector}}[$${__interval}]))"
     } },
     { title = "Ack latency (LINE waits 2 s)", unit = "ms", queries = {
       p99 = format(local.quantile, "0.99", "run_googleapis_com:request_latencies", local.webhook_service)
       p50 = format(local.quantile, "0.5", "run_googleapis_com:request_latencies", local.webhook_service)
     } },
     { title = "Acks by status", unit = "1", queries = {
-      "{{response_code_class}}" = "sum by (response_code_class) (increase(run_googleapis_com:request_count{${local.webhook_service}}[$${__interval}]))"
-      "not enqueued"            = format(local.total, local.prometheus.webhook_enqueue_failed)
-      "shaper failed open"      = format(local.total, local.prometheus.shaper_failed_open)
+      "by response_code_class" = "sum by (response_code_class) (increase(run_googleapis_com:request_count{${local.webhook_service}}[$${__interval}]))"
+      "not enqueued"           = format(local.total, local.prometheus.webhook_enqueue_failed)
+      "shaper failed open"     = format(local.total, local.prometheus.shaper_failed_open)
     } },
-    { title = "Turn latency", unit = "ms", queries = {
+    { title = "Turn latency: webhook to LINE", unit = "ms", queries = {
       p95 = format(local.quantile, "0.95", local.prometheus.turn_duration_ms, "")
       p50 = format(local.quantile, "0.5", local.prometheus.turn_duration_ms, "")
     } },
@@ -48,27 +48,27 @@ locals {
       "429s"           = format(local.total, local.prometheus.llm_rate_limited)
     } },
     { title = "Turns put back, by reason", unit = "1", queries = {
-      "{{reason}}" = "sum by (reason) (increase(${local.prometheus.turn_putback}[$${__interval}]))"
+      "by reason" = "sum by (reason) (increase(${local.prometheus.turn_putback}[$${__interval}]))"
     } },
     { title = "Failed turns, by reason", unit = "1", queries = {
-      "{{reason}}" = "sum by (reason) (increase(${local.prometheus.turn_failed}[$${__interval}]))"
+      "by reason"  = "sum by (reason) (increase(${local.prometheus.turn_failed}[$${__interval}]))"
       "taken over" = format(local.total, local.prometheus.turn_taken_over)
     } },
     { title = "Delivered, by way (push costs money)", unit = "1", queries = {
-      "{{how}}" = "sum by (how) (increase(${local.prometheus.line_delivered}[$${__interval}]))"
+      "by how" = "sum by (how) (increase(${local.prometheus.line_delivered}[$${__interval}]))"
     } },
     { title = "Spend, baht an hour, by model", unit = "1", queries = {
-      "{{model}}" = "sum by (model) (increase(${local.prometheus.spend_micro_baht}_sum[1h])) / 1e6"
+      "by model" = "sum by (model) (increase(${local.prometheus.spend_micro_baht}_sum[1h])) / 1e6"
     } },
     { title = "Spend, baht a day: the ten highest clinics", unit = "1", queries = {
-      "{{org}}" = "topk(10, sum by (org) (increase(${local.prometheus.spend_micro_baht}_sum[1d]))) / 1e6"
+      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.spend_micro_baht}_sum[1d]))) / 1e6"
     } },
     { title = "Budgets: downgrades and hard stops", unit = "1", queries = {
       downgraded = format(local.total, local.prometheus.budget_downgraded)
       stopped    = format(local.total, local.prometheus.budget_stopped)
     } },
     { title = "Hand-offs to people", unit = "1", queries = {
-      "{{org}}" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}[$${__interval}])))"
+      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}[$${__interval}])))"
     } },
     { title = "Redis memory", unit = "10^2.%", queries = {
       used = "max(redis_googleapis_com:stats_memory_usage_ratio{${local.redis_selector}})"
@@ -95,15 +95,14 @@ resource "google_monitoring_dashboard" "this" {
         widget = {
           title = tile.title
           xyChart = {
-            dataSets = [for legend, query in tile.queries : {
-              legendTemplate = legend
-              plotType       = "LINE"
-              targetAxis     = "Y1"
+            dataSets = [for legend, query in tile.queries : merge({
+              plotType   = "LINE"
+              targetAxis = "Y1"
               timeSeriesQuery = {
                 prometheusQuery = query
                 unitOverride    = tile.unit
               }
-            }]
+            }, startswith(legend, "by ") ? {} : { legendTemplate = legend })]
             yAxis = { scale = "LINEAR" }
           }
         }

@@ -24,7 +24,7 @@ locals {
     slot_waited_ms   = { event = "slot.granted", field = "waited_ms", unit = "ms", labels = [] }
     slots_used       = { event = "slot.granted", field = "used", unit = "1", labels = [] }
     slots_waiting    = { event = "slot.granted", field = "waiting", unit = "1", labels = [] }
-    spend_micro_baht = { event = "spend.charged", field = "cost_micro_baht", unit = "1", labels = ["org", "model"] }
+    spend_micro_baht = { event = "turn.done", field = "cost_micro_baht", unit = "1", labels = ["org", "model"] }
   }
 
   # A metric's name as PromQL writes it.

@@ -44,8 +44,8 @@ resource "google_cloudfunctions2_function" "webhook" {
     environment_variables            = local.environment.webhook
     direct_vpc_egress                = local.vpc_egress
     direct_vpc_network_interface {
-      network    = google_compute_network.this.id
-      subnetwork = google_compute_subnetwork.functions.id
+      network    = google_compute_network.this.name
+      subnetwork = google_compute_subnetwork.functions.name
     }
 
     dynamic "secret_environment_variables" {

@@ -92,4 +92,8 @@ run "apply" {
     condition     = length(setintersection(keys(google_cloudfunctions2_function.webhook.service_config[0].environment_variables), ["REDIS_URL", "OPENAI_API_KEY"])) == 0
     error_message = "A secret stands in the plain environment."
   }
+  assert {
+    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 18 && strcontains(google_monitoring_dashboard.this.dashboard_json, "[$${__interval}]") && strcontains(google_monitoring_dashboard.this.dashboard_json, "user_fairlane_turn_failed")
+    error_message = "The dashboard is not what Cloud Monitoring reads."
+  }
 }

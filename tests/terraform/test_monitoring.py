@@ -1,0 +1,91 @@
+"""Metrics and alarms listen to events that the code logs, and to fields that these events have."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+TREE = Path(__file__).parents[2]
+TERRAFORM = TREE / "terraform"
+METRICS = (TERRAFORM / "metrics.tf").read_text(encoding="utf-8")
+ALERTS = (TERRAFORM / "alerts.tf").read_text(encoding="utf-8")
+
+EVENT = re.compile(r"[a-z]+\.[a-z_]+")
+BOUND = {"org", "trace", "event"}
+"""Fields that every event of a turn carries from its context."""
+
+
+def _syntax_trees() -> Iterator[ast.Module]:
+    """Of the code that the functions run."""
+    for path in (TREE / "core").rglob("*.py"):
+        if path.relative_to(TREE / "core").parts[0] not in {"local", "ops"}:
+            yield ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _names() -> set[str]:
+    """Whatever looks like an event's name; some are chosen from a table before they are logged."""
+    constants = (
+        node.value for tree in _syntax_trees() for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    )
+    return {value for value in constants if isinstance(value, str) and EVENT.fullmatch(value)}
+
+
+def _logged() -> dict[str, set[str]]:
+    """Fields of the events that are logged by name with fields by name."""
+    events: dict[str, set[str]] = defaultdict(set)
+    passed_on: set[str] = set()
+    calls = (node for tree in _syntax_trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    for call in calls:
+        level = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        if level not in {"info", "warning", "error"} or not call.args:
+            continue
+        if isinstance(name := call.args[0], ast.Constant) and isinstance(name.value, str):
+            events[name.value] |= {keyword.arg for keyword in call.keywords if keyword.arg}
+            if any(keyword.arg is None for keyword in call.keywords):
+                passed_on.add(name.value)
+    return {name: fields for name, fields in events.items() if name not in passed_on}
+
+
+def _listened_to() -> dict[str, set[str]]:
+    """Events that a metric or an alarm names, with the fields it reads."""
+    events: dict[str, set[str]] = defaultdict(set)
+    for line in METRICS.splitlines():
+        if found := re.search(r'event = "([\w.]+)"', line):
+            labels = re.search(r"labels = \[(.*?)\]", line)
+            fields = set(re.findall(r'"(\w+)"', labels[1])) if labels else set()
+            fields |= set(re.findall(r'field = "(\w+)"', line))
+            events[found[1]] |= fields
+    for block in re.findall(r"filter += (.*)\n\s+labels +=(.*)", ALERTS):
+        fields = set(re.findall(r'"(\w+)"', block[1])) | set(re.findall(r"jsonPayload\.(\w+)=\d", block[0]))
+        for event in re.findall(r'\\"([a-z_]+\.[a-z_]+)\\"', block[0]):
+            events[event] |= fields
+    return events
+
+
+def test_metrics_and_alarms_name_only_events_that_the_code_logs() -> None:
+    assert sorted(_listened_to().keys() - _names()) == []
+
+
+def test_metrics_and_alarms_read_only_fields_that_their_events_have() -> None:
+    logged = _logged()
+    missing = {
+        event: sorted(fields - logged[event] - BOUND)
+        for event, fields in _listened_to().items()
+        if event in logged and fields - logged[event] - BOUND
+    }
+    assert missing == {}
+
+
+def test_every_alarm_is_explained_in_the_runbook() -> None:
+    runbook = (TERRAFORM / "README.md").read_text(encoding="utf-8")
+    titles = re.findall(r'^      title += "(.*)"', ALERTS, re.MULTILINE)
+    assert len(titles) >= 9
+    assert [title for title in titles if title not in runbook] == []
+
+
+def test_the_runbook_says_what_each_file_owns() -> None:
+    runbook = (TERRAFORM / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in TERRAFORM.glob("*.tf") if f"`{path.name}`" not in runbook] == []
