@@ -42,6 +42,16 @@ def free_port() -> int:
     raise PartFailedError("ports", "no free port from 20000 to 31999", "End what listens there")
 
 
+def _alive(group: int) -> bool:
+    """Does anything of a process group still run? Zombies do not: where nobody reaps orphans they stay."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = entry.read_text().rpartition(") ")[2].split()[:3]
+            if int(its_group) == group and state not in {"Z", "X"}:
+                return True
+    return False
+
+
 _GUARD = """
 import os, signal, sys
 for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -169,12 +179,9 @@ class ChildProcess:
         self._forget()
 
     async def _group_gone(self) -> None:
-        """A worker dies a moment after its master and holds the port until then. Where nobody reaps
-        orphans, its zombie stays in the group for ever: hence the limit."""
-        for _ in range(100):
-            try:
-                os.killpg(self.pid, 0)
-            except (FairlaneError, OSError):
+        """A worker dies a moment after its master, and holds the port until then."""
+        for _ in range(200):
+            if self._process is None or not _alive(self._process.pid):
                 return
             await asyncio.sleep(0.01)
 

@@ -101,8 +101,8 @@ class LocalStack:
         for i, url in enumerate(self.turn_urls):
             self.turns.append(self._function(f"turn-{i}", self.options.turn_function, url))
         functions = [*self.webhooks, *self.turns]
+        self._exit.push_async_callback(self._kill_functions)
         for function in functions:
-            self._exit.push_async_callback(function.kill)
             function.spawn()
         urls = [*self.webhook_urls, *self.turn_urls]
         await _together(*(self._ready(f, u) for f, u in zip(functions, urls, strict=True)))
@@ -186,6 +186,9 @@ class LocalStack:
             environment=self.process_env(),
             directory=ROOT,
         )
+
+    async def _kill_functions(self) -> None:
+        await asyncio.gather(*(function.kill() for function in (*self.webhooks, *self.turns)))
 
     async def _ready(self, function: ChildProcess, url: str) -> None:
         async def answers() -> bool:
