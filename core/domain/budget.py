@@ -130,7 +130,7 @@ def decide(policy: BudgetPolicy, day: DayBooks, primary: Candidate, fallback: Ca
     """
     budget = to_micro_baht(policy.daily_budget_baht)
     downgrade = policy.model_downgrade_enabled and fallback is not None and fallback.model != primary.model
-    limit = share_of(budget, policy.downgrade_threshold) if downgrade else budget
+    limit = min(budget, share_of(budget, policy.downgrade_threshold)) if downgrade else budget
     if day.committed + primary.worst_micro_baht <= limit:
         reason = Reason.WITHIN_THRESHOLD if downgrade else Reason.WITHIN_BUDGET
         return Decision(Kind.PRIMARY, primary.model, primary.worst_micro_baht, reason)

@@ -84,13 +84,13 @@ def policy_json(found: Found) -> dict[str, Any]:
     policy = found.policy
     return {
         "org_id": found.org_id,
-        "document": found.document,
         "daily_budget_baht": str(policy.daily_budget_baht),
         "daily_budget_micro_baht": to_micro_baht(policy.daily_budget_baht),
         "hard_stop_enabled": policy.hard_stop_enabled,
         "model_downgrade_enabled": policy.model_downgrade_enabled,
         "downgrade_threshold": str(policy.downgrade_threshold),
         "fallback_model": policy.fallback_model,
+        "own": list(found.own),
     }
 
 
@@ -98,7 +98,7 @@ def policy_table(found: Found) -> Table:
     policy = found.policy
     out = Table(box=None, show_header=False, pad_edge=False)
     out.add_row("clinic", found.org_id)
-    source = {None: "built in", "default": "the default"}.get(found.document, "its own")
+    source = "its own" if "daily_budget_baht" in found.own else "the default"
     out.add_row("budget a day", f"{format_baht(to_micro_baht(policy.daily_budget_baht))} ({source})")
     cheaper = policy.fallback_model or "nothing to fall back to"
     share = f"from {policy.downgrade_threshold:.0%} on: {cheaper}"

@@ -92,7 +92,7 @@ policies = st.builds(
     daily_budget_baht=st.decimals(0, 1000, places=6),
     hard_stop_enabled=st.just(True),
     model_downgrade_enabled=st.booleans(),
-    downgrade_threshold=st.decimals(0, 1, places=3),
+    downgrade_threshold=st.decimals(0, 2, places=3),
 )
 worsts = st.integers(0, 50 * BAHT)
 

@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from core.bootstrap import shared
 from core.domain.clinic import BudgetPolicy
-from core.domain.settings import Settings
 from core.ops import budgets, spend
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key, Merge
-from tests.usecases.budget_worker import FULL, ORG, WORST, Worker
+from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, open_store
 
 DAY = "20261124"
 SPENT = WORST["big"] + (2000 + 600 * 5) * 36
@@ -60,7 +58,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 
 def with_store(body: Callable[[DocumentStore], Any]) -> Any:
     async def opened() -> Any:
-        documents = shared.documents(Settings.read(os.environ, ()))
+        documents = open_store(os.environ)
         try:
             return await body(documents)
         finally:
@@ -169,22 +167,36 @@ def test_explain_of_a_turn_without_a_call_says_so(run: Callable[..., Result]) ->
 
 
 def test_a_budget_is_changed_field_by_field(run: Callable[..., Result]) -> None:
-    assert json.loads(run("budgets", "show", ORG, "--json").stdout)["document"] is None
+    assert json.loads(run("budgets", "show", ORG, "--json").stdout)["own"] == []
     changed = run("budgets", "set", ORG, "--daily", "250.50", "--no-hard-stop", "--json")
     assert changed.exit_code == 0, changed.output
     run("budgets", "set", ORG, "--threshold", "0.7", "--fallback", "none", "--no-downgrade")
     found = json.loads(run("budgets", "show", ORG, "--json").stdout)
     assert found == {
         "org_id": ORG,
-        "document": ORG,
         "daily_budget_baht": "250.50",
         "daily_budget_micro_baht": 250_500_000,
         "hard_stop_enabled": False,
         "model_downgrade_enabled": False,
         "downgrade_threshold": "0.7",
         "fallback_model": None,
+        "own": [
+            "daily_budget_baht",
+            "hard_stop_enabled",
+            "model_downgrade_enabled",
+            "downgrade_threshold",
+            "fallback_model",
+        ],
     }
     assert "฿250.50 (its own)" in run("budgets", "show", ORG).stdout
+
+
+def test_what_a_clinic_does_not_set_goes_on_to_follow_the_default(run: Callable[..., Result]) -> None:
+    run("budgets", "set", ORG, "--threshold", "0.5")
+    run("budgets", "set", "default", "--daily", "120")
+    found = json.loads(run("budgets", "show", ORG, "--json").stdout)
+    assert (found["daily_budget_baht"], found["downgrade_threshold"]) == ("120", "0.5")
+    assert "฿120.00 (the default)" in run("budgets", "show", ORG).stdout
 
 
 @pytest.mark.parametrize(
@@ -203,7 +215,7 @@ def test_a_wrong_budget_is_refused_and_nothing_is_written(
     result = run("budgets", "set", *arguments)
     assert result.exit_code == 1
     assert complaint in result.stderr
-    assert json.loads(run("budgets", "show", ORG, "--json").stdout)["document"] is None
+    assert json.loads(run("budgets", "show", ORG, "--json").stdout)["own"] == []
 
 
 def test_what_is_no_number_is_refused_by_option(run: Callable[..., Result]) -> None:

@@ -11,16 +11,15 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from core.bootstrap import shared
+from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
 from core.domain.clinic import BudgetPolicy
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Price
-from core.domain.settings import Settings
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
@@ -94,16 +93,18 @@ class Worker:
             await self.journal.stop(answered, unclaimed, previous, stopped)
             return None
 
-    async def settle(self, stored: Stored, usage: Usage) -> Stored:
+    async def settle(self, stored: Stored, usage: Usage, *, ambiguous: int = 0) -> Stored:
         money = stored.record.money
         price = PRICES[money.model]
         cost = charge(price, usage, RATE).micro_baht
+        unknown = ambiguous * money.worst_micro_baht
         self.models.append(money.model)
         answered = replace(
             stored.record, state=TurnState.ANSWERED, reply="ok", attempts=1, answered_ms=self.clock.now_ms()
         ).with_money(
             held_micro_baht=0,
-            cost_micro_baht=money.cost_micro_baht + cost,
+            cost_micro_baht=money.cost_micro_baht + cost + unknown,
+            ambiguous_micro_baht=money.ambiguous_micro_baht + unknown,
             price=price.record(),
             usage={
                 "input": usage.input,
@@ -118,6 +119,8 @@ class Worker:
             released=money.held_micro_baht,
             cost=cost,
             usages=[usage],
+            ambiguous=ambiguous,
+            ambiguous_cost=unknown,
             downgraded=money.decision == "fallback",
         )
         return await self.journal.settle(stored, answered, ended)
@@ -135,29 +138,44 @@ class Worker:
 
 @dataclass(frozen=True)
 class Load:
-    """`turns` run at once. `full`: every call uses all of its worst case. `die_after`: the process ends
-    without a word (as by kill -9) once that many turns were settled."""
+    """`turns` are all asked for at once; `at_once` of them run, as slots would let them.
+
+    `full`: every call uses all of its worst case. `die_after`: the process ends without a word (as by
+    kill -9) once that many turns were settled.
+    """
 
     turns: Sequence[str]
     budget_baht: str
     fence: int = 1
     full: bool = True
     call_s: float = 0.02
+    at_once: int = 8
     seed: int = 0
     die_after: int | None = None
 
 
+def open_store(variables: Mapping[str, str]) -> DocumentStore:
+    """As bootstrap does, without importing the clients that no worker uses."""
+    kind, _, path = variables.get("DOCUMENT_STORE", "firestore").partition(":")
+    if kind == "sqlite":
+        return SqliteDocuments(path)
+    from core.adapters.firestore_documents import FirestoreDocuments  # noqa: PLC0415  takes a second to import
+
+    return FirestoreDocuments(variables["GOOGLE_CLOUD_PROJECT"])
+
+
 async def main(load: Load) -> None:
-    settings = Settings.read(os.environ, ())
-    documents = shared.documents(settings)
+    documents = open_store(os.environ)
     policy = BudgetPolicy(Decimal(load.budget_baht), fallback_model=None)
     worker = Worker(documents, SystemClock(), policy, fence=load.fence)
     rng = random.Random(load.seed)
+    slots = asyncio.Semaphore(load.at_once)
     settled = 0
 
     async def one(turn_id: str) -> bool:
         nonlocal settled
-        called = await worker.turn(turn_id, FULL if load.full else some_usage(rng), load.call_s)
+        async with slots:
+            called = await worker.turn(turn_id, FULL if load.full else some_usage(rng), load.call_s)
         settled += called
         if load.die_after is not None and settled >= load.die_after:
             os._exit(9)

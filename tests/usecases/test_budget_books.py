@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
-from core.domain.budget import DayBooks
+from core.domain.budget import DayBooks, may_grow
 from core.domain.clinic import BudgetPolicy
 from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
@@ -118,12 +119,12 @@ async def test_a_turn_holds_its_worst_case_and_pays_what_it_used(documents: Docu
 
 async def test_any_mix_of_turns_adds_up_to_the_days_total(documents: DocumentStore) -> None:
     rng = random.Random(5)
-    leader = worker(documents, BudgetPolicy(Decimal(2)))
-    await asyncio.gather(*(leader.turn(f"t{n}", some_usage(rng)) for n in range(25)))
+    leader = worker(documents, BudgetPolicy(Decimal(1)))
+    await asyncio.gather(*(leader.turn(f"t{n}", some_usage(rng)) for n in range(12)))
     day = await read_day(documents)
-    assert day.turns + day.stopped == 25
+    assert day.turns + day.stopped == 12
     assert day.downgraded == day.by_model["small"]["turns"] > 0
-    assert day.spent <= 2_000_000
+    assert day.spent <= 1_000_000
     await assert_books_close(documents)
 
 
@@ -274,6 +275,39 @@ async def test_without_a_hard_stop_turns_go_on_and_the_books_say_so(documents: D
     (turn,) = await read_turns(documents)
     assert (turn.money.model, turn.money.flagged) == ("small", True)
     await assert_books_close(documents)
+
+
+async def test_an_attempt_of_which_nobody_knows_is_charged_at_its_worst_case(
+    documents: DocumentStore,
+) -> None:
+    policy = BudgetPolicy(Decimal(WORST["big"] * 2) / 1_000_000, fallback_model=None)
+    leader = worker(documents, policy)
+    stored = await leader.reserve("t1")
+    assert stored is not None
+    room = partial(may_grow, policy)
+    grown = await leader.journal.grow(stored, room)
+    assert grown is not None
+    assert (await read_day(documents)).held == 2 * WORST["big"]
+    assert await leader.journal.grow(grown, room) is None, "a third attempt has no room"
+    await leader.settle(grown, replace(FULL, cache_write=0), ambiguous=1)
+    day = await read_day(documents)
+    assert (day.ambiguous, day.turns) == (1, 1)
+    assert day.spent == WORST["big"] + (2000 * 1 + 600 * 5) * 36
+    await assert_books_close(documents)
+
+
+async def test_each_threshold_is_announced_once_a_day(
+    documents: DocumentStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = BudgetPolicy(Decimal(WORST["big"] * 5) / 1_000_000, fallback_model=None)
+    with caplog.at_level("WARNING", logger="fairlane"):
+        leader = worker(documents, policy)
+        for n in range(4):
+            await leader.turn(f"t{n}", FULL)
+        await asyncio.gather(*(leader.turn(f"more{n}", FULL) for n in range(4)))
+    events = [record.fields for record in caplog.records if record.getMessage() == "budget.threshold"]  # type: ignore[attr-defined]
+    assert [event["percent"] for event in events] == [50, 80, 100]
+    assert (await read_day(documents)).thresholds == {50, 80, 100}
 
 
 async def test_five_turns_of_a_clinic_reserve_at_once_within_half_a_second(documents: DocumentStore) -> None:
