@@ -1,4 +1,4 @@
-"""`fairlane slots`: who is at the provider, who waits, what the provider allows; and the limits' overrides."""
+"""`fairlane slots`: who is at the provider, who waits, what the provider allows; overriding the limits."""
 
 from __future__ import annotations
 
