@@ -84,9 +84,16 @@ class LineSimulator:
     async def close(self) -> None:
         await self._client.close()
 
-    def clinic(self, org_id: str, *, name: str = "", monthly_limit: int | None = None) -> Clinic:
-        """A clinic with a channel of its own at LINE: ids and secret follow from `org_id`."""
-        channel = Channel(
+    def clinic(
+        self,
+        org_id: str,
+        *,
+        name: str = "",
+        channel: Channel | None = None,
+        monthly_limit: int | None = None,
+    ) -> Clinic:
+        """A clinic whose channel LINE knows. Without `channel`, ids and secret follow from `org_id`."""
+        channel = channel or Channel(
             channel_id=str(1_650_000_000 + int(line_id("", org_id)[:7], 16)),
             channel_secret=line_id("", org_id, "secret"),
             bot_user_id=line_id("U", org_id, "bot"),

@@ -1,0 +1,155 @@
+"""`fairlane dev`: the whole system on this machine, to talk to until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+
+from core.domain.errors import FairlaneError
+from core.local.http_server import Request, Response
+from core.local.line_api import Channel
+from core.local.simulator import Clinic, LineSimulator
+from core.local.stack import LocalStack
+from core.local.stack_options import StackOptions
+
+_ANSWER_TIMEOUT_S = 60.0
+_LOG_FIELDS_LEFT_OUT = frozenset({"severity", "message", "time", "logging.googleapis.com/trace"})
+
+
+def dev(
+    clinics: Annotated[
+        Path | None, typer.Option(help="A clinics file; without one, a sample clinic.", exists=True)
+    ] = None,
+    turns: Annotated[int, typer.Option(help="Processes of the turn function.", min=1, max=16)] = 3,
+    openai: Annotated[bool, typer.Option("--openai", help="The real OpenAI, with OPENAI_API_KEY.")] = False,
+    firestore: Annotated[bool, typer.Option("--firestore", help="Google's Firestore emulator.")] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C, and show what it logs."""
+    try:
+        asyncio.run(_dev(StackOptions(turns=turns, openai_real=openai, firestore=firestore), clinics))
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+    except FairlaneError as exc:
+        typer.echo(f"{exc}", err=True)
+        raise typer.Exit(1) from exc
+
+
+async def _dev(options: StackOptions, file: Path | None) -> None:
+    typer.echo("starting …")
+    async with LocalStack(options) as stack:
+        simulator = LineSimulator(stack.line, stack.webhook_url, seed=options.seed)
+        try:
+            known = await _clinics(stack, simulator, file)
+            stack.line.extra["POST", "/simulate"] = simulate(simulator, known)
+            _show(stack, known)
+            await follow(stack.logs, typer.echo)
+        finally:
+            await simulator.close()
+
+
+async def _clinics(stack: LocalStack, simulator: LineSimulator, file: Path | None) -> dict[str, Clinic]:
+    """Clinics that both LINE and fairlane know, by org_id."""
+    if file is None:
+        clinic = simulator.clinic("sample-clinic", name="คลินิกตัวอย่าง")
+        file = stack.run_dir / "clinics.yaml"
+        simulator.write_clinics(file, [clinic])
+        known = {clinic.org_id: clinic}
+    else:
+        known = {clinic.org_id: clinic for clinic in _read(simulator, file)}
+    fairlane = Path(sys.executable).parent / "fairlane"
+    environment = stack.process_env()
+    applying = await asyncio.create_subprocess_exec(
+        fairlane, "clinics", "apply", str(file), env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    if await applying.wait() != 0:
+        raise FairlaneError(f"{file} was not applied: see above")
+    return known
+
+
+def _read(simulator: LineSimulator, file: Path) -> Iterable[Clinic]:
+    """What the simulator needs of a clinics file; `clinics apply` checks the rest."""
+    entries = (YAML(typ="safe").load(file.read_text()) or {}).get("clinics") or []
+    for entry in entries:
+        line = entry.get("line") or {}
+        channel = Channel(
+            channel_id=str(line.get("channel_id", "")),
+            channel_secret=str(line.get("channel_secret", "")),
+            bot_user_id=str(line.get("bot_user_id", "")),
+            name=str(entry.get("name", "")),
+        )
+        yield simulator.clinic(str(entry.get("org_id", "")), name=channel.name, channel=channel)
+
+
+def simulate(simulator: LineSimulator, known: Mapping[str, Clinic]) -> Callable[[Request], Any]:
+    """`POST /simulate {"org", "user", "text"}`: says it as a customer and answers with what LINE was told."""
+
+    async def handler(request: Request) -> Response:
+        body = request.json()
+        said = body if isinstance(body, dict) else {}
+        clinic = known.get(str(said.get("org")))
+        if clinic is None or not said.get("text"):
+            problem = f'send {{"org": one of {", ".join(known)}, "user": any name, "text": …}}'
+            return Response.of_json({"error": problem}, 400)
+        user = simulator.user(clinic, str(said.get("user", "somchai")))
+        sent = await simulator.say(clinic, user, str(said["text"]))
+        await simulator.wait_answered([sent.event_id], _ANSWER_TIMEOUT_S if sent.acked else 0.0)
+        answers = [text for delivery in simulator.answers(sent.event_id) for text in delivery.texts]
+        return Response.of_json({"webhook": sent.acks[0].status, "answers": answers})
+
+    return handler
+
+
+def _show(stack: LocalStack, known: Mapping[str, Clinic]) -> None:
+    org_id = next(iter(known), "")
+    said = json.dumps({"org": org_id, "user": "somchai", "text": "ขูดหินปูนราคาเท่าไหร่คะ"}, ensure_ascii=False)
+    rows = {
+        "webhook": stack.webhook_url,
+        "turns": " ".join(stack.turn_urls),
+        "redis": stack.redis.url,
+        "documents": stack.documents_url,
+        "queue": stack.tasks.address,
+        "LINE": stack.line.url,
+        "OpenAI": stack.settings_env.get("OPENAI_BASE_URL", "the real one"),
+        "clinics": ", ".join(known),
+        "logs": str(stack.run_dir),
+    }
+    for name, value in rows.items():
+        typer.echo(f"  {name:<10}{value}")
+    typer.echo(f"\nBe a customer:      curl -s {stack.line.url}/simulate -d '{said}'")
+    typer.echo(f"Be an operator:     set -a; . {stack.run_dir / 'env.sh'}; fairlane turns list")
+    typer.echo("Stop:               Ctrl-C\n")
+
+
+async def follow(files: Iterable[Path], show: Callable[[str], None], *, every_s: float = 0.2) -> None:
+    """Show every whole line that the files get from now on, until cancelled."""
+    opened = [(file.stem, file.open()) for file in files]
+    try:
+        rest = dict.fromkeys((name for name, _ in opened), "")
+        while True:
+            for name, file in opened:
+                *lines, rest[name] = (rest[name] + file.read()).split("\n")
+                for line in lines:
+                    show(f"{name:<10}{shown(line)}")
+            await asyncio.sleep(every_s)
+    finally:
+        for _, file in opened:
+            file.close()
+
+
+def shown(line: str) -> str:
+    """A JSON log line as people read it; anything else as it is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict):
+        return line
+    fields = " ".join(f"{k}={v}" for k, v in entry.items() if k not in _LOG_FIELDS_LEFT_OUT and v is not None)
+    return f"{entry.get('severity', ''):<8}{entry.get('message', '')} {fields}"
