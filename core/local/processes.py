@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -53,22 +54,28 @@ def _alive(group: int) -> bool:
 
 
 _GUARD = """
-import os, signal, sys
+import os, shutil, signal, sys
 for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(s, signal.SIG_IGN)
-groups = set()
+groups, folders = set(), []
 for line in sys.stdin:
-    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+    if line[0] == "/":
+        folders.append(line.rstrip("\\n"))
+    else:
+        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
 for group in groups:
     try:
         os.killpg(group, signal.SIGKILL)
     except OSError:
         pass
+for folder in folders:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
 class Guard:
-    """Kills the registered process groups once this process is gone. One guards many."""
+    """Kills the registered process groups and removes temporary folders once this process is gone, or at
+    `close()`. One guards many."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -85,6 +92,12 @@ class Guard:
     def remove(self, group: int) -> None:
         self._tell(f"-{group}\n")
 
+    def temporary_folder(self, prefix: str) -> Path:
+        """A new folder that goes when the guard does."""
+        folder = tempfile.mkdtemp(prefix=prefix)
+        self._tell(f"{folder}\n")
+        return Path(folder)
+
     def _tell(self, line: str) -> None:
         if self._process.stdin is not None and not self._process.stdin.closed:
             with suppress(BrokenPipeError):
@@ -92,7 +105,6 @@ class Guard:
                 self._process.stdin.flush()
 
     def close(self) -> None:
-        """Kills what is still registered."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(timeout=10)

@@ -7,7 +7,6 @@ import importlib.util
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from core.local.processes import ChildProcess, Guard, PartFailedError, free_port
@@ -61,7 +60,7 @@ class RedisServer:
     async def start(self) -> None:
         binary = find_redis()
         self._guard = self._guard or Guard()
-        self._folder = self._folder or Path(tempfile.mkdtemp(prefix="fairlane-redis-"))
+        self._folder = self._folder or self._guard.temporary_folder("fairlane-redis-")
         options = {
             "port": self.port,
             "bind": "127.0.0.1",

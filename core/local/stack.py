@@ -9,9 +9,7 @@ import asyncio
 import os
 import resource
 import shlex
-import shutil
 import sys
-import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -75,9 +73,10 @@ class LocalStack:
 
     async def _start(self) -> None:
         _raise_file_limit()
-        self.run_dir = self._make_run_dir()
         self.guard = Guard()
         self._exit.callback(self.guard.close)
+        self.run_dir = self.options.run_dir or self.guard.temporary_folder("fairlane-")
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.redis = RedisServer(snapshots=self.options.redis_snapshots, guard=self.guard)
         self._client = HttpClient()
         self._exit.push_async_callback(self._client.close)
@@ -106,14 +105,6 @@ class LocalStack:
             function.spawn()
         urls = [*self.webhook_urls, *self.turn_urls]
         await _together(*(self._ready(f, u) for f, u in zip(functions, urls, strict=True)))
-
-    def _make_run_dir(self) -> Path:
-        if self.options.run_dir is not None:
-            self.options.run_dir.mkdir(parents=True, exist_ok=True)
-            return self.options.run_dir
-        folder = Path(tempfile.mkdtemp(prefix="fairlane-"))
-        self._exit.callback(shutil.rmtree, folder, ignore_errors=True)
-        return folder
 
     async def _start_documents(self) -> None:
         if not self.options.firestore:
