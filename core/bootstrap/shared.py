@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.firestore_documents import FirestoreDocuments
+from core.adapters.redis_connection import Redis, connect
 from core.adapters.secretmanager_secrets import SecretManagerSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.settings import Settings
@@ -31,23 +26,8 @@ def secrets(settings: Settings) -> SecretStore:
 
 
 def redis(settings: Settings, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:
-    """`timeout_s` for connecting and for each answer; `tries` in all, so that a connection that went stale
-    in the pool does no harm. Only for operations that may be repeated, as all of ours may."""
-    tls: dict[str, Any] = {}
-    if settings.redis_ca_cert and settings.redis_url.startswith("rediss://"):
-        tls["ssl_ca_data"] = settings.redis_ca_cert
-    client: Redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_keepalive=True,
-        health_check_interval=0,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), tries - 1),
-        # Memorystore blocks some CLIENT commands; naming ourselves is not worth a round trip anyway.
-        driver_info=None,
-        **tls,
-    )
-    return client
+    """See core.adapters.redis_connection."""
+    return connect(settings.redis_url, settings.redis_ca_cert, timeout_s=timeout_s, tries=tries)
 
 
 def tasks(settings: Settings) -> CloudTasksQueue:

@@ -1,8 +1,8 @@
 """Structured events: a dotted name and fields, never a sentence with values baked in.
 
 An event at INFO never carries a secret, a token, or a customer's words. The formatter (JSON in Cloud
-Logging's field names) is `core.adapters.json_log`; the names that Terraform turns into metrics are
-listed in `EVENTS_WITH_METRICS`.
+Logging's field names) is `core.adapters.json_log`; Terraform turns some events into metrics and alarms, and
+a test holds their names together.
 """
 
 from __future__ import annotations

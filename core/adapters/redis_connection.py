@@ -1,0 +1,31 @@
+"""How fairlane connects to Redis (Memorystore in production)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis as Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+
+def connect(url: str, ca_cert: str | None = None, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:
+    """A pooled client; nothing is sent until it is used. `ca_cert`: PEM of the CA, for `rediss://`.
+
+    `timeout_s` for connecting and for each answer; `tries` in all, so that a connection that went stale in
+    the pool does no harm. Only for operations that may be repeated, as all of ours may.
+    """
+    tls: dict[str, Any] = {}
+    if ca_cert and url.startswith("rediss://"):
+        tls["ssl_ca_data"] = ca_cert
+    client: Redis = Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), tries - 1),
+        # Memorystore blocks some CLIENT commands; naming ourselves is not worth a round trip anyway.
+        driver_info=None,
+        **tls,
+    )
+    return client
