@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis as Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+
+__all__ = ["Redis", "connect"]
 
 
 def connect(url: str, ca_cert: str | None = None, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:
