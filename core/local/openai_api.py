@@ -68,7 +68,7 @@ def clinic_of(body: Mapping[str, Any]) -> str:
         body.get("user"),
     ):
         if value:
-            return str(value)
+            return str(value).removeprefix("fairlane-")
     return "unknown"
 
 
@@ -220,8 +220,11 @@ class OpenAiApi:
             # One token is at least one character, so this ends.
             while token_count(content) > limit:
                 content = content[:-1]
-        prompt = prompt_tokens(body["messages"], response_schema(body))
-        text = "\n".join(f"{m['role']}:{m['content']}" for m in body["messages"])
+        schema = response_schema(body)
+        prompt = prompt_tokens(body["messages"], schema)
+        # The schema stands before the messages and is cached with them (OpenAI, "Prompt caching").
+        parts = [json.dumps(schema), *(f"{m['role']}:{m['content']}" for m in body["messages"])]
+        text = "\n".join(parts)
         key = str(body.get("prompt_cache_key") or body.get("user") or "")
         cached, written = self._cache.look_up(call.model, key, text, prompt)
         call.usage = Served(prompt, token_count(content), cached, written)
