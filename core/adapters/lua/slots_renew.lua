@@ -14,27 +14,41 @@ local function prolong(id, record)
 end
 
 local results = {}
-for i = 9, #ARGV, 3 do
-  local org, ticket, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local id = org .. ' ' .. ticket
+for i = 9, 8 + 3 * leases, 3 do
+  local id = ARGV[i] .. ' ' .. ARGV[i + 1]
   local record = room.record_of(id)
-  if #results < leases then
-    local mine = record and record[FENCE] == tonumber(mark)
-    if mine then
-      prolong(id, record)
+  local mine = record and record[FENCE] == tonumber(ARGV[i + 2])
+  if mine then
+    prolong(id, record)
+  end
+  results[#results + 1] = mine and 1 or 0
+end
+
+local records = {}
+for i = 9 + 3 * leases, #ARGV, 3 do
+  local org, ticket = ARGV[i], ARGV[i + 1]
+  local record = room.record_of(org .. ' ' .. ticket)
+  if record and record[NONCE] == ARGV[i + 2] then
+    records[i] = record
+    if record[FENCE] == 0 then
+      local alive_until = math.min(record[DEADLINE], room.now + room.lease_ms)
+      room.keep_waiting(room.member_of(org, record[PLACE], ticket), alive_until)
     end
-    results[#results + 1] = mine and 1 or 0
-  else
-    local mine = record and record[NONCE] == mark
-    if mine and record[FENCE] > 0 then
-      prolong(id, record)
-    elseif mine then
-      room.keep_waiting(room.member_of(org, record[PLACE], ticket), math.min(record[DEADLINE], room.now + room.lease_ms))
-    end
-    results[#results + 1] = mine and record[FENCE] or -1
   end
 end
+local used = room.used
 room.pump()
+for i = 9 + 3 * leases, #ARGV, 3 do
+  local id, record = ARGV[i] .. ' ' .. ARGV[i + 1], records[i]
+  if record and room.used > used then
+    record = room.record_of(id)
+  end
+  if record and record[FENCE] > 0 then
+    prolong(id, record)
+  end
+  results[#results + 1] = record and record[FENCE] or -1
+end
+
 local reply = room.outlook()
 for _, result in ipairs(results) do
   reply[#reply + 1] = result
