@@ -140,8 +140,8 @@ class Worker:
 class Load:
     """`turns` are all asked for at once; `at_once` of them run, as slots would let them.
 
-    `full`: every call uses all of its worst case. `die_after`: the process ends without a word (as by
-    kill -9) once that many turns were settled.
+    `full`: every call uses all of its worst case. `die_after`: once that many turns are settled, the others
+    are reserved, and the process ends in the middle of their calls, without a word, as by kill -9.
     """
 
     turns: Sequence[str]
@@ -170,20 +170,17 @@ async def main(load: Load) -> None:
     worker = Worker(documents, SystemClock(), policy, fence=load.fence)
     rng = random.Random(load.seed)
     slots = asyncio.Semaphore(load.at_once)
-    settled = 0
 
     async def one(turn_id: str) -> bool:
-        nonlocal settled
         async with slots:
-            called = await worker.turn(turn_id, FULL if load.full else some_usage(rng), load.call_s)
-        settled += called
-        if load.die_after is not None and settled >= load.die_after:
-            os._exit(9)
-        return called
+            return await worker.turn(turn_id, FULL if load.full else some_usage(rng), load.call_s)
 
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)  # all processes begin together
-    called = await asyncio.gather(*(one(turn_id) for turn_id in load.turns))
+    called = await asyncio.gather(*(one(turn_id) for turn_id in load.turns[: load.die_after]))
+    if load.die_after is not None:
+        await asyncio.gather(*(worker.reserve(turn_id) for turn_id in load.turns[load.die_after :]))
+        os._exit(9)
     await documents.close()
     print(json.dumps({"called": sum(called), "stopped": len(called) - sum(called)}), flush=True)
 

@@ -113,25 +113,21 @@ async def test_two_hundred_turns_over_four_processes_never_exceed_a_budget_for_f
     assert sum(turn.money.cost_micro_baht for turn in await store.turns()) == books.spent
 
 
-# The journal's crashes are proven commit by commit on both stores; this is about a process that is gone.
-@pytest.mark.parametrize(
-    "store", [pytest.param("firestore", marks=pytest.mark.slow), "sqlite"], indirect=True
-)
 async def test_a_killed_process_is_charged_for_what_it_may_have_called_and_nothing_is_lost(
     store: Shared,
 ) -> None:
     day = budget_day(SystemClock().now_ms(), "Asia/Bangkok")
-    turns = [f"t{n}" for n in range(12)]
+    turns = [f"t{n}" for n in range(8)]
     async with store.observed(day):
         died, *_ = await store.run([Load(turns, FIFTY, full=False, die_after=4)])
         assert died is None
         left = await store.day(day)
-        assert left.holds
+        assert sorted(left.holds) == ["t4", "t5", "t6", "t7"]
         assert left.held == sum(hold.amount for hold in left.holds.values())
         (taken,) = await store.run([Load(turns, FIFTY, fence=2, full=False, seed=2)])
-    assert taken == {"called": 12, "stopped": 0}
+    assert taken == {"called": 8, "stopped": 0}
     books, records = await store.day(day), await store.turns()
-    assert (books.held, dict(books.holds), books.turns) == (0, {}, 12)
-    assert books.ambiguous == len(left.holds)
+    assert (books.held, dict(books.holds), books.turns) == (0, {}, 8)
+    assert books.ambiguous == 4
     assert books.spent == sum(record.money.cost_micro_baht for record in records)
     assert max(store.seen) <= 50 * WORST["big"]
