@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 7
+ROUNDS = 5
 
 CLIENTS = """
 import functions_framework.aio
