@@ -287,7 +287,7 @@ class Journal:
     async def _insist(self, once: Callable[[], Any]) -> Stored:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(DocumentsUnavailableError),
-            wait=wait_exponential_jitter(initial=0.1, max=3, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.1, max=3, jitter=0.2),
             stop=stop_after_delay(self._insist_s),
             sleep=self._clock.sleep,
             reraise=True,
