@@ -207,8 +207,10 @@ class Answer:
         except StoppedError as exc:
             return await self._stopped(scene, draft, unclaimed, exc)
         except ModelFailedError as exc:
-            busy = self._ready(scene, exc.stored.record, text(scene.clinic, "busy"), failure=exc.reason)
-            stored = await self._model_turn.settle(exc.stored, busy, exc.bill)
+            busy = self._ready(
+                scene, exc.account.stored.record, text(scene.clinic, "busy"), failure=exc.reason
+            )
+            stored = await self._model_turn.settle(exc.account, busy)
             return await self._deliver(scene, stored)
         return await self._deliver(scene, replied.stored)
 

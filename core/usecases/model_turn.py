@@ -41,14 +41,24 @@ class Replied:
     reply: ModelReply
 
 
-class ModelFailedError(Exception):
-    """No answer will come; `stored` is the turn as it was left, its hold still standing."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A turn whose hold still stands, its attempts, and the prices that the hold was computed with: a price
+    that changes meanwhile must not make a charge larger than its hold."""
 
-    def __init__(self, reason: str, stored: Stored, bill: Bill) -> None:
+    stored: Stored
+    bill: Bill
+    prices: Prices
+    priced_ms: int
+
+
+class ModelFailedError(Exception):
+    """No answer will come; the account is to be settled with what the customer reads instead."""
+
+    def __init__(self, reason: str, account: Account) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.stored = stored
-        self.bill = bill
+        self.account = account
 
 
 class ModelTurn:
@@ -94,19 +104,17 @@ class ModelTurn:
         except AskFailedError as exc:
             if run.stored is None:
                 raise TurnMovedError(f"turn {opened.draft.id} failed before it began") from exc
-            raise ModelFailedError(exc.reason, run.stored, bill) from exc
+            raise ModelFailedError(exc.reason, run.account(run.stored, bill)) from exc
         if run.stored is None:
             raise TurnMovedError(f"turn {opened.draft.id} was answered without a reservation")
         record, also = finish(run.stored.record, reply)
-        return Replied(await self.settle(run.stored, record, bill, also), reply)
+        return Replied(await self.settle(run.account(run.stored, bill), record, also), reply)
 
-    async def settle(
-        self, stored: Stored, record: TurnRecord, bill: Bill, also: Sequence[Write] = ()
-    ) -> Stored:
+    async def settle(self, account: Account, record: TurnRecord, also: Sequence[Write] = ()) -> Stored:
         """Charge what the attempts have cost, release the rest, store the reply. Once, whatever happens."""
+        stored, bill, prices = account.stored, account.bill, account.prices
         money = stored.record.money
-        prices = await self._prices.current()
-        price = prices.price_at(money.model, stored.record.reserved_ms or self._clock.now_ms())
+        price = prices.price_at(money.model, account.priced_ms)
         cost = sum(
             charge(
                 price,
@@ -125,13 +133,7 @@ class ModelTurn:
             ambiguous_micro_baht=money.ambiguous_micro_baht + ambiguous_cost,
             ambiguous_attempts=money.ambiguous_attempts + bill.ambiguous,
             usage=_total(bill.answered),
-            price={
-                "version": price.version,
-                "input_usd": str(price.input),
-                "cached_usd": str(price.cached_input),
-                "cache_write_usd": None if price.cache_write is None else str(price.cache_write),
-                "output_usd": str(price.output),
-            },
+            price=price.record(),
             thb_per_usd=str(self._thb_per_usd),
             service_tier=bill.answered[-1].service_tier if bill.answered else None,
         )
@@ -158,12 +160,13 @@ class ModelTurn:
 
         name = clinic.budget.fallback_model
         fallback = candidate(name) if name and prices.is_priced(name, now_ms) else None
-        return _Quote(prices, bound, candidate(clinic.model.model_name), fallback)
+        return _Quote(prices, now_ms, bound, candidate(clinic.model.model_name), fallback)
 
 
 @dataclass(frozen=True, slots=True)
 class _Quote:
     prices: Prices
+    now_ms: int
     input_bound: int
     primary: Candidate
     fallback: Candidate | None
@@ -187,6 +190,9 @@ class _Run:
         decision, budget = self._choose(self._opened.look.books.day)
         if decision.kind is Kind.STOP:
             raise StoppedError(decision, self._opened.look.books, budget)
+
+    def account(self, stored: Stored, bill: Bill) -> Account:
+        return Account(stored, bill, self.quote.prices, self.quote.now_ms)
 
     async def reserve(self) -> LlmRequest:
         self.stored = await self._journal.reserve(
