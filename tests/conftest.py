@@ -21,6 +21,8 @@ from core.local.redis_server import RedisServer
 from core.ports.clock import CorrectedClock
 from core.ports.documents import DocumentStore
 
+pytest_plugins = ("tests.e2e.fault_table",)
+
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Whole-session parts start in a loop of their own, whether or not a test's loop runs."""

@@ -45,7 +45,7 @@ class HandOver:
 
         called_before = stored.record.delivering if resumed else None
         request = self._request(channel, stored.record, called_before)
-        if resumed and request.route != stored.record.delivering:
+        if request.route != stored.record.delivering:  # the token may have aged since the reply was stored
             await mark(request.route)
         delivered = await self._deliver(request, mark)
         return await self._record(stored, delivered)

@@ -203,14 +203,22 @@ class Journal:
         return await self._insist(once)
 
     async def update(self, stored: Stored, record: TurnRecord) -> Stored:
-        """Write what has changed (delivered, failed). Insists. Raises TurnMovedError."""
+        """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
+        unsent message). Insists. Raises TurnMovedError."""
+        changes = _changes(stored.record, record)
+        base = stored
 
         async def once() -> Stored:
-            try:
-                versions = await self._documents.commit([_update(stored, record)])
-            except ConflictError:
-                return await self._current(record)
-            return Stored(record, versions[0])
+            nonlocal base
+            while True:
+                merge = Merge(_turn_key(record.id), changes, if_version=base.version)
+                try:
+                    (version,) = await self._documents.commit([merge])
+                except ConflictError:
+                    base = await self._current(record)
+                    continue
+                written = TurnRecord.decode(record.id, {**base.record.encode(), **changes})
+                return Stored(written, version)
 
         return await self._insist(once)
 
@@ -318,6 +326,9 @@ def _ours(found: TurnRecord, written: TurnRecord) -> bool:
 
 def _update(stored: Stored, record: TurnRecord) -> Merge:
     """Only what differs from what was read, and only if it is still that."""
-    before = stored.record.encode()
-    changes = {name: value for name, value in record.encode().items() if before[name] != value}
-    return Merge(_turn_key(record.id), changes, if_version=stored.version)
+    return Merge(_turn_key(record.id), _changes(stored.record, record), if_version=stored.version)
+
+
+def _changes(before: TurnRecord, after: TurnRecord) -> dict[str, Any]:
+    known = before.encode()
+    return {name: value for name, value in after.encode().items() if known[name] != value}

@@ -72,9 +72,9 @@ class RunTurn:
 
     async def drain(self) -> None:
         """Hand back what waits, let what runs finish, and after `drain_s` put back what still runs."""
-        await self._slots.drain()
+        waiters = asyncio.create_task(self._slots.drain())
         if self._running:
-            await asyncio.wait(self._running, timeout=self._policy.drain_s)
+            await asyncio.wait({waiters, *self._running}, timeout=self._policy.drain_s)
         for running in self._running:
             running.cancel("draining")
         if self._running:

@@ -1,0 +1,231 @@
+"""One local stack for many faults: a clinic for each, a folder that says what fails, and the reckoning."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.adapters.file_secrets import FileSecrets
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.clinic import Clinic, secret_name
+from core.domain.clinic_document import channel_document, org_document
+from core.local.openai_api import Call, Latency
+from core.local.simulator import Clinic as LineClinic
+from core.local.simulator import LineSimulator, Sent
+from core.local.stack import Function, LocalStack, StackOptions
+from core.ports.documents import Create, Key, Where
+
+LEASE_S = 1.5
+SETTINGS = {
+    "SLOT_LEASE_S": str(LEASE_S),
+    "SLOT_WAIT_S": "5",
+    "LLM_ATTEMPT_TIMEOUTS_S": "1,1.2,1.2",
+    "LLM_DEADLINE_S": "6",
+    "LLM_BACKOFF_S": "0.1",
+    "LLM_JITTER_S": "0.05",
+}
+ENTRY = Path(__file__).with_name("turn_with_faults") / "main.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a fault has cost. `lost` and `twice` count customers' messages, `paid_twice` model answers that
+    were paid beyond one a turn and are not charged as ambiguous; `books` what does not add up."""
+
+    lost: int
+    twice: int
+    paid_twice: int
+    books: str
+    calls: int
+    ambiguous: int
+    turns: Sequence[Mapping[str, Any]]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.twice or self.paid_twice or self.books)
+
+    @property
+    def hows(self) -> str:
+        return ", ".join(str(turn["failure"] or turn["delivered_how"]) for turn in self.turns)
+
+
+@dataclass(slots=True)
+class Row:
+    """One fault: its clinic, its customers' messages (each names the row), when it began."""
+
+    name: str
+    clinic: LineClinic
+    began: float = field(default_factory=time.monotonic)
+    sent: list[Sent] = field(default_factory=list)
+
+
+class FaultScene:
+    def __init__(self, stack: LocalStack, faults: Path) -> None:
+        self.stack = stack
+        self.faults = faults
+        self.sim = LineSimulator(stack.line, stack.webhook_url)
+        self.documents = SqliteDocuments(stack.documents_url.removeprefix("sqlite:"))
+        self._secrets = FileSecrets(stack.settings_env["SECRET_STORE"].removeprefix("file:"))
+        self._rows = 0
+        self._reviver: asyncio.Task[None] | None = None
+        self.revive = True
+
+    # What goes wrong
+
+    def kill_at(self, point: str) -> None:
+        (self.faults / f"kill-{point}").touch()
+
+    @asynccontextmanager
+    async def paused_at(self, point: str) -> AsyncIterator[None]:
+        """The body runs while a turn stands at `point`."""
+        (self.faults / f"pause-{point}").touch()
+        paused = self.faults / f"paused-{point}"
+        async with asyncio.timeout(10):
+            while not paused.exists():
+                await asyncio.sleep(0.01)
+        try:
+            yield
+        finally:
+            paused.unlink()
+
+    def was_killed_at(self, point: str) -> bool:
+        return (self.faults / f"killed-{point}").exists()
+
+    @asynccontextmanager
+    async def documents_down(self) -> AsyncIterator[None]:
+        marker = self.faults / "documents-down"
+        marker.touch()
+        try:
+            yield
+        finally:
+            marker.unlink()
+
+    # A row
+
+    async def row(self, name: str) -> Row:
+        """A new clinic, nothing of earlier rows in Redis, no fault left over."""
+        for marker in self.faults.iterdir():
+            marker.unlink()
+        self.stack.openai.faults.clear()
+        self.stack.line.faults.clear()
+        await self._all_up()
+        await self.stack.redis.command("FLUSHALL")
+        return Row(name, await self.clinic())
+
+    async def clinic(self, **settings: Any) -> LineClinic:
+        self._rows += 1
+        shown = self.sim.clinic(f"clinic-{self._rows}", name=f"Clinic {self._rows}")
+        channel = shown.channel
+        clinic = Clinic(
+            shown.org_id, shown.name, channel.bot_user_id, channel.channel_id, persona="…", **settings
+        )
+        secret = {"channel_id": channel.channel_id, "channel_secret": channel.channel_secret}
+        await self._secrets.put(secret_name(clinic.org_id), secret)
+        await self.documents.commit(
+            [
+                Create(Key("orgs", clinic.org_id), org_document(clinic)),
+                Create(Key("line_channels", channel.bot_user_id), channel_document(clinic.org_id)),
+            ]
+        )
+        return shown
+
+    def message(self, row: Row, user: str = "a", text: str = "", clinic: LineClinic | None = None) -> Sent:
+        """Not delivered yet."""
+        clinic = clinic or row.clinic
+        words = f"{row.name} {len(row.sent)} {text}".strip()
+        sent = self.sim.message(clinic, self.sim.user(clinic, user), "text", text=words)
+        row.sent.append(sent)
+        return sent
+
+    async def say(self, row: Row, user: str = "a", text: str = "") -> Sent:
+        sent = await self.sim.send(self.message(row, user, text))
+        assert sent.acked, sent.acks
+        return sent
+
+    def calls(self, row: Row) -> list[Call]:
+        return [call for call in self.stack.openai.calls if f"{row.name} " in call.last_words]
+
+    async def verdict(self, row: Row, timeout_s: float = 12.0) -> Verdict:
+        """Once everything was answered and the queue is empty, so that nothing more can come."""
+        await self.sim.wait_answered([sent.event_id for sent in row.sent], timeout_s)
+        with suppress(TimeoutError):
+            await self.stack.tasks.drained(timeout_s)
+        answers = [len(self.sim.answers(sent.event_id)) for sent in row.sent]
+        clinics = {sent.clinic.org_id for sent in row.sent}
+        turns = [turn for org_id in sorted(clinics) for turn in await self.turns(org_id)]
+        ambiguous = sum(turn["ambiguous_attempts"] for turn in turns)
+        paid = sum(call.usage is not None for call in self.calls(row))
+        return Verdict(
+            lost=answers.count(0),
+            twice=sum(count > 1 for count in answers),
+            paid_twice=max(0, paid - len(turns) - ambiguous),
+            books="; ".join([problem for org_id in clinics if (problem := await self._books(org_id))]),
+            calls=len(self.calls(row)),
+            ambiguous=ambiguous,
+            turns=turns,
+        )
+
+    async def turns(self, org_id: str) -> list[Mapping[str, Any]]:
+        found = await self.documents.query("turns", [Where("org_id", "==", org_id)], order_by="created_at")
+        return [document.data for document in found]
+
+    async def _books(self, org_id: str) -> str:
+        """What does not close: `spent` is the sum of the turns' costs, nothing is held."""
+        days = await self.documents.query("org_ai_spend", [Where("org_id", "==", org_id)])
+        spent = sum(day.data.get("spent", 0) for day in days)
+        cost = sum(turn["cost_micro_baht"] for turn in await self.turns(org_id))
+        held = sum(day.data.get("held", 0) for day in days)
+        holds = [hold for day in days for hold in day.data.get("holds", {})]
+        open_turns = [
+            t["state"] for t in await self.turns(org_id) if t["state"] not in {"delivered", "failed"}
+        ]
+        closed = spent == cost and not held and not holds and not open_turns
+        return "" if closed else f"{spent=} {cost=} {held=} {holds=} {open_turns=}"
+
+    # Instances
+
+    async def _all_up(self) -> None:
+        async with asyncio.timeout(20):
+            while not all(turn.running for turn in self.stack.turns) or self._reviving:
+                await asyncio.sleep(0.02)
+
+    async def __aenter__(self) -> FaultScene:
+        self._reviving = False
+        self._reviver = asyncio.create_task(self._revive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reviver:
+            self._reviver.cancel()
+        await self.sim.close()
+        await self.documents.close()
+
+    async def _revive(self) -> None:
+        """As the platform does: an instance that died is replaced."""
+        while True:
+            for i, turn in enumerate(self.stack.turns):
+                if not turn.running and self.revive:
+                    self._reviving = True
+                    await self.stack.restart_turn(i)
+                    self._reviving = False
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def fault_scene(folder: Path, *, turns: int = 2, **settings: str) -> AsyncIterator[FaultScene]:
+    faults = folder / "faults"
+    faults.mkdir()
+    options = StackOptions(
+        turns=turns,
+        run_dir=folder / "run",
+        latency=Latency(median_s=0.25, sigma=0.05),
+        turn_function=Function("turn", str(ENTRY)),
+        environment={**SETTINGS, "FAULTS": str(faults), **settings},
+    )
+    async with LocalStack(options) as stack, FaultScene(stack, faults) as scene:
+        yield scene
