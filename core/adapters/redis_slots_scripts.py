@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Self
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from core.adapters import redis_keys
 from core.domain.errors import RedisUnavailableError
@@ -108,9 +108,16 @@ class Released:
     outlook: Outlook
 
 
-def _script(redis: Redis, *parts: str) -> AsyncScript:
-    """One script of several files: what all operations share is written once."""
-    return redis.register_script("\n".join(_LUA.joinpath(f"slots_{part}.lua").read_text() for part in parts))
+@dataclass(frozen=True, slots=True)
+class _Script:
+    source: str
+    sha: str
+
+    @classmethod
+    def of(cls, *parts: str) -> Self:
+        """One script of several files: what all operations share is written once."""
+        source = "\n".join(_LUA.joinpath(f"slots_{part}.lua").read_text() for part in parts)
+        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 class SlotScripts:
@@ -118,6 +125,7 @@ class SlotScripts:
     the operation happened is then not known, and doing it again does no harm."""
 
     def __init__(self, redis: Redis, options: SlotOptions) -> None:
+        self._redis = redis
         self._options = options
         self._common = (
             options.global_limit,
@@ -127,14 +135,14 @@ class SlotScripts:
             options.requests_per_minute or 0,
             options.tokens_per_minute or 0,
         )
-        self._acquire = _script(redis, "state", "pump", "acquire")
-        self._renew = _script(redis, "state", "pump", "renew")
-        self._release = _script(redis, "state", "pump", "release")
-        self._cancel = _script(redis, "state", "pump", "cancel")
-        self._limit = _script(redis, "state", "pump", "operator", "limit")
-        self._reset = _script(redis, "state", "pump", "operator", "reset")
-        self._close = _script(redis, "state", "pump", "operator", "close")
-        self._view = _script(redis, "state", "pump", "operator", "view")
+        self._acquire = _Script.of("state", "pump", "acquire")
+        self._renew = _Script.of("state", "pump", "renew")
+        self._release = _Script.of("state", "pump", "release")
+        self._cancel = _Script.of("state", "pump", "cancel")
+        self._limit = _Script.of("state", "pump", "operator", "limit")
+        self._reset = _Script.of("state", "pump", "operator", "reset")
+        self._close = _Script.of("state", "pump", "operator", "close")
+        self._view = _Script.of("state", "pump", "operator", "view")
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
@@ -207,11 +215,14 @@ class SlotScripts:
     async def view(self) -> list[Any]:
         return list(await self._call(self._view, self._options.circuit_window_ms))
 
-    async def _call(self, script: AsyncScript, *args: Any) -> list[Any]:
+    async def _call(self, script: _Script, *args: Any) -> list[Any]:
+        keys_and_args = (len(KEYS), *KEYS, *self._common, *args)
         try:
             async with asyncio.timeout(self._options.call_ms / 1000):
-                # A script that Redis has forgotten (restart, SCRIPT FLUSH) is loaded and called again.
-                reply: list[Any] = await script(keys=KEYS, args=(*self._common, *args))
+                try:
+                    reply: list[Any] = await self._redis.evalsha(script.sha, *keys_and_args)
+                except NoScriptError:  # Redis was restarted, or its scripts flushed: bring the source along
+                    reply = await self._redis.eval(script.source, *keys_and_args)
         except (RedisError, OSError, TimeoutError) as exc:
             raise RedisUnavailableError(f"slots: Redis: {type(exc).__name__}: {exc}") from exc
         return reply

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
@@ -16,10 +18,11 @@ from core.ports.clock import SystemClock
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotRequest
 
 
-def client(url: str, **options: Any) -> Redis:
-    return Redis(
-        connection_pool=BlockingConnectionPool.from_url(url, max_connections=20, timeout=10, **options)
-    )
+def client(url: str) -> Redis:
+    """As the functions have it: a connection that went stale in the pool is tried once more."""
+    retry = Retry(ExponentialBackoff(cap=0.2, base=0.02), 1)
+    pool = BlockingConnectionPool.from_url(url, max_connections=20, timeout=10, retry=retry)
+    return Redis(connection_pool=pool)
 
 
 @asynccontextmanager
