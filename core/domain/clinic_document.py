@@ -100,9 +100,8 @@ def clinic_from(
 
 def model_from(where: str, data: Data) -> ModelConfig:
     fields, base = _Fields(where, data), ModelConfig()
-    temperature = (
-        fields.number("temperature", base.temperature) if "temperature" in data else base.temperature
-    )
+    # Written as nothing, it is not sent; not written, the default is.
+    temperature = fields.number("temperature") if "temperature" in data else base.temperature
     return ModelConfig(
         model_name=str(data.get("model_name") or base.model_name),
         max_tokens=fields.whole("max_tokens") or base.max_tokens,
@@ -144,7 +143,7 @@ class _Fields:
             raise self._wrong(name, value, "a whole number")
         return int(value)
 
-    def number(self, name: str, default: float | None) -> float | None:
+    def number(self, name: str) -> float | None:
         value = self._data.get(name)
         if value is None:
             return None

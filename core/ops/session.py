@@ -1,4 +1,4 @@
-"""One operator command: settings from the environment, the document store open, errors as one line."""
+"""One operator command: settings from the environment, the stores open for as long as it runs."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import typer
-
 from core.bootstrap import shared
-from core.domain.errors import FairlaneError
 from core.domain.settings import Settings
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
+from core.ports.secrets import SecretStore
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
+    """`secrets` is for commands that run `with_secrets`."""
+
     settings: Settings
     clock: Clock
     documents: DocumentStore
+    secrets: SecretStore
 
 
-def run(command: Callable[[Session], Awaitable[T]]) -> T:
-    """Run `command` and close what was opened. What fairlane raises on purpose ends with status 1."""
+def run(command: Callable[[Session], Awaitable[T]], *, with_secrets: bool = False) -> T:
+    """Run `command` and close what was opened. What fairlane raises on purpose goes on to core.ops.cli.
+
+    Google's project must be set if one of the stores that the command uses is Google's.
+    """
 
     async def opened() -> T:
-        embedded = os.environ.get("DOCUMENT_STORE", "").startswith("sqlite:")
-        settings = Settings.read(os.environ, () if embedded else ("GOOGLE_CLOUD_PROJECT",))
-        documents = shared.documents(settings)
+        in_files = os.environ.get("DOCUMENT_STORE", "").startswith("sqlite:") and (
+            os.environ.get("SECRET_STORE", "").startswith("file:") or not with_secrets
+        )
+        settings = Settings.read(os.environ, () if in_files else ("GOOGLE_CLOUD_PROJECT",))
+        documents, secrets = shared.documents(settings), shared.secrets(settings)
         try:
-            return await command(Session(settings, SystemClock(), documents))
+            return await command(Session(settings, SystemClock(), documents, secrets))
         finally:
             await documents.close()
+            await secrets.close()
 
-    try:
-        return asyncio.run(opened())
-    except FairlaneError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(1) from exc
+    return asyncio.run(opened())

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.domain.clinic import BudgetPolicy
-from core.ops import budgets, spend
+from core.ops import cli
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key, Merge
 from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, open_store
@@ -49,9 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     with_store(write_books)
 
     def run(*arguments: str) -> Result:
-        command, *rest = arguments
-        app = {"spend": spend.app, "budgets": budgets.app}[command]
-        return CliRunner().invoke(app, rest)
+        return CliRunner().invoke(cli.app, arguments)
 
     return run
 

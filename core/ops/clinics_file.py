@@ -1,0 +1,297 @@
+"""The clinics file (DESIGN §3.4): read and checked as a whole, every problem with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml.nodes import Node
+
+from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
+from core.domain.clinic_document import DEFAULT, budget_document, model_document
+from core.domain.errors import InvalidInputError
+from core.domain.money import to_micro_baht
+from core.domain.prices import Prices, UnpricedModelError
+from core.domain.texts import LANGUAGES, TEXT_KEYS
+from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
+from core.ports.line import ChannelCredentials
+from core.usecases.apply_clinics import TakenError, Wanted, WantedClinic
+
+EXAMPLE = """\
+defaults:                        # optional: for clinics that do not say
+  model: {model_name: gpt-6.1-terra, max_tokens: 600}
+  budget: {daily_budget_baht: 300, fallback_model: gpt-6-luna}
+clinics:
+  - org_id: bkk-smile            # small letters, digits, hyphens
+    name: Bangkok Smile Dental
+    line:                        # the secret goes to the secret store only
+      bot_user_id: U8e742f61d673b39c7fff3cecb7536ef0
+      channel_id: "1650000001"
+      channel_secret: 8c570fa6dd201bb328f1c1eac23a96d8
+    persona: |                   # tone, services, approved prices, hours
+      Friendly and brief. Cleaning 900 baht. Open daily 10:00 to 20:00.
+    budget: {daily_budget_baht: 500}
+    limits: {max_concurrent: 5, messages_per_minute: 30}
+    handoff: {keywords: [staff], hours: 12}
+    messages: {busy: "We will be with you in a moment."}
+"""
+
+TOP = ("clinics", "defaults")
+CLINIC = (
+    "org_id",
+    "name",
+    "line",
+    "persona",
+    "model",
+    "budget",
+    "limits",
+    "messages",
+    "language",
+    "memory",
+    "privacy_notice",
+    "handoff",
+)
+LINE = ("bot_user_id", "channel_id", "channel_secret")
+MODEL = tuple(model_document(ModelConfig()))
+BUDGET = tuple(budget_document(BudgetPolicy()))
+LIMITS = ("max_concurrent", "messages_per_minute")
+HANDOFF = ("keywords", "hours")
+PERSONA_CHARACTERS = 20_000
+"""A persona goes into every prompt, and is paid for with every turn."""
+MESSAGE_CHARACTERS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the deployment allows. `max_concurrent` is CHAT_MAX_CONCURRENT."""
+
+    prices: Prices
+    now_ms: int
+    max_concurrent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicsFile:
+    path: Path
+    wanted: Wanted
+    warnings: tuple[str, ...]
+    lines: Mapping[tuple[str, str], int] = field(repr=False)
+
+    def refused(self, error: TakenError) -> FileProblemsError:
+        """The error in terms of this file."""
+        remedy = "use another, or put that clinic into this file as well with the channel that it has now"
+        problems = [
+            Problem(
+                self.lines[t.org_id, t.field],
+                f"{t.org_id}: {t.field}",
+                f"belongs to the clinic {t.owner}: {remedy}",
+            )
+            for t in error.taken
+        ]
+        return FileProblemsError(self.path, problems)
+
+
+def read_clinics_file(path: Path, rules: Rules) -> ClinicsFile:
+    """Raises InvalidInputError if it can't be read, FileProblemsError naming all that is wrong with it."""
+    return _Reader(path, rules).read()
+
+
+class _Reader:
+    def __init__(self, path: Path, rules: Rules) -> None:
+        self._path = path
+        self._rules = rules
+        self._problems: list[Problem] = []
+        self._warnings: dict[str, list[Problem]] = {}
+        self._lines: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def read(self) -> ClinicsFile:
+        top = Fields(read_yaml(self._path), "", TOP, self._problems)
+        defaults = top.fields("defaults", ("model", "budget"))
+        if not self._problems and not ("clinics" in top or defaults):
+            top.problem("clinics", "is missing: expected a list of clinics")
+        nodes = top.items("clinics", "expected a list: one `- org_id: …` for each clinic")
+        clinics = [self._clinic(node, place) for place, node in enumerate(nodes)]
+        model = self._model(defaults) if defaults else None
+        budget = self._budget(defaults) if defaults else None
+        if self._problems:
+            raise FileProblemsError(self._path, self._problems)
+        wanted = Wanted(tuple(clinic for clinic in clinics if clinic), model, budget)
+        return ClinicsFile(self._path, wanted, tuple(self._warned()), self._lines)
+
+    def _clinic(self, node: Node, place: int) -> WantedClinic | None:
+        """What could be read of it; what could not is among the problems, and then nothing is used."""
+        entry = Fields(node, _name_of(node) or f"clinics[{place}]", CLINIC, self._problems)
+        org_id = entry.text(
+            "org_id",
+            "expected 1 to 40 small letters, digits and hyphens, such as bkk-smile",
+            pattern=r"[a-z0-9-]{1,40}",
+            required=True,
+        )
+        if org_id == DEFAULT:
+            entry.problem("org_id", "'default' is kept for the defaults: choose another")
+        self._once(entry, "org_id", org_id)
+        line = entry.fields("line", LINE)
+        if line is None:
+            entry.problem("line", f"is missing: expected {', '.join(LINE)}, as in LINE's console")
+        name = entry.text("name", "expected the clinic's name, as customers know it", required=True)
+        channel = self._channel(line, org_id) if line else None
+        model, budget = self._model(entry), self._budget(entry)
+        clinic = Clinic(
+            org_id=org_id or "",
+            name=name or "",
+            bot_user_id=channel[0] if channel else "",
+            channel_id=channel[1].channel_id if channel else "",
+            persona=entry.text("persona", longest=PERSONA_CHARACTERS) or "",
+            language=entry.text("language", f"expected {' or '.join(LANGUAGES)}", pattern="|".join(LANGUAGES))
+            or "th",
+            memory=entry.flag("memory") is not False,
+            privacy_notice=entry.text("privacy_notice", longest=MESSAGE_CHARACTERS) or "",
+            limits=self._limits(entry),
+            handoff=self._handoff(entry),
+            messages=self._messages(entry),
+        )
+        return WantedClinic(clinic, channel[1], model, budget) if channel else None
+
+    def _channel(self, line: Fields, org_id: str | None) -> tuple[str, ChannelCredentials] | None:
+        bot_user_id = line.text(
+            "bot_user_id",
+            "expected U and 32 digits or letters a to f: the bot's userId in LINE's `GET /v2/bot/info`",
+            pattern=r"U[0-9a-f]{32}",
+            required=True,
+        )
+        channel_id = line.text(
+            "channel_id",
+            "expected digits, as in LINE's console, Basic settings",
+            pattern=r"[0-9]{1,20}",
+            required=True,
+        )
+        secret = line.text(
+            "channel_secret",
+            "expected the channel's secret, without blanks, as in LINE's console, Basic settings",
+            pattern=r"[!-~]{1,200}",
+            required=True,
+            secret=True,
+        )
+        for name, value in (("bot_user_id", bot_user_id), ("channel_id", channel_id)):
+            self._once(line, name, value)
+            if org_id:
+                self._lines[org_id, f"line.{name}"] = line.line_of(name)
+        if not (bot_user_id and channel_id and secret):
+            return None
+        return bot_user_id, ChannelCredentials(channel_id, secret)
+
+    def _model(self, entry: Fields) -> dict[str, Any] | None:
+        """The document of what is set here, None if nothing is."""
+        fields = entry.fields("model", MODEL)
+        if fields is None:
+            return None
+        temperature = fields.decimal("temperature", 0, 2, "0.4")
+        name = self._priced(fields, "model_name")
+        if name and temperature is not None and not self._rules.prices.capabilities(name).temperature:
+            self._warn(fields, "temperature", f"{name} takes no temperature: it is left out of calls")
+        document = {
+            "model_name": name,
+            "max_tokens": fields.whole("max_tokens", 1, 100_000),
+            "temperature": None if temperature is None else float(temperature),
+        }
+        return {key: value for key, value in document.items() if value is not None} or None
+
+    def _budget(self, entry: Fields) -> dict[str, Any] | None:
+        """As for the model; a `fallback_model` that stands here empty means that there is none."""
+        fields = entry.fields("budget", BUDGET)
+        if fields is None:
+            return None
+        daily = fields.decimal("daily_budget_baht", 0, 100_000_000, "300 or 300.50")
+        if daily is not None:
+            try:
+                to_micro_baht(daily)
+            except InvalidInputError as exc:
+                fields.problem("daily_budget_baht", str(exc))
+        threshold = fields.decimal("downgrade_threshold", 0, 1, "0.8")
+        document = {
+            "daily_budget_baht": None if daily is None else str(daily),
+            "hard_stop_enabled": fields.flag("hard_stop_enabled"),
+            "model_downgrade_enabled": fields.flag("model_downgrade_enabled"),
+            "downgrade_threshold": None if threshold is None else str(threshold),
+            "fallback_model": self._priced(fields, "fallback_model"),
+        }
+        without = {"fallback_model"} if "fallback_model" in fields else set()
+        return {key: value for key, value in document.items() if value is not None or key in without} or None
+
+    def _limits(self, entry: Fields) -> Limits:
+        fields = entry.fields("limits", LIMITS)
+        if fields is None:
+            return Limits()
+        most = self._rules.max_concurrent
+        return Limits(
+            fields.whole("max_concurrent", 1, most, " (CHAT_MAX_CONCURRENT, all clinics together)"),
+            fields.whole("messages_per_minute", 1, 60_000),
+        )
+
+    def _handoff(self, entry: Fields) -> Handoff:
+        fields = entry.fields("handoff", HANDOFF)
+        if fields is None:
+            return Handoff()
+        expected = "expected a list of words, such as [staff, แอดมิน]"
+        words = [text_of(node) for node in fields.items("keywords", expected)]
+        keywords = tuple(word.strip() for word in words if word and word.strip())
+        if len(keywords) < len(words):
+            fields.problem("keywords", expected)
+        return Handoff(keywords, fields.whole("hours", 1, 720) or Handoff().hours)
+
+    def _messages(self, entry: Fields) -> dict[str, str]:
+        fields = entry.fields("messages", sorted(TEXT_KEYS))
+        if fields is None:
+            return {}
+        texts = {key: fields.text(key, longest=MESSAGE_CHARACTERS) for key in sorted(TEXT_KEYS)}
+        return {key: text for key, text in texts.items() if text}
+
+    def _priced(self, fields: Fields, name: str) -> str | None:
+        """A model that can be called and charged; one that soon can't is warned of."""
+        model = fields.text(name, "expected a model's name, such as gpt-6.1-terra")
+        if model is None:
+            return None
+        prices, now_ms = self._rules.prices, self._rules.now_ms
+        try:
+            prices.price_at(model, now_ms)
+        except UnpricedModelError as exc:
+            fields.problem(name, str(exc))
+            return None
+        last = prices.shuts_down_within(model, now_ms)
+        if last and last < datetime.fromtimestamp(now_ms / 1000, UTC).date():
+            fields.problem(name, f"{model} was shut down on {last}: choose another")
+        elif last:
+            self._warn(fields, name, f"{model} shuts down on {last}: choose another before")
+        return model
+
+    def _once(self, fields: Fields, name: str, value: str | None) -> None:
+        if value is None:
+            return
+        if (first := self._seen.get((name, value))) is not None:
+            fields.problem(name, f"{value!r} stands in line {first} too: each clinic has its own")
+        self._seen.setdefault((name, value), fields.line_of(name))
+
+    def _warn(self, fields: Fields, name: str, message: str) -> None:
+        problem = Problem(fields.line_of(name), f"{fields.way}.{name}", message)
+        self._warnings.setdefault(message, []).append(problem)
+
+    def _warned(self) -> list[str]:
+        """One line a warning, however many clinics it is about."""
+        return [
+            f"{self._path}:{first.line}: {first.field}: {message}"
+            + (f" (and {len(more)} more)" if more else "")
+            for message, (first, *more) in self._warnings.items()
+        ]
+
+
+def _name_of(node: Node) -> str | None:
+    """The entry's org_id for messages, as far as it can be read."""
+    pairs = node.value if isinstance(node.value, list) else []
+    for pair in pairs:
+        if isinstance(pair, tuple) and text_of(pair[0]) == "org_id":
+            return text_of(pair[1])
+    return None

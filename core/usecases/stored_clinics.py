@@ -1,0 +1,46 @@
+"""All clinics as they are stored, for operators; a turn reads one clinic (core.usecases.clinic_directory)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.domain.clinic import Clinic
+from core.domain.clinic_document import BUDGETS, CHANNELS, DEFAULT, MODELS, ORGS, Data, clinic_from
+from core.domain.errors import InvalidInputError
+from core.ports.documents import Document, DocumentStore
+
+ById = Mapping[str, Document]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClinics:
+    """The four collections of DESIGN §3.5 that describe clinics, each by document id."""
+
+    orgs: ById
+    channels: ById
+    models: ById
+    budgets: ById
+
+    def clinic(self, org_id: str) -> Clinic:
+        """With what it has from the defaults. Raises InvalidInputError if there is no such clinic, or naming
+        the document and field that can't be read."""
+        if org_id not in self.orgs:
+            raise InvalidInputError(f"ORG {org_id!r}: no such clinic; `fairlane clinics list` shows them")
+        return clinic_from(
+            org_id,
+            self.orgs[org_id].data,
+            *(_data(self.models, name) for name in (org_id, DEFAULT)),
+            *(_data(self.budgets, name) for name in (org_id, DEFAULT)),
+        )
+
+
+async def read_stored(documents: DocumentStore) -> StoredClinics:
+    """Four queries, however many clinics there are."""
+    found = await asyncio.gather(*(documents.query(name) for name in (ORGS, CHANNELS, MODELS, BUDGETS)))
+    return StoredClinics(*({document.key.id: document for document in many} for many in found))
+
+
+def _data(documents: ById, name: str) -> Data | None:
+    return documents[name].data if name in documents else None
