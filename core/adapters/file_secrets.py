@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.domain.errors import SecretsUnavailableError
@@ -25,30 +27,46 @@ class FileSecrets:
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         """See the port."""
-        secrets = self._load()
-        if secrets.get(name) == value:
-            return
-        text = json.dumps({**secrets, name: dict(value)}, ensure_ascii=False, indent=2, sort_keys=True)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:  # mkstemp: mode 0600
-                file.write(text + "\n")
-            os.replace(temporary, self._path)  # noqa: PTH105  one rename, as fast as a call gets
+            with self._alone():
+                secrets = self._load()
+                if secrets.get(name) != value:
+                    self._replace({**secrets, name: dict(value)})
         except OSError as exc:
             raise SecretsUnavailableError(f"secrets file {self._path}: {exc}") from exc
 
     async def close(self) -> None:
         """Nothing is open."""
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two processes that write at once would lose one of the secrets. Locks the folder, since the file
+        is replaced; the lock ends with the process if not before."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _replace(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
+        text = json.dumps(secrets, ensure_ascii=False, indent=2, sort_keys=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:  # mkstemp: mode 0600
+            file.write(text + "\n")
+        os.replace(temporary, self._path)  # noqa: PTH105  one rename, as fast as a call gets
+
     def _load(self) -> dict[str, dict[str, str]]:
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._read_of:
-                self._secrets = json.loads(self._path.read_text("utf-8"))
+                self._secrets = dict(json.loads(self._path.read_text("utf-8")).items())
                 self._read_of = (stat.st_mtime_ns, stat.st_ino)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as exc:
+        except OSError as exc:
             raise SecretsUnavailableError(f"secrets file {self._path}: {exc}") from exc
+        except (ValueError, AttributeError) as exc:
+            raise SecretsUnavailableError(f"secrets file {self._path}: not a JSON object of secrets") from exc
         return self._secrets

@@ -1,4 +1,8 @@
-"""The secret store in Secret Manager: one secret a clinic, its newest version counts."""
+"""The secret store in Secret Manager: one secret a clinic, its newest version counts.
+
+Reading takes secretmanager.secretAccessor and nothing else, which is what the functions have; writing, for
+operators, also secretmanager.admin (or the rights to create secrets and to add versions).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,13 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import (
+    AlreadyExists,
+    GoogleAPICallError,
+    NotFound,
+    PermissionDenied,
+    RetryError,
+)
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.secretmanager_v1 import (
     Replication,
@@ -81,5 +91,10 @@ class SecretManagerSecrets:
                 return await call
         except (NotFound, AlreadyExists):
             raise
+        except PermissionDenied as exc:
+            raise SecretsUnavailableError(
+                "Secret Manager: permission denied: reading needs roles/secretmanager.secretAccessor, "
+                "writing roles/secretmanager.admin"
+            ) from exc
         except (GoogleAPICallError, RetryError, GoogleAuthError, TimeoutError) as exc:
             raise SecretsUnavailableError(f"Secret Manager: {type(exc).__name__}") from exc

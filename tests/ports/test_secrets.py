@@ -1,0 +1,161 @@
+"""What every secret store promises: one suite, on a file and on Secret Manager's API; then what is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
+from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
+    SecretManagerServiceGrpcAsyncIOTransport,
+)
+
+from core.adapters.file_secrets import FileSecrets
+from core.adapters.secretmanager_secrets import SecretManagerSecrets
+from core.domain.errors import SecretsUnavailableError
+from core.ports.secrets import SecretStore
+from tests.ports.secretmanager_server import SecretManagerServer
+
+NAME, VALUE = "line-bkk-smile", {"channel_id": "1650000001", "channel_secret": "กขค-secret"}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SecretManagerServer]:
+    server = SecretManagerServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def manager(address: str, *, timeout_s: float = 5.0) -> SecretManagerSecrets:
+    channel = grpc.aio.insecure_channel(address)
+    transport = SecretManagerServiceGrpcAsyncIOTransport(channel=channel)
+    client = SecretManagerServiceAsyncClient(transport=transport)
+    return SecretManagerSecrets("p", client=client, timeout_s=timeout_s)
+
+
+@pytest.fixture(params=["file", "secretmanager"])
+async def secrets(
+    request: pytest.FixtureRequest, tmp_path: Path, server: SecretManagerServer
+) -> AsyncIterator[SecretStore]:
+    store: SecretStore
+    if request.param == "file":
+        store = FileSecrets(str(tmp_path / "new folder" / "secrets.json"))
+    else:
+        store = manager(server.address)
+    yield store
+    await store.close()
+
+
+async def test_a_secret_that_is_not_there_is_none(secrets: SecretStore) -> None:
+    assert await secrets.get(NAME) is None
+
+
+async def test_what_was_put_is_read_and_the_newest_counts(secrets: SecretStore) -> None:
+    await secrets.put(NAME, VALUE)
+    assert await secrets.get(NAME) == VALUE
+    await secrets.put(NAME, {**VALUE, "channel_secret": "new"})
+    assert await secrets.get(NAME) == {**VALUE, "channel_secret": "new"}
+    assert await secrets.get("line-other") is None
+
+
+async def test_many_secrets_put_at_once_are_all_kept(secrets: SecretStore) -> None:
+    await asyncio.gather(*(secrets.put(f"line-{n}", {"n": str(n)}) for n in range(20)))
+    assert [await secrets.get(f"line-{n}") for n in range(20)] == [{"n": str(n)} for n in range(20)]
+
+
+async def test_the_file_is_for_its_owner_only_and_the_same_value_does_not_touch_it(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    store = FileSecrets(str(path))
+    await store.put(NAME, VALUE)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_text()) == {NAME: VALUE}
+    before = path.stat().st_ino
+    await store.put(NAME, VALUE)
+    assert path.stat().st_ino == before
+    assert os.listdir(tmp_path) == ["secrets.json"]  # noqa: PTH208
+
+
+async def test_a_secret_put_by_another_process_is_seen_by_the_next_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "secrets.json")
+    reader = FileSecrets(path)
+    assert await reader.get(NAME) is None
+    await FileSecrets(path).put(NAME, VALUE)
+    assert await reader.get(NAME) == VALUE
+
+
+WRITER = """
+import asyncio, sys
+from core.adapters.file_secrets import FileSecrets
+async def main():
+    store = FileSecrets(sys.argv[1])
+    for n in range(40):
+        await store.put(f"line-{sys.argv[2]}-{n}", {"n": str(n)})
+asyncio.run(main())
+"""
+
+
+def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, name]) for name in "ab"]
+    assert [writer.wait(30) for writer in writers] == [0, 0]
+    assert len(json.loads(path.read_text())) == 80
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
+async def test_a_file_that_is_no_secrets_file_is_named_and_not_overwritten(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "secrets.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    store = FileSecrets(str(path))
+    for call in (store.get(NAME), store.put(NAME, VALUE)):
+        with pytest.raises(SecretsUnavailableError, match=r"secrets\.json"):
+            await call
+    assert path.read_bytes() == content.encode("utf-8", "surrogateescape")
+
+
+async def test_the_same_value_adds_no_version(server: SecretManagerServer) -> None:
+    store = manager(server.address)
+    await store.put(NAME, VALUE)
+    await store.put(NAME, dict(reversed(VALUE.items())))
+    assert len(server.secrets[f"projects/p/secrets/{NAME}"]) == 1
+    assert server.created[0].labels == {"managed-by": "fairlane"}
+    await store.close()
+
+
+async def test_reading_needs_the_accessor_alone(server: SecretManagerServer) -> None:
+    store = manager(server.address)
+    await store.put(NAME, VALUE)
+    server.called.clear()
+    server.denied = {"CreateSecret", "AddSecretVersion"}
+    assert await store.get(NAME) == VALUE
+    assert server.called == ["AccessSecretVersion"]
+    with pytest.raises(SecretsUnavailableError, match="roles/secretmanager"):
+        await store.put(NAME, {"channel_id": "1"})
+    await store.close()
+
+
+async def test_a_secret_manager_that_does_not_answer_is_unavailable_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = manager(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3)
+        with pytest.raises(SecretsUnavailableError):
+            await asyncio.wait_for(store.get(NAME), 3)
+        await store.close()
+
+
+async def test_a_value_that_is_no_json_is_named_without_showing_it(server: SecretManagerServer) -> None:
+    server.secrets[f"projects/p/secrets/{NAME}"] = [b"hunter2"]
+    store = manager(server.address)
+    with pytest.raises(SecretsUnavailableError, match=NAME) as error:
+        await store.get(NAME)
+    assert "hunter2" not in str(error.value)
+    await store.close()
