@@ -23,7 +23,7 @@ from core.domain.errors import RedisUnavailableError
 from core.domain.event import Conversation, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
 
-_RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
+RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
 _MOST_OVERFLOW = 500
 _MOST_DONE = 1000
 _FIELDS = frozenset(field.name for field in fields(InboundEvent))
@@ -49,10 +49,10 @@ class RedisMailbox:
         self._session_ttl_ms = session_ttl_s * 1000
         self._max_events = max_events
         self._max_chars = max_chars
-        self._begin = _script(redis, "mailbox_begin.lua")
-        self._renew = _script(redis, "mailbox_renew.lua")
-        self._finish = _script(redis, "mailbox_finish.lua")
-        self._remove = _script(redis, "mailbox_remove.lua")
+        self._begin = mailbox_script(redis, "mailbox_begin.lua")
+        self._renew = mailbox_script(redis, "mailbox_renew.lua")
+        self._finish = mailbox_script(redis, "mailbox_finish.lua")
+        self._remove = mailbox_script(redis, "mailbox_remove.lua")
 
     async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
@@ -68,23 +68,23 @@ class RedisMailbox:
             call_id,
             self._lease_ms,
             self._session_ttl_ms,
-            _RETENTION_MS,
+            RETENTION_MS,
             self._max_events,
             self._max_chars,
             _MOST_OVERFLOW,
         ]
-        kind, now_ms, *rest = await _call(self._begin, _keys(event.conversation), args)
+        kind, now_ms, *rest = await call(self._begin, keys_of(event.conversation), args)
         if kind == b"done":
             return AlreadyDone(now_ms)
         if kind == b"held":
             return Held(lease_ms=rest[0], now_ms=now_ms)
         fence, session, values, overflow = rest
-        return Lead(fence, _waiting(values, overflow), session, now_ms)
+        return Lead(fence, waiting_of(values, overflow), session, now_ms)
 
     async def renew(self, conversation: Conversation, fence: int) -> bool:
         """See the port. A lease that ran out is prolonged too, unless somebody else has led since."""
         keys = [redis_keys.mailbox(conversation, "lead")]
-        return bool(await _call(self._renew, keys, [fence, self._lease_ms, _RETENTION_MS]))
+        return bool(await call(self._renew, keys, [fence, self._lease_ms, RETENTION_MS]))
 
     async def finish(
         self,
@@ -103,31 +103,31 @@ class RedisMailbox:
             session or b"",
             self._lease_ms,
             self._session_ttl_ms,
-            _RETENTION_MS,
+            RETENTION_MS,
             _MOST_DONE,
             *done_ids,
         ]
-        found = await _call(self._finish, _keys(conversation), args)
-        return None if found is None else _waiting(*found)
+        found = await call(self._finish, keys_of(conversation), args)
+        return None if found is None else waiting_of(*found)
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
         """See the port. The message is also kept out if its task begins later: it is done then."""
         keys = [redis_keys.mailbox(conversation, "events"), redis_keys.mailbox(conversation, "done")]
-        return bool(await _call(self._remove, keys, [message_id, _RETENTION_MS, _MOST_DONE]))
+        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
 
 
-def _script(redis: Redis, name: str) -> AsyncScript:
+def mailbox_script(redis: Redis, name: str) -> AsyncScript:
     return redis.register_script(resources.files("core.adapters").joinpath("lua", name).read_text())
 
 
-async def _call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
+async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
     try:
         return await script(keys=keys, args=args)
     except (RedisError, OSError) as exc:
         raise RedisUnavailableError(f"the mailbox in Redis: {type(exc).__name__}: {exc}") from exc
 
 
-def _keys(conversation: Conversation) -> list[str]:
+def keys_of(conversation: Conversation) -> list[str]:
     parts = ("lead", "events", "overflow", "done")
     return [*(redis_keys.mailbox(conversation, part) for part in parts), redis_keys.session(conversation)]
 
@@ -137,7 +137,7 @@ def _encode(event: InboundEvent) -> bytes:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
-def _waiting(values: Sequence[bytes], overflow: Sequence[bytes]) -> Waiting:
+def waiting_of(values: Sequence[bytes], overflow: Sequence[bytes]) -> Waiting:
     """Oldest first by LINE's timestamp. Fields that a newer version of fairlane wrote are left out."""
     events = []
     for value in values:

@@ -79,6 +79,14 @@ class CustomerMemory:
             "expire_at": expires(now_ms, retention),
         }
 
+    def changes(self, before: CustomerMemory, now_ms: int) -> dict[str, Any]:
+        """What a turn writes that has read `before`. A hand-off that it did not change stays as it is, since
+        staff may begin or end one while the turn runs."""
+        data = self.encode(now_ms)
+        if (self.handoff_until_ms, self.handoff_reason) == (before.handoff_until_ms, before.handoff_reason):
+            del data["handoff_until_ms"], data["handoff_reason"]
+        return data
+
     @classmethod
     def decode(cls, data: Mapping[str, Any] | None, now_ms: int) -> CustomerMemory:
         """Of a customer without a document, or with an expired one, nothing is known. An entry that can't

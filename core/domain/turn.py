@@ -19,6 +19,11 @@ COLLECTION = "turns"
 CLAIMS = "turn_events"
 RETENTION = timedelta(days=30)
 
+UNDELIVERABLE = "undeliverable"
+"""A failure that begins with it: the reply is stored, LINE has not accepted it."""
+FORGOTTEN = "forgotten"
+"""The failure of a turn whose customer was forgotten before it was answered."""
+
 
 class TurnState(StrEnum):
     RESERVED = "reserved"
@@ -71,7 +76,8 @@ class Money:
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
     """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE; `updates`
-    what the model said of the conversation. `delivering` is how LINE may have been called already."""
+    what the model said of the conversation. `delivering` is how LINE may have been called already.
+    `replayed_as`: the event that an operator's latest replay was enqueued as, `replayed_ms` when."""
 
     id: str
     org_id: str
@@ -84,8 +90,8 @@ class TurnRecord:
     user_id: str | None = None
     overflow: int = 0
     fence: int = 0
-    replay_of: str | None = None
     replayed_as: str | None = None
+    replayed_ms: int | None = None
     trace: str = ""
     reply_token: str | None = None
     token_arrived_ms: int = 0
@@ -182,8 +188,8 @@ _PLAIN = (
     "created_ms",
     "overflow",
     "fence",
-    "replay_of",
     "replayed_as",
+    "replayed_ms",
     "trace",
     "reply_token",
     "token_arrived_ms",

@@ -240,7 +240,7 @@ class Answer:
         record = replace(self._ready(scene, record, answer), quick_replies=quick_replies, updates=updates)
         if known == scene.memory:
             return record, ()
-        return record, [Merge(scene.memory_key, known.encode(now_ms))]
+        return record, [Merge(scene.memory_key, known.changes(scene.memory, now_ms))]
 
     async def _fixed(
         self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
@@ -252,7 +252,7 @@ class Answer:
         if plan.action is Action.HANDOFF:
             until_ms = handoff.until_ms(scene.clinic, scene.now_ms)
             known = scene.memory.handed_off(until_ms, plan.reason)
-            also.append(Merge(scene.memory_key, known.encode(scene.now_ms)))
+            also.append(Merge(scene.memory_key, known.changes(scene.memory, scene.now_ms)))
             log.warning("handoff.started", by="customer")
         record = self._ready(scene, draft, words).with_money(decision="none", reason=key)
         stored = await self._journal.answer(record, unclaimed, None, scene.look.books, also)
@@ -296,7 +296,7 @@ class Answer:
                 known = known.without_turn(turn_id)
         writes: list[Write] = []
         if known != scene.memory:
-            writes.append(Merge(scene.memory_key, known.encode(scene.now_ms)))
+            writes.append(Merge(scene.memory_key, known.changes(scene.memory, scene.now_ms)))
         if plan.purge:
             expire_at = memory.expires(scene.now_ms, memory.RETENTION_AFTER_UNFOLLOW)
             writes.append(Merge(scene.memory_key, {"expire_at": expire_at}))

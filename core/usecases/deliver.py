@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from core.domain import log
 from core.domain.errors import LineUnavailableError
 from core.domain.messages import retry_key
+from core.domain.turn import UNDELIVERABLE
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault, LineMessage, Sent
 
@@ -198,4 +199,4 @@ def _presumed(*, token_fresh: bool = False) -> Delivered:
 
 def _failed(exc: LineError) -> Delivered:
     log.error(_ALERTS.get(exc.fault, "line.rejected"), status=exc.status, detail=str(exc))
-    return Delivered(NONE, failure=f"undeliverable: {exc.fault.value}")
+    return Delivered(NONE, failure=f"{UNDELIVERABLE}: {exc.fault.value}")
