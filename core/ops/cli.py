@@ -63,6 +63,7 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
+    name="fairlane",
     cls=_Commands,
     add_completion=False,
     no_args_is_help=True,

@@ -16,6 +16,7 @@ from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
 
 Found = tuple[Clinic, ChannelCredentials]
+MOST_ABSENT = 10_000
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class ClinicDirectory:
         self._absent_ttl_s = absent_ttl_s
         self._stale_s = stale_s
         self._entries: dict[str, _Entry] = {}
+        self._absent = 0
         self._reading: dict[str, asyncio.Task[Found | None]] = {}
 
     async def by_destination(self, bot_user_id: str) -> Found | None:
@@ -83,9 +85,16 @@ class ClinicDirectory:
             return entry.found
         ttl_s = self._ttl_s if found else self._absent_ttl_s
         self._entries[key] = _Entry(found, now, now + ttl_s)
-        if len(self._entries) > 10_000:  # destinations that nobody has are made up by others
-            self._entries = {k: e for k, e in self._entries.items() if e.found or e.retry_at > now}
+        if found is None:
+            self._forget_absent()
         return found
+
+    def _forget_absent(self) -> None:
+        """Destinations that nobody has are made up by others: they may not fill the memory."""
+        self._absent += 1
+        if self._absent > MOST_ABSENT:
+            self._entries = {key: entry for key, entry in self._entries.items() if entry.found}
+            self._absent = 0
 
     async def _read_destination(self, bot_user_id: str) -> Found | None:
         (channel,) = await self._documents.get_many([Key(documents.CHANNELS, bot_user_id)])

@@ -1,0 +1,85 @@
+"""The `fairlane` command itself, as its users start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from core.ops import cli
+
+FAIRLANE = Path(sys.executable).parent / "fairlane"
+
+
+def fairlane(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(
+        [FAIRLANE, *arguments], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_help_lists_every_command_that_is_there_and_loads_none_of_them() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from core.ops import cli\n"
+        "print(CliRunner().invoke(cli.app, ['--help']).stdout)\n"
+        "print([m for m in sys.modules if m.startswith(('core.ops.', 'core.adapters', 'grpc', 'redis'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    *shown, loaded = done.stdout.splitlines()
+    assert loaded == "['core.ops.cli']"
+    modules = {path.stem for path in Path(str(cli.__file__)).parent.glob("*.py")}
+    for name in cli.COMMANDS:
+        assert any(f"│ {name} " in line for line in shown) == (name in modules)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if cli.find_spec(f"core.ops.{name}")])
+def test_every_command_has_help(name: str) -> None:
+    result = CliRunner().invoke(cli.app, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert f"Usage: fairlane {name}" in result.stdout
+    assert "completion" not in result.stdout
+
+
+def test_an_error_is_one_message_without_a_traceback() -> None:
+    done = fairlane("clinics", "list")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert (
+        done.stderr
+        == "error: settings are missing or wrong:\n  GOOGLE_CLOUD_PROJECT is required: the project\n"
+    )
+
+
+def test_wrong_usage_is_2_and_suggests_what_was_meant() -> None:
+    done = fairlane("clinic")
+    assert done.returncode == 2
+    assert "Did you mean 'clinics'?" in done.stderr
+    assert fairlane("clinics", "apply").returncode == 2
+
+
+def test_version() -> None:
+    done = fairlane("--version")
+    assert (done.returncode, done.stdout) == (0, "fairlane 1.0.0\n")
+
+
+def test_ctrl_c_is_130_without_a_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        env = {"FIRESTORE_EMULATOR_HOST": address, "GOOGLE_CLOUD_PROJECT": "p"}
+        command = [FAIRLANE, "clinics", "list"]
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()  # it waits for the store now
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+            connection.close()
+            assert process.stderr is not None
+            assert "Traceback" not in process.stderr.read()

@@ -1,0 +1,223 @@
+"""The clinic directory: free when it knows, fresh within a minute, and alive while a store is down."""
+
+from __future__ import annotations
+
+import asyncio
+import timeit
+from collections.abc import Sequence
+
+import pytest
+
+from core.adapters.file_secrets import FileSecrets
+from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
+from core.domain.clinic_document import (
+    budget_document,
+    channel_document,
+    clinic_from,
+    model_document,
+    org_document,
+)
+from core.domain.errors import DocumentsUnavailableError, InvalidInputError
+from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
+from core.usecases import clinic_directory
+from core.usecases.clinic_directory import ClinicDirectory
+from tests.conftest import FakeClock
+
+BOT = "U8e742f61d673b39c7fff3cecb7536ef0"
+CLINIC = Clinic("bkk-smile", "Bangkok Smile", BOT, "1650000001")
+
+
+class Counted(DocumentStore):
+    """A store that counts its reads, and that can be slow or down."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self.store = store
+        self.reads = 0
+        self.is_down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        self.reads += 1
+        await self.gate.wait()
+        if self.is_down:
+            raise DocumentsUnavailableError("as asked")
+        return await self.store.get_many(keys)
+
+
+@pytest.fixture
+async def store(documents: DocumentStore, secrets: FileSecrets) -> Counted:
+    await secrets.put(CLINIC.secret_name, {"channel_id": "1650000001", "channel_secret": "s"})
+    await documents.commit(
+        [
+            Create(Key("orgs", CLINIC.org_id), org_document(CLINIC)),
+            Create(Key("line_channels", BOT), channel_document(CLINIC.org_id)),
+        ]
+    )
+    return Counted(documents)
+
+
+@pytest.fixture
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> FileSecrets:
+    return FileSecrets(str(tmp_path_factory.mktemp("secrets") / "secrets.json"))
+
+
+@pytest.fixture
+def directory(store: Counted, secrets: FileSecrets, clock: FakeClock) -> ClinicDirectory:
+    return ClinicDirectory(store, secrets, clock)
+
+
+async def test_a_known_clinic_is_found_without_any_read(store: Counted, directory: ClinicDirectory) -> None:
+    found = await directory.by_destination(BOT)
+    assert found is not None
+    assert found[0] == CLINIC
+    assert (found[1].channel_id, found[1].channel_secret) == ("1650000001", "s")
+    before = store.reads
+    assert await directory.by_destination(BOT) is found
+    assert store.reads == before
+
+
+async def test_a_destination_nobody_has_is_asked_for_once_in_a_short_while(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    other = "U" + "1" * 32
+    assert [await directory.by_destination(other) for _ in range(5)] == [None] * 5
+    assert store.reads == 1
+    await store.store.commit([Create(Key("line_channels", other), channel_document(CLINIC.org_id))])
+    clock.advance(6)
+    assert await directory.by_destination(other) is not None
+
+
+async def test_a_stampede_reads_once_and_survives_the_one_that_started_it(
+    store: Counted, directory: ClinicDirectory
+) -> None:
+    store.gate.clear()
+    callers = [asyncio.create_task(directory.by_org(CLINIC.org_id)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    callers[0].cancel()
+    store.gate.set()
+    first, *others = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert all(isinstance(found, tuple) and found[0] == CLINIC for found in others)
+    assert store.reads == 1
+
+
+async def test_changes_are_seen_within_a_minute(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock, secrets: FileSecrets
+) -> None:
+    await directory.by_destination(BOT)
+    await store.store.commit(
+        [
+            Merge(Key("orgs", CLINIC.org_id), {"persona": "ใหม่"}),
+            Create(Key("ai_model_config", "default"), {"model_name": "gpt-6-luna"}),
+        ]
+    )
+    await secrets.put(CLINIC.secret_name, {"channel_id": "1650000001", "channel_secret": "new"})
+    clock.advance(60)
+    found = await directory.by_destination(BOT)
+    assert found is not None
+    assert (found[0].persona, found[0].model.model_name) == ("ใหม่", "gpt-6-luna")
+    assert found[1].channel_secret == "new"
+
+
+async def test_a_clinic_that_is_taken_out_is_gone_within_a_minute(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    await directory.by_destination(BOT)
+    await store.store.commit([Delete(Key("line_channels", BOT))])
+    clock.advance(60)
+    assert await directory.by_destination(BOT) is None
+
+
+async def test_what_was_known_serves_while_the_store_is_down_but_not_for_ever(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    await directory.by_destination(BOT)
+    store.is_down = True
+    clock.advance(60)
+    assert await directory.by_destination(BOT) is not None
+    reads = store.reads
+    assert await directory.by_destination(BOT) is not None
+    assert store.reads == reads  # a store that is down is not asked by every request
+    clock.advance(600)
+    with pytest.raises(DocumentsUnavailableError):
+        await directory.by_destination(BOT)
+    store.is_down = False
+    assert await directory.by_destination(BOT) is not None
+
+
+async def test_a_document_that_someone_broke_leaves_the_last_good_settings(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    await directory.by_org(CLINIC.org_id)
+    await store.store.commit([Merge(Key("orgs", CLINIC.org_id), {"memory": "perhaps"})])
+    clock.advance(60)
+    found = await directory.by_org(CLINIC.org_id)
+    assert found is not None
+    assert found[0].memory is True
+
+
+async def test_without_memory_a_store_that_is_down_is_no_answer(
+    store: Counted, directory: ClinicDirectory
+) -> None:
+    store.is_down = True
+    with pytest.raises(DocumentsUnavailableError):
+        await directory.by_destination(BOT)
+    with pytest.raises(DocumentsUnavailableError):
+        await directory.by_org(CLINIC.org_id)
+
+
+async def test_a_clinic_without_its_secret_is_not_there(
+    store: Counted, clock: FakeClock, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    empty = FileSecrets(str(tmp_path_factory.mktemp("empty") / "secrets.json"))
+    assert await ClinicDirectory(store, empty, clock).by_destination(BOT) is None
+
+
+async def test_made_up_destinations_do_not_fill_the_memory(
+    store: Counted, directory: ClinicDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clinic_directory, "MOST_ABSENT", 20)
+    await directory.by_destination(BOT)
+    for n in range(100):
+        await directory.by_destination(f"U{n:032x}")
+    assert len(directory._entries) <= 1 + 20
+    reads = store.reads
+    assert await directory.by_destination(BOT) is not None
+    assert store.reads == reads
+
+
+async def test_a_hit_costs_microseconds(directory: ClinicDirectory) -> None:
+    await directory.by_destination(BOT)
+
+    async def hits() -> float:
+        start = timeit.default_timer()
+        for _ in range(2_000):
+            await directory.by_destination(BOT)
+        return (timeit.default_timer() - start) / 2_000
+
+    best_s = min([await hits() for _ in range(5)])
+    assert best_s < 50e-6  # measured 1 µs; a read would be hundreds
+
+
+def test_documents_and_a_clinic_are_the_same_both_ways() -> None:
+    clinic = Clinic(
+        "a", "A", BOT, "1", model=ModelConfig("m", 1, None), budget=BudgetPolicy(fallback_model=None)
+    )
+    model, budget = model_document(clinic.model), budget_document(clinic.budget)
+    assert clinic_from("a", org_document(clinic), model, None, budget, None) == clinic
+    assert clinic_from("a", org_document(clinic), None, model, None, budget) == clinic
+
+
+@pytest.mark.parametrize(
+    ("budget", "named"),
+    [
+        ({"daily_budget_baht": "much"}, "org_ai_budgets/a, field daily_budget_baht: 'much'"),
+        ({"daily_budget_baht": True}, "field daily_budget_baht"),
+        ({"hard_stop_enabled": "no"}, "field hard_stop_enabled: 'no': expected true or false"),
+        ({"downgrade_threshold": -1}, "field downgrade_threshold"),
+    ],
+)
+def test_a_field_that_can_not_be_right_is_named(budget: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidInputError, match=named):
+        clinic_from("a", {}, None, None, budget, None)
