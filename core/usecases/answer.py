@@ -157,7 +157,8 @@ class Answer:
             return _told(scene.turn.session, record)
         log.warning("turn.taken_over", state=record.state.value)
         if record.state is TurnState.ANSWERED:
-            return await self._deliver(scene, stored, resumed=True)
+            taken = await self._journal.take_over(stored, scene.turn.fence)
+            return await self._deliver(scene, taken, resumed=True)
         # Reserved: its leader died with a call on the way. The next reservation charges that one in full.
         draft = replace(record, fence=scene.turn.fence)
         return await self._model_or_busy(scene, draft, ())

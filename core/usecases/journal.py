@@ -202,6 +202,16 @@ class Journal:
 
         return await self._insist(once)
 
+    async def take_over(self, stored: Stored, fence: int) -> Stored:
+        """Make a turn that an earlier leader left this leader's: from now on the other can write nothing, and
+        before a push it must write. Raises TurnMovedError if the other has written meanwhile."""
+        record = replace(stored.record, fence=fence)
+        try:
+            (version,) = await self._documents.commit([_update(stored, record)])
+        except ConflictError:
+            raise TurnMovedError(f"turn {record.id} goes on elsewhere") from None
+        return Stored(record, version)
+
     async def update(self, stored: Stored, record: TurnRecord) -> Stored:
         """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
         unsent message). Insists. Raises TurnMovedError."""

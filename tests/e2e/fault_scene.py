@@ -18,9 +18,10 @@ from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator, Sent
 from core.local.stack import Function, LocalStack, StackOptions
+from core.local.task_store import StoredTask
 from core.ports.documents import Create, Key, Where
 
-LEASE_S = 1.5
+LEASE_S = 1.2
 SETTINGS = {
     "SLOT_LEASE_S": str(LEASE_S),
     "SLOT_WAIT_S": "5",
@@ -34,8 +35,9 @@ ENTRY = Path(__file__).with_name("turn_with_faults") / "main.py"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a fault has cost. `lost` and `twice` count customers' messages, `paid_twice` model answers that
-    were paid beyond one a turn and are not charged as ambiguous; `books` what does not add up."""
+    """What a fault has cost. `lost`: customers' messages that were neither answered nor stand in the journal
+    as failed, for an operator. `twice`: messages answered more than once. `paid_twice`: good model answers
+    beyond one a turn that are not charged as ambiguous. `books`: what does not add up."""
 
     lost: int
     twice: int
@@ -73,7 +75,7 @@ class FaultScene:
         self._secrets = FileSecrets(stack.settings_env["SECRET_STORE"].removeprefix("file:"))
         self._rows = 0
         self._reviver: asyncio.Task[None] | None = None
-        self.revive = True
+        self._starting = asyncio.Lock()
 
     # What goes wrong
 
@@ -86,7 +88,7 @@ class FaultScene:
         (self.faults / f"pause-{point}").touch()
         paused = self.faults / f"paused-{point}"
         async with asyncio.timeout(10):
-            while not paused.exists():
+            while not paused.exists():  # noqa: ASYNC110  another process makes it
                 await asyncio.sleep(0.01)
         try:
             yield
@@ -97,13 +99,20 @@ class FaultScene:
         return (self.faults / f"killed-{point}").exists()
 
     @asynccontextmanager
-    async def documents_down(self) -> AsyncIterator[None]:
+    async def saying(self, row: Row, point: str) -> AsyncIterator[None]:
+        """A message is sent; the body runs while its turn stands at `point`. Then the queue sends the task
+        once more, to the other instance, before the turn goes on."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.say(row))
+            async with self.paused_at(point):
+                yield
+                for task in list(self.stack.tasks.queue().store.tasks.values()):
+                    self.stack.tasks.queue().duplicate(task)
+                await asyncio.sleep(0.4)
+
+    def documents_down(self, down: bool) -> None:
         marker = self.faults / "documents-down"
-        marker.touch()
-        try:
-            yield
-        finally:
-            marker.unlink()
+        marker.touch() if down else marker.unlink()
 
     # A row
 
@@ -113,6 +122,7 @@ class FaultScene:
             marker.unlink()
         self.stack.openai.faults.clear()
         self.stack.line.faults.clear()
+        self.stack.tasks.on_dispatch = None
         await self._all_up()
         await self.stack.redis.command("FLUSHALL")
         return Row(name, await self.clinic())
@@ -134,11 +144,22 @@ class FaultScene:
         )
         return shown
 
-    def message(self, row: Row, user: str = "a", text: str = "", clinic: LineClinic | None = None) -> Sent:
-        """Not delivered yet."""
+    def message(
+        self,
+        row: Row,
+        user: str = "a",
+        text: str = "",
+        *,
+        clinic: LineClinic | None = None,
+        user_id: str | None = None,
+        token: bool = True,
+    ) -> Sent:
+        """Not delivered yet. `token` False: an event that can't be replied to."""
         clinic = clinic or row.clinic
         words = f"{row.name} {len(row.sent)} {text}".strip()
-        sent = self.sim.message(clinic, self.sim.user(clinic, user), "text", text=words)
+        sent = self.sim.message(clinic, user_id or self.sim.user(clinic, user), "text", text=words)
+        if not token:
+            sent.event = {name: value for name, value in sent.event.items() if name != "replyToken"}
         row.sent.append(sent)
         return sent
 
@@ -150,19 +171,29 @@ class FaultScene:
     def calls(self, row: Row) -> list[Call]:
         return [call for call in self.stack.openai.calls if f"{row.name} " in call.last_words]
 
+    async def put_back(self, row: Row) -> StoredTask:
+        """The successor of the last message's task, once it waits for its time."""
+        event_id = row.sent[-1].event_id.encode()
+        async with asyncio.timeout(5):
+            while True:
+                for task in self.stack.tasks.queue().store.tasks.values():
+                    if event_id in task.body and b'"hop":0' not in task.body:
+                        return task
+                await asyncio.sleep(0.02)
+
     async def verdict(self, row: Row, timeout_s: float = 12.0) -> Verdict:
-        """Once everything was answered and the queue is empty, so that nothing more can come."""
-        await self.sim.wait_answered([sent.event_id for sent in row.sent], timeout_s)
+        """Once the queue is empty: each message has its task until it is dealt with."""
         with suppress(TimeoutError):
             await self.stack.tasks.drained(timeout_s)
-        answers = [len(self.sim.answers(sent.event_id)) for sent in row.sent]
+        answers = {sent.event_id: len(self.sim.answers(sent.event_id)) for sent in row.sent}
         clinics = {sent.clinic.org_id for sent in row.sent}
         turns = [turn for org_id in sorted(clinics) for turn in await self.turns(org_id)]
+        failed = {event["id"] for turn in turns if turn["state"] == "failed" for event in turn["events"]}
         ambiguous = sum(turn["ambiguous_attempts"] for turn in turns)
-        paid = sum(call.usage is not None for call in self.calls(row))
+        paid = sum(call.outcome == "answered" for call in self.calls(row))
         return Verdict(
-            lost=answers.count(0),
-            twice=sum(count > 1 for count in answers),
+            lost=sum(not count and event_id not in failed for event_id, count in answers.items()),
+            twice=sum(count > 1 for count in answers.values()),
             paid_twice=max(0, paid - len(turns) - ambiguous),
             books="; ".join([problem for org_id in clinics if (problem := await self._books(org_id))]),
             calls=len(self.calls(row)),
@@ -191,11 +222,14 @@ class FaultScene:
 
     async def _all_up(self) -> None:
         async with asyncio.timeout(20):
-            while not all(turn.running for turn in self.stack.turns) or self._reviving:
+            while self._starting.locked() or not all(t.running for t in self.stack.turns):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
+    async def restart(self, i: int, **environment: str) -> None:
+        async with self._starting:
+            await self.stack.restart_turn(i, environment=environment)
+
     async def __aenter__(self) -> FaultScene:
-        self._reviving = False
         self._reviver = asyncio.create_task(self._revive())
         return self
 
@@ -209,10 +243,8 @@ class FaultScene:
         """As the platform does: an instance that died is replaced."""
         while True:
             for i, turn in enumerate(self.stack.turns):
-                if not turn.running and self.revive:
-                    self._reviving = True
-                    await self.stack.restart_turn(i)
-                    self._reviving = False
+                if not turn.running and not self._starting.locked():
+                    await self.restart(i)
             await asyncio.sleep(0.05)
 
 

@@ -44,7 +44,7 @@ async def at(point: str) -> None:
         os.killpg(0, signal.SIGKILL)
     paused = FAULTS / f"paused-{point}"
     if _take(FAULTS / f"pause-{point}", paused):
-        while paused.exists():
+        while paused.exists():  # noqa: ASYNC110  another process removes it
             await asyncio.sleep(0.01)
 
 
