@@ -1,0 +1,31 @@
+"""The stack that faults are done to, and the table that their rows go into."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.fault_scene import FaultScene, Row, Verdict, fault_scene
+
+Reckon = Callable[[Row, Verdict, str], None]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
+    async with fault_scene(tmp_path_factory.mktemp("faults")) as scene:
+        yield scene
+
+
+@pytest.fixture
+def reckon(record_property: Callable[[str, object], None]) -> Reckon:
+    """Writes a row into the table (tests/e2e/fault_table.py), then insists on it."""
+
+    def reckon(row: Row, verdict: Verdict, what: str = "") -> None:
+        counts = f"{verdict.calls} calls, {verdict.ambiguous} ambiguous, {verdict.hows}"
+        happened = "; ".join(filter(None, (what, counts)))
+        record_property("fault", (row.name, happened, verdict.lost, verdict.twice, verdict.paid_twice))
+        assert verdict.clean, verdict
+
+    return reckon
