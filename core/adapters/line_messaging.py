@@ -78,9 +78,10 @@ class LineMessagingApi:
         """See the port."""
         await self._call(channel, "PUT", "/v2/bot/channel/webhook/endpoint", {"endpoint": url})
 
-    async def test_webhook(self, channel: ChannelCredentials) -> Mapping[str, Any]:
+    async def test_webhook(self, channel: ChannelCredentials, url: str | None = None) -> Mapping[str, Any]:
         """See the port."""
-        return _json(await self._call(channel, "POST", "/v2/bot/channel/webhook/test", {}))
+        body = {"endpoint": url} if url else {}
+        return _json(await self._call(channel, "POST", "/v2/bot/channel/webhook/test", body))
 
     async def close(self) -> None:
         """End the pooled connections; a later call opens new ones."""

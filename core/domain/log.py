@@ -2,7 +2,7 @@
 
 An event at INFO never carries a secret, a token, or a customer's words. The formatter (JSON in Cloud
 Logging's field names) is `core.adapters.json_log`; Terraform turns some events into metrics and alarms, and
-a test holds their names together.
+a test holds their names together. The event's name is positional, so that a field may be called `event`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def bound(**fields: Any) -> Iterator[None]:
         _context.reset(token)
 
 
-def info(event: str, **fields: Any) -> None:
+def info(event: str, /, **fields: Any) -> None:
     LOGGER.info(event, extra={"fields": {**context(), **fields}})
 
 
-def warning(event: str, **fields: Any) -> None:
+def warning(event: str, /, **fields: Any) -> None:
     LOGGER.warning(event, extra={"fields": {**context(), **fields}})
 
 
-def error(event: str, *, exc: BaseException | None = None, **fields: Any) -> None:
+def error(event: str, /, *, exc: BaseException | None = None, **fields: Any) -> None:
     """Something a person must look at; `exc` adds its traceback."""
     LOGGER.error(event, extra={"fields": {**context(), **fields}}, exc_info=exc)
 
 
-def debug(event: str, **fields: Any) -> None:
+def debug(event: str, /, **fields: Any) -> None:
     """May carry customers' words; never on in production."""
     LOGGER.debug(event, extra={"fields": {**context(), **fields}})

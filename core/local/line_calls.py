@@ -124,7 +124,7 @@ class LineCalls:
             "userId": channel.bot_user_id,
             "basicId": f"@{channel.channel_id}",
             "displayName": channel.name or channel.channel_id,
-            "chatMode": "bot",
+            "chatMode": state.chat_mode,
             "markAsReadMode": "auto",
         }
         return Response.of_json(shown)
@@ -133,7 +133,7 @@ class LineCalls:
         if request.method == "GET":
             if not state.webhook_url:
                 return error(404, "Webhook endpoint is not set")
-            return Response.of_json({"endpoint": state.webhook_url, "active": True})
+            return Response.of_json({"endpoint": state.webhook_url, "active": state.webhook_active})
         body = request.json() or {}
         url = body.get("endpoint", state.webhook_url)
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):

@@ -96,13 +96,16 @@ class ReplyToken:
 @dataclass(slots=True)
 class ChannelState:
     """`revoked`: its secret was reissued, so tokens and requests for tokens are refused.
-    `monthly_limit`: pushed messages a month, None for no end; replies are free."""
+    `monthly_limit`: pushed messages a month, None for no end; replies are free. `webhook_active` and
+    `chat_mode` are what a person switches in LINE's console."""
 
     channel: Channel
     revoked: bool = False
     monthly_limit: int | None = None
     pushed: int = 0
     webhook_url: str = ""
+    webhook_active: bool = True
+    chat_mode: str = "bot"
     blocked: set[str] = field(default_factory=set)
     accepted_keys: dict[str, tuple[str, Delivery]] = field(default_factory=dict)
 

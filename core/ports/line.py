@@ -79,8 +79,11 @@ class Line(Protocol):
         """`PUT /v2/bot/channel/webhook/endpoint`."""
         ...
 
-    async def test_webhook(self, channel: ChannelCredentials) -> Mapping[str, Any]:
-        """`POST /v2/bot/channel/webhook/test` (60 an hour): success, statusCode, reason, detail."""
+    async def test_webhook(self, channel: ChannelCredentials, url: str | None = None) -> Mapping[str, Any]:
+        """`POST /v2/bot/channel/webhook/test` (60 an hour and channel): success, statusCode, reason, detail.
+
+        `url`: one that need not be set yet; without it, the one that is.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -68,3 +68,10 @@ def test_what_json_cannot_say_is_said_as_text(capsys: pytest.CaptureFixture[str]
     log.debug("x", what={1, 2}, severity="mine")
     [line] = lines(capsys)
     assert (line["what"], line["severity"]) == ("{1, 2}", "DEBUG")
+
+
+def test_a_field_may_be_called_event(capsys: pytest.CaptureFixture[str]) -> None:
+    json_log.install("INFO", "p")
+    log.info("turn.duplicate", event="01HEVENT")
+    [line] = lines(capsys)
+    assert (line["message"], line["event"]) == ("turn.duplicate", "01HEVENT")
