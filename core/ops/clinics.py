@@ -20,13 +20,12 @@ from core.domain.clinic_document import DEFAULT, budget_document, model_document
 from core.domain.errors import InvalidInputError
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.session import Session, run
-from core.usecases.apply_clinics import ApplyClinics, Change, FieldChange, Plan, TakenError
+from core.usecases.apply_clinics import ApplyClinics, Plan, TakenError
+from core.usecases.clinic_changes import Change, FieldChange
 from core.usecases.price_list import PriceList
 from core.usecases.stored_clinics import StoredClinics, read_stored
 
-app = typer.Typer(help="The clinics: apply a file, list, show.", no_args_is_help=True)
-if find_spec("core.ops.connect"):
-    app.command("connect")(import_module("core.ops.connect").connect)
+app = typer.Typer(help="The clinics: apply a file, list, show, connect with LINE.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 SHOWN_CHARACTERS = 40
@@ -217,3 +216,7 @@ def _table(stored: StoredClinics, clinics: list[Clinic]) -> Table:
             str(clinic.limits.messages_per_minute or "*"),
         )
     return out
+
+
+if find_spec("core.ops.connect"):
+    app.command("connect")(import_module("core.ops.connect").connect)

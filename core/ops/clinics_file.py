@@ -18,7 +18,8 @@ from core.domain.prices import Prices, UnpricedModelError
 from core.domain.texts import LANGUAGES, TEXT_KEYS
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
-from core.usecases.apply_clinics import TakenError, Wanted, WantedClinic
+from core.usecases.apply_clinics import TakenError
+from core.usecases.clinic_changes import Wanted, WantedClinic
 
 EXAMPLE = """\
 defaults:                        # optional: for clinics that do not say

@@ -1,0 +1,161 @@
+"""What makes a clinic's documents as wanted: only differences, and only from the state that was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
+from core.domain.clinic_document import (
+    BUDGETS,
+    CHANNELS,
+    DEFAULT,
+    MODELS,
+    ORGS,
+    Data,
+    budget_document,
+    channel_document,
+    model_document,
+    org_document,
+)
+from core.ports.documents import DELETE_FIELD, Create, Delete, Document, Key, Merge, Write
+from core.ports.line import ChannelCredentials
+from core.usecases.stored_clinics import ById, StoredClinics
+
+_MODEL_FIELDS = frozenset(model_document(ModelConfig()))
+_BUDGET_FIELDS = frozenset(budget_document(BudgetPolicy()))
+
+
+@dataclass(frozen=True, slots=True)
+class WantedClinic:
+    """`model` and `budget` are documents of only what the clinic sets for itself; the rest follows the
+    documents `default`. None: all of it does."""
+
+    clinic: Clinic
+    credentials: ChannelCredentials
+    model: Data | None = None
+    budget: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`model` and `budget` are the documents `default`; None leaves them as they are."""
+
+    clinics: tuple[WantedClinic, ...]
+    model: Data | None = None
+    budget: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field that differs, None where there is none. The secret's values are never shown."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one clinic (or `default`) needs. `credentials`: set if the secret must be written."""
+
+    org_id: str
+    is_new: bool
+    fields: tuple[FieldChange, ...]
+    writes: tuple[Write, ...]
+    credentials: ChannelCredentials | None = None
+
+    @property
+    def status(self) -> str:
+        if not self.writes and self.credentials is None:
+            return "unchanged"
+        return "new" if self.is_new else "changed"
+
+
+def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str], has_secret: bool) -> Change:
+    """`wanted`: the bot_user_ids of all wanted clinics, since one may move from a clinic to another."""
+    clinic, org_id = each.clinic, each.clinic.org_id
+    writes = [
+        _write(Key(ORGS, org_id), stored.orgs, org_document(clinic)),
+        _write(Key(CHANNELS, clinic.bot_user_id), stored.channels, channel_document(org_id)),
+        _write(Key(MODELS, org_id), stored.models, each.model, _MODEL_FIELDS),
+        _write(Key(BUDGETS, org_id), stored.budgets, each.budget, _BUDGET_FIELDS),
+        *(
+            Delete(document.key, if_version=document.version)
+            for document in stored.channels.values()
+            if document.data.get("org_id") == org_id and document.key.id not in wanted
+        ),
+    ]
+    before = _shown(*(_data(by_id, org_id) for by_id in (stored.orgs, stored.models, stored.budgets)))
+    fields = _differences(before, _shown(org_document(clinic), each.model, each.budget))
+    if not has_secret:
+        fields.append(FieldChange("line.channel_secret", None, "(secret)"))
+    return Change(
+        org_id,
+        org_id not in stored.orgs,
+        tuple(fields),
+        tuple(write for write in writes if write is not None),
+        None if has_secret else each.credentials,
+    )
+
+
+def change_of_defaults(wanted: Wanted, stored: StoredClinics) -> Change:
+    keep_model, keep_budget = _data(stored.models, DEFAULT), _data(stored.budgets, DEFAULT)
+    model = wanted.model if wanted.model is not None else keep_model
+    budget = wanted.budget if wanted.budget is not None else keep_budget
+    writes = [
+        _write(Key(MODELS, DEFAULT), stored.models, model, _MODEL_FIELDS),
+        _write(Key(BUDGETS, DEFAULT), stored.budgets, budget, _BUDGET_FIELDS),
+    ]
+    fields = _differences(_shown(None, keep_model, keep_budget), _shown(None, model, budget))
+    is_new = keep_model is None and keep_budget is None
+    return Change(DEFAULT, is_new, tuple(fields), tuple(write for write in writes if write is not None))
+
+
+def _write(key: Key, stored: ById, wanted: Data | None, owned: Collection[str] = ()) -> Write | None:
+    """What makes a document as wanted, None if nothing does. Of its fields, those in `owned` that are not
+    wanted are removed; others are somebody else's and stay."""
+    document: Document | None = stored.get(key.id)
+    if document is None:
+        return None if wanted is None else Create(key, wanted)
+    if wanted is None:
+        return Delete(key, if_version=document.version)
+    data = _merge(document.data, wanted, owned)
+    return Merge(key, data, if_version=document.version) if data else None
+
+
+def _merge(old: Data, new: Data, owned: Collection[str]) -> dict[str, Any]:
+    data: dict[str, Any] = {name: DELETE_FIELD for name in old if name in owned and name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping):
+            before = before if isinstance(before, Mapping) else {}
+            if nested := _merge(before, value, before.keys()):
+                data[name] = nested
+        elif name not in old or before != value:
+            data[name] = value
+    return data
+
+
+def _data(documents: ById, name: str) -> Data | None:
+    return documents[name].data if name in documents else None
+
+
+def _shown(org: Data | None, model: Data | None, budget: Data | None) -> dict[str, Any]:
+    """A clinic's fields under the names that they have in the clinics file."""
+    shown: dict[str, Any] = {}
+    for name, value in (org or {}).items():
+        if isinstance(value, Mapping):
+            shown |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            shown[f"line.{name}" if name in {"bot_user_id", "channel_id"} else name] = value
+    for place, document in (("model", model), ("budget", budget)):
+        shown |= {f"{place}.{name}": value for name, value in (document or {}).items()}
+    return shown
+
+
+def _differences(before: Data, after: Data) -> list[FieldChange]:
+    names = sorted({*before, *after})
+    changes = [FieldChange(name, before.get(name), after.get(name)) for name in names]
+    return [change for change in changes if change.old != change.new]
