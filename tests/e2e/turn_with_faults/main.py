@@ -20,6 +20,10 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.adapters.line_messaging import LineMessagingApi
+from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.redis_slots import RedisSlots
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.errors import DocumentsUnavailableError
@@ -48,7 +52,7 @@ async def at(point: str) -> None:
             await asyncio.sleep(0.01)
 
 
-class Mailbox(bootstrap.RedisMailbox):
+class Mailbox(RedisMailbox):
     async def begin(self, *args: Any, **more: Any) -> Any:
         begun = await super().begin(*args, **more)
         await at("begin.after")
@@ -61,7 +65,7 @@ class Mailbox(bootstrap.RedisMailbox):
         return finished
 
 
-class Slots(bootstrap.RedisSlots):
+class Slots(RedisSlots):
     @asynccontextmanager
     async def hold(self, *args: Any, **more: Any) -> AsyncIterator[Any]:
         async with super().hold(*args, **more) as slot:
@@ -69,7 +73,7 @@ class Slots(bootstrap.RedisSlots):
             yield slot
 
 
-class Llm(bootstrap.OpenAiLlm):
+class Llm(OpenAiLlm):
     async def complete(self, *args: Any, **more: Any) -> Any:
         calling = asyncio.ensure_future(super().complete(*args, **more))
         try:
@@ -82,7 +86,7 @@ class Llm(bootstrap.OpenAiLlm):
         return answer
 
 
-class Line(bootstrap.LineMessagingApi):
+class Line(LineMessagingApi):
     async def reply(self, *args: Any, **more: Any) -> Any:
         await at("line.before")
         sent = await super().reply(*args, **more)
