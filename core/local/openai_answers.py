@@ -30,9 +30,16 @@ def prompt_tokens(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, An
     return texts + 3 + (token_count(json.dumps(schema)) if schema else 0)
 
 
-def reply_text(messages: Sequence[Mapping[str, Any]]) -> str:
+def last_words(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the customer has said last."""
+    return next((str(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
+
+
+def reply_text(
+    messages: Sequence[Mapping[str, Any]], opening: str = _OPENING, closing: str = _CLOSING
+) -> str:
     """Quotes the customer's last words, line by line, so that the far side shows what was answered."""
-    last = next((str(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
+    last = last_words(messages)
     quoted: list[str] = []
     room = _MAX_QUOTED
     for line in reversed([line.strip() for line in last.splitlines() if line.strip()]):
@@ -41,7 +48,7 @@ def reply_text(messages: Sequence[Mapping[str, Any]]) -> str:
             break
         quoted.insert(0, f"{QUOTE_OPEN}{shown}{QUOTE_CLOSE}")
         room -= len(shown)
-    return "\n".join([_OPENING, *quoted, _CLOSING])
+    return "\n".join([opening, *quoted, closing])
 
 
 def instance_of(schema: Mapping[str, Any], reply: str) -> Any:

@@ -227,25 +227,24 @@ class LineSimulator:
     def answers(self, event_id: str) -> list[Delivery]:
         """What LINE was told in answer to this event: a reply with its token, or a message to its chat that
         quotes it (the OpenAI stand-in quotes what it answers; texts should differ), or one that quotes
-        nothing (a fixed text) and came by push or with the token of a later event."""
+        nothing (a fixed text) and came by push or with the token of a later event, unless this one had been
+        answered before that was said."""
         self._index()
         sent = self.sent[event_id]
         candidates = self._deliveries[sent.clinic.channel.channel_id, sent.chat_id]
-        return [d for d in candidates if self._is_answer(sent, d)]
+        own = [d for d in candidates if _quotes_or_replies(sent, d)]
+        return [d for d in candidates if d in own or self._may_be_for(sent, d, own)]
 
-    def _is_answer(self, sent: Sent, delivery: Delivery) -> bool:
-        if delivery.reply_token is not None and delivery.reply_token == sent.reply_token:
-            return True
-        if delivery.at_ms < sent.sent_ms:
-            return False
-        said = "\n".join(delivery.texts)
-        lines = [line.strip() for line in sent.text.splitlines() if line.strip()]
-        if lines and f"{QUOTE_OPEN}{lines[-1][:200]}" in said:
-            return True
-        if QUOTE_OPEN in said:
+    def _may_be_for(self, sent: Sent, delivery: Delivery, own: Sequence[Delivery]) -> bool:
+        if delivery.at_ms < sent.sent_ms or QUOTE_OPEN in "\n".join(delivery.texts):
             return False
         other = self._by_token.get(delivery.reply_token or "")
-        return delivery.how is LineCall.PUSH or (other is not None and other.timestamp_ms > sent.timestamp_ms)
+        if delivery.how is not LineCall.PUSH and (other is None or other.timestamp_ms <= sent.timestamp_ms):
+            return False
+        if not own:
+            return True
+        later = [s for s in self.sent.values() if s.chat_id == sent.chat_id and s.sent_ms < delivery.at_ms]
+        return not any(d.at_ms < s.sent_ms for d in own for s in later)
 
     def _index(self) -> None:
         for delivery in self.line.deliveries[self._indexed :]:
@@ -261,3 +260,11 @@ class LineSimulator:
             if not waiting or time.monotonic() > deadline:
                 return waiting
             await asyncio.sleep(0.02)
+
+
+def _quotes_or_replies(sent: Sent, delivery: Delivery) -> bool:
+    if delivery.reply_token is not None and delivery.reply_token == sent.reply_token:
+        return True
+    lines = [line.strip() for line in sent.text.splitlines() if line.strip()]
+    quote = f"{QUOTE_OPEN}{lines[-1][:200]}" if lines else None
+    return delivery.at_ms >= sent.sent_ms and quote is not None and quote in "\n".join(delivery.texts)

@@ -27,10 +27,12 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class DispatchPlan:
     """What a dispatch hook may ask for. `copies` are sent at the same moment, to the next targets in turn;
-    the first one's answer counts. `delay_s` before sending reorders tasks."""
+    the first one's answer counts. `delay_s` before sending reorders tasks. `target`: the one of the targets
+    to send it to, instead of the next in turn."""
 
     copies: int = 1
     delay_s: float = 0.0
+    target: str | None = None
 
 
 OnDispatch = Callable[[Attempt], DispatchPlan | None]
@@ -124,14 +126,14 @@ class TaskDispatcher:
                 await asyncio.sleep(plan.delay_s)
             for _ in range(plan.copies - 1):
                 self.duplicate(task)
-            response = await self._send(task)
+            response = await self._send(task, plan.target)
         finally:
             task.in_flight = False
             self.store.in_flight -= 1
         self._settle(task, response)
         self.wake()
 
-    async def _send(self, task: StoredTask) -> HttpResponse | None:
+    async def _send(self, task: StoredTask, target: str | None = None) -> HttpResponse | None:
         """None: no answer (refused, reset, deadline)."""
         headers = {
             "content-type": "application/octet-stream",
@@ -148,16 +150,14 @@ class TaskDispatcher:
         deadline_s = min(task.deadline_s, self.max_deadline_s)
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(deadline_s):
-                url = self._target(task.url)
+                task.sent_to = target or self._next_target()
+                url = _at(task.sent_to, task.url)
                 return await self._client.request(task.method, url, headers=headers, body=task.body)
         return None
 
-    def _target(self, url: str) -> str:
-        if not self.targets:
-            return url
-        parts = urlsplit(url)
-        base = self.targets[next(self._turn) % len(self.targets)].rstrip("/")
-        return base + parts.path + (f"?{parts.query}" if parts.query else "")
+    def _next_target(self) -> str:
+        """Empty: wherever the task itself wants to go."""
+        return self.targets[next(self._turn) % len(self.targets)] if self.targets else ""
 
     def _settle(self, task: StoredTask, response: HttpResponse | None) -> None:
         store, now = self.store, time.time()
@@ -183,6 +183,13 @@ class TaskDispatcher:
             return
         task.schedule_s = now + max(retry.backoff_s(task.dispatches), _retry_after_s(response))
         store.schedule(task)
+
+
+def _at(base: str, url: str) -> str:
+    if not base:
+        return url
+    parts = urlsplit(url)
+    return base.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _retry_after_s(response: HttpResponse | None) -> float:

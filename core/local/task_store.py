@@ -59,7 +59,7 @@ class QueueConfig:
 @dataclass(slots=True)
 class StoredTask:
     """`dispatches` counts attempts, `responses` those that were answered, `executions` those answered with
-    something other than a 5xx (X-CloudTasks-TaskExecutionCount)."""
+    something other than a 5xx (X-CloudTasks-TaskExecutionCount). `sent_to`: the target it went to last."""
 
     name: str
     method: str
@@ -77,6 +77,7 @@ class StoredTask:
     first_attempt_s: float | None = None
     last_status: int | None = None
     in_flight: bool = False
+    sent_to: str = ""
 
     @property
     def task_id(self) -> str:

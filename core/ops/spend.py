@@ -23,7 +23,7 @@ from core.usecases.spend_report import Explanation, SpendRow, explain, parse_day
 
 app = typer.Typer(help="What clinics spent, by day and model.", no_args_is_help=False)
 
-BAR_WIDTH = 20
+BAR_WIDTH = 10
 
 
 @app.callback(invoke_without_command=True)
@@ -110,11 +110,11 @@ def as_lines(rows: list[SpendRow]) -> str:
 
 
 def table(rows: list[SpendRow]) -> Table:
-    """For people: a line a clinic and day, its models below it, the sum at the end."""
-    out = Table(box=None, pad_edge=False, header_style="bold")
+    """For people: a line a clinic and day, its models with their tokens below it, the sum at the end."""
+    out = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for name in ("clinic", "day", "share of the budget"):
-        out.add_column(name)
-    for name in ("spent", "held", "turns", "downgraded", "stopped", "ambiguous", "tokens in (cached) → out"):
+        out.add_column(name, no_wrap=True)
+    for name in ("spent", "held", "turns", "downgraded", "stopped", "ambiguous"):
         out.add_column(name, justify="right")
     for row in rows:
         _add(out, row.org_id, _shown_day(row.day), row)
@@ -141,15 +141,15 @@ def _add(out: Table, name: str, day: str, row: SpendRow, style: str | None = Non
 
 
 def _add_model(out: Table, model: str, counts: Mapping[str, int]) -> None:
-    tokens = f"{counts['input']:,} ({counts['cached']:,}) → {counts['output']:,}"
+    tokens = f"in {counts['input']:,} ({counts['cached']:,}) → {counts['output']:,}"
     spent = format_baht(counts["spent_micro_baht"])
-    out.add_row(f"  {model}", "", "", spent, "", str(counts["turns"]), "", "", "", tokens, style="dim")
+    out.add_row(f"  {model}", "", tokens, spent, "", str(counts["turns"]), "", "", "", style="dim")
 
 
 def bar(committed: int, budget: int) -> Text:
     """`████░░░░ 41 % of ฿300.00`, red when used up."""
     share = committed / budget if budget else 1.0
-    filled = min(BAR_WIDTH, round(share * BAR_WIDTH))
+    filled = min(BAR_WIDTH, int(share * BAR_WIDTH))
     colour = "red" if share >= 0.995 else "yellow" if share >= 0.8 else "green"
     text = Text("█" * filled, style=colour)
     text.append("░" * (BAR_WIDTH - filled), style="dim")

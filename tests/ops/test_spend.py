@@ -108,7 +108,7 @@ def test_spend_for_people_shows_bar_sums_and_models(run: Callable[..., Result]) 
     result = run("spend", "--day", DAY)
     assert result.exit_code == 0, result.output
     assert "97% of ฿0.59" in result.stdout
-    assert "█" * 19 + "░" in result.stdout
+    assert "█" * 9 + "░" in result.stdout
     assert "big" in result.stdout
     assert "4,000 (0) → 1,200" in result.stdout
 
