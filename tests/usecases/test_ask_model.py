@@ -1,0 +1,208 @@
+"""Attempts, backoff, time limits and money of one question to the model, by a clock that tests can turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from core.domain.model_reply import SchemaError
+from core.domain.prompt import Message
+from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
+from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal, SlotLostError, SlotRequest
+from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
+from tests.conftest import FakeClock
+
+REQUEST = LlmRequest("gpt", [Message("user", "ราคาเท่าไหร่คะ")], 100, "reply", {})
+GOOD = LlmAnswer("good", Usage(10, 5), "gpt", "stop")
+BROKEN = LlmAnswer("broken", Usage(10, 5), "gpt", "stop")
+
+
+def fault(kind: LlmFault, retry_after_s: float | None = None) -> LlmError:
+    after_ms = None if retry_after_s is None else round(retry_after_s * 1000)
+    return LlmError(kind, kind.value, status=500, retry_after_ms=after_ms)
+
+
+@dataclass
+class HeldSlot:
+    request: SlotRequest
+    outcome: Outcome | None = None
+    waited_ms: int = 40
+    place: int = 7
+
+
+@dataclass
+class Scene:
+    """The model's answers in order; a float is a call that hangs for that long (or until its limit)."""
+
+    clock: FakeClock
+    answers: Sequence[LlmAnswer | Exception | float]
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    no_slot_at: int | None = None
+    room: bool = True
+    limits_s: list[float] = field(default_factory=list)
+    began_s: list[float] = field(default_factory=list)
+    slots: list[HeldSlot] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
+
+    async def complete(self, request: LlmRequest, *, timeout_s: float) -> LlmAnswer:
+        answer = self.answers[len(self.limits_s)]
+        self.limits_s.append(timeout_s)
+        self.began_s.append(self.clock.monotonic())
+        self.steps.append("call")
+        if isinstance(answer, float):
+            self.clock.advance(min(answer, timeout_s))
+            raise fault(LlmFault.AMBIGUOUS)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @asynccontextmanager
+    async def hold(
+        self, request: SlotRequest, *, on_wait: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[HeldSlot]:
+        if len(self.slots) == self.no_slot_at:
+            raise NoSlotError(Refusal.WAITED, 500, place=7)
+        self.slots.append(HeldSlot(request))
+        self.steps.append("slot")
+        try:
+            yield self.slots[-1]
+        finally:
+            self.steps.append("free")
+
+    async def drain(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ask(self) -> str:
+        async def reserve() -> LlmRequest:
+            self.steps.append("reserve")
+            return REQUEST
+
+        async def grow() -> bool:
+            self.steps.append("grow")
+            return self.room
+
+        async def wait() -> None: ...
+
+        def parse(answer: LlmAnswer) -> str:
+            if answer.content != "good":
+                raise SchemaError("broken")
+            return answer.content
+
+        model = AskModel(self, self, self.clock, self.policy, jitter=lambda: 0.5)
+        return await model(Ask("bkk-smile", "turn/1", reserve, grow, parse, wait), self.bill)
+
+
+async def failure(scene: Scene) -> str:
+    with pytest.raises(AskFailedError) as caught:
+        await scene.ask()
+    return caught.value.reason
+
+
+async def test_good_answer_takes_one_slot_and_reserves_inside_it(clock: FakeClock) -> None:
+    scene = Scene(clock, [GOOD])
+    assert await scene.ask() == "good"
+    assert scene.steps == ["slot", "reserve", "call", "free"]
+    assert scene.limits_s == [8]
+    assert scene.slots[0].outcome == Outcome(OutcomeKind.OK, tokens=15)
+    assert scene.bill == Bill(answered=[GOOD], attempts=1, waited_ms=40)
+
+
+async def test_three_attempts_with_doubling_backoff_and_the_slot_free_meanwhile(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RETRYABLE)] * 3)
+    assert await failure(scene) == "http_500"
+    gaps = [b - a for a, b in zip(scene.began_s, scene.began_s[1:], strict=False)]
+    assert gaps == [1.25, 2.25]  # 1 and 2 seconds, and half of the jitter
+    assert scene.steps == ["slot", "reserve", "call", "free"] + ["slot", "call", "free"] * 2
+    assert scene.bill.attempts == 3
+    assert scene.bill.uncertain_or_paid == 0
+    assert [slot.request.ticket for slot in scene.slots] == ["turn/1/1", "turn/1/2", "turn/1/3"]
+    assert [slot.request.place for slot in scene.slots] == [None, 7, 7]
+
+
+async def test_attempts_that_never_answer_end_within_the_deadline(clock: FakeClock) -> None:
+    scene = Scene(clock, [60.0] * 3)
+    began = clock.monotonic()
+    await failure(scene)
+    assert scene.limits_s == [8, 10, pytest.approx(29 - 8 - 1.25 - 10 - 2.25)]
+    assert clock.monotonic() - began <= 29
+    assert scene.bill.ambiguous == 3
+
+
+async def test_provider_s_wish_is_waited_for_if_it_is_longer_than_the_backoff(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RATE_LIMITED, 5), fault(LlmFault.RATE_LIMITED, 0.1), GOOD])
+    assert await scene.ask() == "good"
+    assert scene.began_s[1] - scene.began_s[0] == 5
+    assert scene.began_s[2] - scene.began_s[1] == 2.25
+    assert scene.slots[0].outcome == Outcome(OutcomeKind.RATE_LIMITED, 5000)
+
+
+async def test_wish_past_the_deadline_ends_it_at_once(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RATE_LIMITED, 29)])
+    began = clock.monotonic()
+    await failure(scene)
+    assert clock.monotonic() == began
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [(LlmFault.QUOTA, OutcomeKind.QUOTA), (LlmFault.REJECTED, OutcomeKind.NEUTRAL)],
+)
+async def test_what_can_never_succeed_is_not_tried_again(
+    clock: FakeClock, kind: LlmFault, outcome: OutcomeKind
+) -> None:
+    scene = Scene(clock, [fault(kind)])
+    await failure(scene)
+    assert scene.bill.attempts == 1
+    assert scene.slots[0].outcome == Outcome(outcome)
+
+
+async def test_hold_grows_before_an_ambiguous_attempt_is_repeated(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.AMBIGUOUS), fault(LlmFault.RETRYABLE), GOOD])
+    assert await scene.ask() == "good"
+    assert scene.steps == [
+        *("slot", "reserve", "call", "free"),
+        *("grow", "slot", "call", "free"),  # the first may have been billed
+        *("slot", "call", "free"),  # the second was not: what is held still covers the third
+    ]
+    assert scene.bill.ambiguous == 1
+
+
+async def test_budget_that_has_no_room_for_a_repetition_ends_it(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.AMBIGUOUS), GOOD], room=False)
+    assert await failure(scene) == "budget"
+    assert scene.bill.attempts == 1
+
+
+async def test_answer_that_breaks_the_schema_is_repeated_once_and_both_are_billed(clock: FakeClock) -> None:
+    scene = Scene(clock, [BROKEN, GOOD])
+    assert await scene.ask() == "good"
+    assert scene.bill.answered == [BROKEN, GOOD]
+    assert "grow" in scene.steps
+    scene = Scene(clock, [BROKEN, BROKEN, GOOD])
+    assert await failure(scene) == "bad_answer"
+    assert scene.bill.attempts == 2
+
+
+async def test_no_slot_for_the_first_attempt_leaves_nothing_behind(clock: FakeClock) -> None:
+    scene = Scene(clock, [], no_slot_at=0)
+    with pytest.raises(NoSlotError):
+        await scene.ask()
+    assert scene.steps == []
+
+
+async def test_no_slot_for_a_repetition_ends_it(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RETRYABLE)], no_slot_at=1)
+    assert await failure(scene) == "no_slot_waited"
+
+
+async def test_slot_that_is_lost_in_the_middle_counts_as_ambiguous(clock: FakeClock) -> None:
+    scene = Scene(clock, [SlotLostError("lost"), GOOD])
+    assert await scene.ask() == "good"
+    assert scene.bill.ambiguous == 1
+    assert scene.bill.attempts == 2
+    assert "grow" in scene.steps
