@@ -38,7 +38,7 @@ locals {
     turns           = ["chat_id", "created_at", "org_id", "state", "user_id"]
     turn_events     = []
     org_ai_spend    = ["day"]
-    customer_memory = []
+    customer_memory = ["handoff_until_ms"]
   }
 }
 

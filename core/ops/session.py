@@ -3,46 +3,88 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from core.adapters.json_log import JsonFormatter
+from core.adapters.redis_connection import Redis
 from core.bootstrap import shared
+from core.domain import log
 from core.domain.settings import Settings
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore
+from core.ports.tasks import TaskQueue
+
+REDIS = ("REDIS_URL",)
+TASKS = ("TASKS_QUEUE", "TURN_URL")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`secrets` is for commands that run `with_secrets`."""
+    """`secrets` is for commands that run `with_secrets`, `redis` for those that need REDIS, `tasks` TASKS."""
 
     settings: Settings
     clock: Clock
     documents: DocumentStore
     secrets: SecretStore
+    opened: AsyncExitStack
+
+    def redis(self) -> Redis:
+        redis = shared.redis(self.settings)
+        self.opened.push_async_callback(redis.aclose)
+        return redis
+
+    def tasks(self) -> TaskQueue:
+        tasks = shared.tasks(self.settings)
+        self.opened.push_async_callback(tasks.close)
+        return tasks
 
 
-def run(command: Callable[[Session], Awaitable[T]], *, with_secrets: bool = False) -> T:
+def run(
+    command: Callable[[Session], Awaitable[T]], *, with_secrets: bool = False, needs: Collection[str] = ()
+) -> T:
     """Run `command` and close what was opened. What fairlane raises on purpose goes on to core.ops.cli.
 
-    Google's project must be set if one of the stores that the command uses is Google's.
+    `needs`: variables that must be set; Google's project must be, too, if a store that it uses is Google's.
     """
 
     async def opened() -> T:
         in_files = os.environ.get("DOCUMENT_STORE", "").startswith("sqlite:") and (
             os.environ.get("SECRET_STORE", "").startswith("file:") or not with_secrets
         )
-        settings = Settings.read(os.environ, () if in_files else ("GOOGLE_CLOUD_PROJECT",))
+        project = () if in_files else ("GOOGLE_CLOUD_PROJECT",)
+        settings = Settings.read(os.environ, {*project, *needs})
         documents, secrets = shared.documents(settings), shared.secrets(settings)
-        try:
-            return await command(Session(settings, SystemClock(), documents, secrets))
-        finally:
-            await documents.close()
-            await secrets.close()
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(documents.close)
+            opened.push_async_callback(secrets.close)
+            with _events(settings):
+                return await command(Session(settings, SystemClock(), documents, secrets, opened))
 
     return asyncio.run(opened())
+
+
+@contextmanager
+def _events(settings: Settings) -> Iterator[None]:
+    """Events go to standard error, for whoever collects it; on a terminal the command's words are enough."""
+    if sys.stderr.isatty():
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(settings.google_cloud_project))
+    log.LOGGER.addHandler(handler)
+    level = log.LOGGER.level
+    log.LOGGER.setLevel(settings.log_level)
+    try:
+        yield
+    finally:
+        log.LOGGER.removeHandler(handler)
+        log.LOGGER.setLevel(level)

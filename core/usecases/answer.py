@@ -180,7 +180,8 @@ class Answer:
         return Answered(tuple(event_ids), session)
 
     async def _model_or_busy(self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
-        oldest_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
+        arrived_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
+        oldest_ms = max(arrived_ms, draft.replayed_ms or 0)
         if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
             return await self._busy(scene, draft, unclaimed, "patience")
         newcomer = _newcomer(draft)

@@ -1,0 +1,157 @@
+"""`fairlane customers`: a customer's rights over their data: show, export, forget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.adapters.redis_conversations import RedisConversations
+from core.adapters.redis_mailbox import RedisMailbox
+from core.domain.errors import InvalidInputError
+from core.domain.event import Conversation
+from core.ops.session import REDIS, Session, run
+from core.ops.turn_view import shown_time, turn_json, turns_table
+from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
+
+app = typer.Typer(help="What is kept of a customer: show, export, forget.", no_args_is_help=True)
+
+T = TypeVar("T")
+Org = Annotated[str, typer.Argument(metavar="ORG", help="A clinic's org_id.")]
+User = Annotated[str, typer.Argument(metavar="USER", help="LINE's id of the customer, U and 32 hex digits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+LAST_TURNS = 10
+
+
+@app.command("show")
+def show(org: Org, user: User, as_json: AsJson = False) -> None:
+    """The conversation's state, what is remembered, the last turns. Messages' texts are in `export` only."""
+    kept, timezone = _kept(org, user)
+    if as_json:
+        typer.echo(json.dumps(kept_json(kept, texts=False), ensure_ascii=False, indent=2, default=str))
+    else:
+        Console(highlight=False).print(_page(kept, timezone))
+
+
+@app.command("export")
+def export(org: Org, user: User) -> None:
+    """Everything that is kept of a customer, with all that was said, as JSON on standard output."""
+    kept, _ = _kept(org, user)
+    typer.echo(json.dumps(kept_json(kept, texts=True), ensure_ascii=False, indent=2, default=str))
+
+
+@app.command("forget")
+def forget(
+    org: Org,
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase what a customer said and what is known of them; safe to repeat.
+
+    Session, memory (a hand-off with it) and the texts of all turns go, and
+    messages that wait are dropped. The journal keeps ids and money. A running
+    turn is waited for. Messages on their way in the queue arrive as from a new
+    customer. Firestore's point-in-time recovery keeps the old state for 7 days.
+    """
+    customer = _customer(org, user)
+    if not yes:
+        kept, _ = _kept(org, user)
+        facts, turns = len(kept.memory.facts), len(kept.turns)
+        typer.confirm(
+            f"Erase the texts of {turns} turns, {facts} facts and the conversation of {user}?",
+            abort=True,
+            err=True,
+        )
+    done = _run(lambda rights, _: rights.forget(customer))
+    if as_json:
+        typer.echo(json.dumps({"org_id": org, "user_id": user, **asdict(done)}))
+    else:
+        typer.echo(_in_words(done))
+
+
+def _kept(org: str, user: str) -> tuple[KeptOfCustomer, str]:
+    customer = _customer(org, user)
+
+    async def read(rights: CustomerRights, here: Session) -> tuple[KeptOfCustomer, str]:
+        return await rights.kept(customer), here.settings.budget_timezone
+
+    return _run(read)
+
+
+def _run(command: Callable[[CustomerRights, Session], Awaitable[T]]) -> T:
+    async def opened(here: Session) -> T:
+        redis, lease_ms = here.redis(), round(here.settings.slot_lease_s * 1000)
+        rights = CustomerRights(
+            here.documents,
+            RedisConversations(redis, lease_ms=lease_ms),
+            RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=here.settings.session_ttl_s),
+            here.clock,
+            timezone=here.settings.budget_timezone,
+        )
+        return await command(rights, here)
+
+    return run(opened, needs=REDIS)
+
+
+def _customer(org: str, user: str) -> Conversation:
+    if not user.strip() or not org.strip():
+        raise InvalidInputError("ORG and USER: expected a clinic's org_id and LINE's id of a customer")
+    return Conversation(org, "line", user)
+
+
+def kept_json(kept: KeptOfCustomer, *, texts: bool) -> dict[str, Any]:
+    """Times in Unix ms. Without `texts`, what was said is left out."""
+    session: dict[str, Any] | None = asdict(kept.session) if kept.session else None
+    waiting = [asdict(event) for event in kept.waiting]
+    for event in waiting:
+        del event["reply_token"]
+        if not texts:
+            del event["text"]
+    if session and not texts:
+        session["exchanges"] = [
+            {"turn_id": e.turn_id, "at_ms": e.at_ms} for e in (kept.session.exchanges if kept.session else ())
+        ]
+    return {
+        "org_id": kept.conversation.org_id,
+        "user_id": kept.conversation.chat_id,
+        "session": session,
+        "waiting": waiting,
+        "memory": dict(kept.memory_document.data) if kept.memory_document else None,
+        "turns": [turn_json(turn, texts=texts) for turn in kept.turns],
+        "claims": dict(kept.claims),
+    }
+
+
+def _page(kept: KeptOfCustomer, timezone: str) -> RenderableType:
+    if kept.nothing:
+        return Text("nothing is kept of this customer")
+    out = Table(box=None, show_header=False, pad_edge=False)
+    session = kept.session
+    state = (session.stage.value, session.service, session.area, session.preference) if session else ()
+    said = f", {len(session.exchanges)} exchanges" if session else ""
+    out.add_row(
+        "conversation", Text(f"{' · '.join(filter(None, state))}{said}" if session else "none goes on")
+    )
+    out.add_row("waiting", Text(f"{len(kept.waiting)} messages"))
+    if kept.memory.handoff_until_ms:
+        until = shown_time(kept.memory.handoff_until_ms, timezone)
+        out.add_row("people answer until", Text(f"{until} ({kept.memory.handoff_reason})"))
+    for fact in kept.memory.facts:
+        out.add_row("remembered", Text(f"{fact.key}: {fact.value} ({shown_time(fact.at_ms, timezone)})"))
+    last = list(reversed(kept.turns[-LAST_TURNS:]))
+    title = Text(f"the last {len(last)} of {len(kept.turns)} turns", style="bold")
+    return Group(out, Text(), title, turns_table(last, timezone))
+
+
+def _in_words(done: Forgotten) -> str:
+    parts = [f"texts of {done.turns} turns", f"{done.dropped} waiting messages"]
+    parts += ["the memory"] if done.had_memory else []
+    parts += ["the conversation"] if done.had_session else []
+    return f"erased: {', '.join(parts)}"

@@ -1,0 +1,187 @@
+"""A turn of the journal, for people and for programs. Customers' words only where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.domain.money import format_baht
+from core.domain.turn import TurnRecord, TurnState
+
+STYLES = {
+    TurnState.DELIVERED: "green",
+    TurnState.FAILED: "red",
+    TurnState.RESERVED: "yellow",
+    TurnState.ANSWERED: "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a turn's timeline: received, enqueued, begun, reserved, answered, replayed, or its end."""
+
+    name: str
+    at_ms: int
+    note: str = ""
+
+
+def timeline(turn: TurnRecord) -> list[Step]:
+    """In order of time. `received`: LINE's timestamp; `enqueued`: arrival at the webhook."""
+    money, steps = turn.money, []
+    for event in turn.events:
+        steps.append(Step("received", event.timestamp_ms, f"{event.kind} {event.id}"))
+        steps.append(Step("enqueued", event.arrived_ms, event.id))
+    arrived_ms = min((event.arrived_ms for event in turn.events), default=turn.created_ms)
+    queued = f"{_seconds(turn.created_ms - arrived_ms)} after the first message arrived"
+    steps.append(Step("begun", turn.created_ms, queued))
+    if turn.reserved_ms is not None:
+        held = format_baht(money.worst_micro_baht, decimals=4)
+        steps.append(Step("reserved", turn.reserved_ms, f"{money.model}, at most {held} a call"))
+    if turn.answered_ms is not None:
+        called = f"{turn.attempts} attempts, waited {_seconds(turn.waited_ms)} for slots"
+        steps.append(Step("answered", turn.answered_ms, called if turn.attempts else "without a call"))
+    if turn.delivered_ms is not None and turn.state.final:
+        note = turn.failure or f"by {turn.delivered_how}"
+        steps.append(Step(turn.state.value, turn.delivered_ms, note))
+    if turn.replayed_ms is not None:
+        steps.append(Step("replayed", turn.replayed_ms, f"as {turn.replayed_as}"))
+    return sorted(steps, key=lambda step: step.at_ms)
+
+
+def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
+    """Times in Unix ms, money in micro-baht. Never the reply token."""
+    money = turn.money
+    events = [
+        {
+            "id": event.id,
+            "kind": event.kind,
+            "received_ms": event.timestamp_ms,
+            "enqueued_ms": event.arrived_ms,
+            "message_id": event.message_id,
+            **({"text": event.text} if texts else {}),
+        }
+        for event in turn.events
+    ]
+    said = {"reply": turn.reply, "quick_replies": list(turn.quick_replies), "updates": dict(turn.updates)}
+    return {
+        "turn_id": turn.id,
+        "org_id": turn.org_id,
+        "channel": turn.channel,
+        "chat_id": turn.chat_id,
+        "chat_type": turn.chat_type,
+        "user_id": turn.user_id,
+        "state": turn.state.value,
+        "failure": turn.failure,
+        "events": events,
+        "overflow": turn.overflow,
+        "begun_ms": turn.created_ms,
+        "reserved_ms": turn.reserved_ms,
+        "answered_ms": turn.answered_ms,
+        "ended_ms": turn.delivered_ms,
+        "waited_ms": turn.waited_ms,
+        "attempts": turn.attempts,
+        "decision": money.decision,
+        "reason": money.reason,
+        "flagged": money.flagged,
+        "model": money.model,
+        "usage": dict(money.usage),
+        "cost_micro_baht": money.cost_micro_baht,
+        "held_micro_baht": money.held_micro_baht,
+        "ambiguous_attempts": money.ambiguous_attempts,
+        "delivered_how": turn.delivered_how,
+        "delivering": turn.delivering,
+        "line_message_ids": list(turn.line_message_ids),
+        "stage": turn.updates.get("stage"),
+        "service": turn.updates.get("service"),
+        "facts_used": list(turn.facts_used),
+        "timeline": [{"step": s.name, "at_ms": s.at_ms, "note": s.note} for s in timeline(turn)],
+        "replayed_as": turn.replayed_as,
+        "replayed_ms": turn.replayed_ms,
+        "trace": turn.trace,
+        **(said if texts else {}),
+    }
+
+
+def turns_table(turns: Sequence[TurnRecord], timezone: str) -> Table:
+    """One line a turn, for people."""
+    out = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("begun", "turn", "clinic", "chat", "state", "failure", "model"):
+        out.add_column(name, overflow="fold")
+    for name in ("attempts", "waited", "cost"):
+        out.add_column(name, justify="right")
+    for turn in turns:
+        out.add_row(
+            shown_time(turn.created_ms, timezone),
+            turn.id,
+            turn.org_id,
+            turn.chat_id,
+            Text(turn.state.value, style=STYLES[turn.state]),
+            turn.failure or "",
+            turn.money.model,
+            str(turn.attempts),
+            _seconds(turn.waited_ms),
+            format_baht(turn.money.cost_micro_baht, decimals=4),
+        )
+    return out
+
+
+def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> RenderableType:
+    """What happened, when and why."""
+    money = turn.money
+    head = Text.assemble((turn.id, "bold"), "  ", (turn.state.value, STYLES[turn.state]))
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    how = turn.delivered_how or "not yet"
+    stage = " · ".join(str(turn.updates[k]) for k in ("stage", "service") if turn.updates.get(k))
+    rows = {
+        "clinic": turn.org_id,
+        "chat": f"{turn.chat_id} ({turn.chat_type})",
+        "decision": " · ".join(
+            filter(None, (money.decision, money.reason, "flagged" if money.flagged else ""))
+        ),
+        "model": f"{money.model}, {turn.attempts} attempts" if money.model else "none",
+        "cost": format_baht(money.cost_micro_baht, decimals=6),
+        "delivered": f"by {how}" if how in {"reply", "push"} else how,
+        "failure": turn.failure or "",
+        "stage, service": stage,
+        "memory used": ", ".join(turn.facts_used),
+        "left out": f"{turn.overflow} earlier messages" if turn.overflow else "",
+        "trace": turn.trace,
+    }
+    for name, value in rows.items():
+        if value:
+            facts.add_row(name, Text(value))
+    return Group(head, facts, Text(), _steps(turn, timezone), Text(), _words(turn, texts=texts))
+
+
+def _steps(turn: TurnRecord, timezone: str) -> Table:
+    out = Table(box=None, show_header=False, pad_edge=False)
+    steps = timeline(turn)
+    for step in steps:
+        after = _seconds(step.at_ms - steps[0].at_ms)
+        out.add_row(shown_time(step.at_ms, timezone), f"+{after}", step.name, Text(step.note))
+    return out
+
+
+def _words(turn: TurnRecord, *, texts: bool) -> RenderableType:
+    if not texts:
+        return Text("What was said is private: --texts shows it.", style="dim")
+    out = Table(box=None, show_header=False, pad_edge=False)
+    for event in turn.events:
+        out.add_row("customer", Text(event.text or f"({event.kind})"))
+    out.add_row("reply", Text(turn.reply or "(none)"))
+    return out
+
+
+def shown_time(at_ms: int, timezone: str) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)):%Y-%m-%d %H:%M:%S}"
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.1f} s"

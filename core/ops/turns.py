@@ -1,0 +1,171 @@
+"""`fairlane turns`: the journal of turns, and answering again what failed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from core.domain.errors import InvalidInputError
+from core.domain.turn import TurnRecord, TurnState
+from core.ops.session import TASKS, Session, run
+from core.ops.turn_view import turn_json, turn_page, turns_table
+from core.usecases.replay_turn import Outcome, Replay, ReplayTurn
+from core.usecases.turn_report import find_turn, list_turns
+
+app = typer.Typer(help="The journal of turns: list, show, replay.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: Unix ms and micro-baht.")]
+Since = Annotated[str, typer.Option(help="How far back: 90s, 30m, 1h, 7d. The journal keeps 30 days.")]
+Org = Annotated[str | None, typer.Option(help="One clinic's org_id; all of them if left out.")]
+Reason = Annotated[
+    str | None, typer.Option(help="How `failure` begins: patience, budget, undeliverable, llm, …")
+]
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@app.command("list")
+def list_command(
+    state: Annotated[TurnState | None, typer.Option(help="Only turns in this state.")] = None,
+    org: Org = None,
+    since: Since = "1h",
+    reason: Reason = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Turns begun lately, newest first: state, why one failed, model, cost. No customer's words."""
+
+    async def read(here: Session) -> tuple[list[TurnRecord], str]:
+        since_ms = here.clock.now_ms() - duration_ms("--since", since)
+        turns = await list_turns(
+            here.documents, since_ms=since_ms, state=state, org_id=org, failure=reason, limit=limit
+        )
+        return turns, here.settings.budget_timezone
+
+    turns, timezone = run(read)
+    if as_json:
+        typer.echo(json.dumps([turn_json(turn) for turn in turns], ensure_ascii=False, indent=2))
+    elif turns:
+        Console().print(turns_table(turns, timezone))
+    else:
+        typer.echo(f"no such turn in the last {since}")
+
+
+@app.command("show")
+def show(
+    turn_id: Annotated[str, typer.Argument(metavar="ID", help="As in `fairlane turns list`.")],
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Also what was said: a customer's words are private.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One turn: when it was received, enqueued, begun, answered and delivered; how, why, and for how much.
+
+    What the customer and the clinic said is shown with --texts only: it is private.
+    """
+
+    async def read(here: Session) -> tuple[TurnRecord, str]:
+        return await find_turn(here.documents, turn_id), here.settings.budget_timezone
+
+    turn, timezone = run(read)
+    if as_json:
+        typer.echo(json.dumps(turn_json(turn, texts=texts), ensure_ascii=False, indent=2))
+    else:
+        Console(highlight=False).print(turn_page(turn, timezone, texts=texts))
+
+
+@app.command("replay")
+def replay(
+    turn_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="As in `fairlane turns list`.")
+    ] = None,
+    all_failed: Annotated[
+        bool, typer.Option("--all-failed", help="All failed turns of --since, instead of IDs.")
+    ] = False,
+    since: Since = "1h",
+    org: Org = None,
+    reason: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer turns again that failed or have not ended for ten minutes; safe to repeat.
+
+    A reply that LINE refused is pushed as it was stored, without another call of
+    the model. Other failed turns are answered anew, also by push. Turns that were
+    answered are left alone. Where people have taken a conversation over, the bot
+    stays silent.
+
+    Ends with 1 if a turn is unknown or its texts were erased.
+    """
+    if all_failed == bool(turn_ids):
+        raise typer.BadParameter("name turns by ID, or give --all-failed")
+
+    async def replay_all(here: Session) -> list[Replay]:
+        ids = list(turn_ids or [])
+        if all_failed:
+            since_ms = here.clock.now_ms() - duration_ms("--since", since)
+            failed = await list_turns(
+                here.documents, since_ms=since_ms, state=TurnState.FAILED, org_id=org, failure=reason
+            )
+            ids = [turn.id for turn in reversed(failed)]  # the customer who waits longest comes first
+        replaying = ReplayTurn(here.documents, here.tasks(), here.clock)
+        with _progress() as progress:
+            return [
+                await replaying(turn_id, dry_run=dry_run)
+                for turn_id in progress.track(ids, description="turns")
+            ]
+
+    replays = run(replay_all, needs=TASKS)
+    if as_json:
+        typer.echo(json.dumps(replays_json(replays, dry_run=dry_run), ensure_ascii=False, indent=2))
+    else:
+        _print(replays, dry_run=dry_run)
+    if any(replay.refused for replay in replays):
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    """Shown on a terminal while it lasts, and nowhere else."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not Console().is_terminal)
+
+
+def replays_json(replays: Sequence[Replay], *, dry_run: bool) -> dict[str, Any]:
+    counts = {outcome.value: 0 for outcome in Outcome}
+    for replay in replays:
+        counts[replay.outcome.value] += 1
+    return {"dry_run": dry_run, "turns": [asdict(replay) for replay in replays], "counts": counts}
+
+
+def _print(replays: Sequence[Replay], *, dry_run: bool) -> None:
+    for replay in replays:
+        typer.echo(f"{replay.turn_id}: {_in_words(replay)}")
+    begun = sum(replay.outcome in {Outcome.FINISHING, Outcome.NEW_TURN} for replay in replays)
+    end = "; dry run: nothing was enqueued" if dry_run else ""
+    typer.echo(f"{begun} of {len(replays)} turns to be answered now{end}")
+
+
+def _in_words(replay: Replay) -> str:
+    other = f" by {replay.by}" if replay.by != replay.turn_id else ""
+    return {
+        Outcome.FINISHING: f"enqueued as {replay.event_id}: the turn goes on where it was",
+        Outcome.NEW_TURN: f"enqueued as {replay.event_id}: a new turn",
+        Outcome.UNDER_WAY: f"under way{other}: look again in ten minutes",
+        Outcome.ANSWERED: f"was answered{other}: nothing is sent",
+        Outcome.FORGOTTEN: "its texts were erased: there is nothing left to answer",
+        Outcome.UNKNOWN: "not in the journal; `fairlane turns list` shows turns",
+    }[replay.outcome]
+
+
+def duration_ms(option: str, text: str) -> int:
+    """Of 90s, 30m, 1h or 7d. Raises InvalidInputError."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if not found:
+        raise InvalidInputError(f"{option} {text!r}: expected a number and s, m, h or d, such as 1h")
+    return int(found[1]) * _UNITS_MS[found[2]]

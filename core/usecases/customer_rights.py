@@ -1,0 +1,232 @@
+"""A customer's rights over their data: see all that is kept, and have it erased.
+
+Kept are the session and waiting messages (Redis), the memory, and the journal's turns. What stays after
+forgetting are ids and money: the books must close, and an answered event must not be answered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from core.domain import log, memory
+from core.domain.budget import budget_day
+from core.domain.errors import FairlaneError
+from core.domain.event import Conversation, InboundEvent
+from core.domain.memory import CustomerMemory
+from core.domain.session import Session
+from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnState
+from core.ports.clock import Clock
+from core.ports.conversations import Conversations
+from core.ports.documents import ConflictError, Delete, Document, DocumentStore, Key, Merge, Where
+from core.ports.mailbox import Held, Mailbox
+from core.usecases.journal import Journal, TurnMovedError
+
+_BATCH = 50
+_ROUNDS = 20
+
+
+class ConversationBusyError(FairlaneError):
+    """A turn of the customer runs, or takes the lead back: the same command works a little later."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOfCustomer:
+    """`turns` oldest first, also those in groups where the customer's message was the newest. `claims`: by
+    event id, the turn that answers it. `memory_document`: None if there is none."""
+
+    conversation: Conversation
+    session: Session | None
+    waiting: tuple[InboundEvent, ...]
+    memory: CustomerMemory
+    memory_document: Document | None
+    turns: tuple[TurnRecord, ...]
+    claims: Mapping[str, str]
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.session or self.waiting or self.memory_document or self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was erased. `turns`: whose texts went; `dropped`: waiting messages that nobody will answer."""
+
+    turns: int
+    dropped: int
+    had_memory: bool
+    had_session: bool
+
+
+class CustomerRights:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        conversations: Conversations,
+        mailbox: Mailbox,
+        clock: Clock,
+        *,
+        timezone: str = "Asia/Bangkok",
+        wait_s: float = 90.0,
+    ) -> None:
+        """`timezone`: of the budget's day. `wait_s`: how long a running turn is waited for (its longest)."""
+        self._documents = documents
+        self._conversations = conversations
+        self._mailbox = mailbox
+        self._journal = Journal(documents, clock)
+        self._clock = clock
+        self._timezone = timezone
+        self._wait_s = wait_s
+
+    async def kept(self, customer: Conversation) -> KeptOfCustomer:
+        """Everything there is."""
+        found = await self._conversations.look(customer)
+        (document,) = await self._documents.get_many([_memory_key(customer)])
+        turns = tuple(sorted(await self._turns(customer), key=lambda turn: turn.created_ms))
+        return KeptOfCustomer(
+            conversation=customer,
+            session=Session.decode(found.session) if found.session else None,
+            waiting=found.waiting,
+            memory=CustomerMemory.decode(document.data if document else None, self._clock.now_ms()),
+            memory_document=document,
+            turns=turns,
+            claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
+        )
+
+    async def forget(self, customer: Conversation) -> Forgotten:
+        """Erase, with the customer's conversation led, so that no turn runs meanwhile and writes it anew.
+
+        Raises ConversationBusyError, UnavailableError; repeating is safe, and completes what was begun.
+        """
+        groups = {
+            Conversation(turn.org_id, turn.channel, turn.chat_id)
+            for turn in await self._turns(customer)
+            if turn.chat_id != customer.chat_id
+        }
+        erased = 0
+        for group in sorted(groups, key=lambda group: group.key):
+            erased += await self._forget_in_group(customer, group)
+        async with self._leading(customer) as fence:
+            had_session = (await self._conversations.look(customer)).session is not None
+            (document,) = await self._documents.get_many([_memory_key(customer)])
+            turns = await self._erase_words(customer, customer, fence)
+            await self._documents.commit([Delete(_memory_key(customer))])
+            replays = [turn.replayed_as for turn in turns if turn.replayed_as]
+            dropped = await self._conversations.erase(
+                customer, fence, sender=customer.chat_id, also_done=replays
+            )
+        if dropped is None:
+            raise ConversationBusyError("another process took the conversation over: try again")
+        forgotten = Forgotten(erased + len(turns), dropped, document is not None, had_session)
+        log.warning("customer.forgotten", org=customer.org_id, turns=forgotten.turns, dropped=dropped)
+        return forgotten
+
+    async def _forget_in_group(self, customer: Conversation, group: Conversation) -> int:
+        """A group's state is not the customer's alone: only their turns go out of it."""
+        async with self._leading(group) as fence:
+            turns = await self._erase_words(customer, group, fence)
+            ids = {turn.id for turn in turns}
+            stored = (await self._conversations.look(group)).session
+            if stored:
+                session = Session.decode(stored)
+                left = tuple(e for e in session.exchanges if e.turn_id not in ids)
+                kept = replace(session, exchanges=left, service=None, area=None, preference=None)
+                await self._mailbox.finish(group, fence, (), session=kept.encode())
+            key, now_ms = _memory_key(group), self._clock.now_ms()
+            (document,) = await self._documents.get_many([key])
+            known = CustomerMemory.decode(document.data if document else None, now_ms)
+            left_facts = tuple(fact for fact in known.facts if fact.turn_id not in ids)
+            if document and left_facts != known.facts:
+                changes = replace(known, facts=left_facts).changes(known, now_ms)
+                await self._documents.commit([Merge(key, changes, if_version=document.version)])
+        return len(turns)
+
+    async def _erase_words(
+        self, customer: Conversation, conversation: Conversation, fence: int
+    ) -> list[TurnRecord]:
+        """Out of every turn of the customer in this conversation; those that have not ended end here."""
+        for _ in range(_ROUNDS):
+            found = await self._documents_of(customer)
+            turns = [(_decoded(d), d) for d in found if d.data.get("chat_id") == conversation.chat_id]
+            left = [(turn, document) for turn, document in turns if _to_erase(turn)]
+            if not left:
+                return [turn for turn, _ in turns]
+            try:
+                for start in range(0, len(left), _BATCH):
+                    if not await self._mailbox.renew(conversation, fence):
+                        raise ConversationBusyError("another process took the conversation over: try again")
+                    await self._erase_batch(left[start : start + _BATCH], fence)
+            except (ConflictError, TurnMovedError):
+                continue  # a sweep of the books, or a leader that was presumed dead: look again
+        raise ConversationBusyError("the customer's turns keep changing: try again")
+
+    async def _erase_batch(self, batch: Sequence[tuple[TurnRecord, Document]], fence: int) -> None:
+        writes = []
+        for turn, document in batch:
+            if turn.money.held_micro_baht and not turn.state.final:
+                await self._close_books(turn, fence)
+            else:
+                before, after = turn.encode(), self._without_words(turn, fence).encode()
+                changes = {name: value for name, value in after.items() if before[name] != value}
+                writes.append(Merge(document.key, changes, if_version=document.version))
+        if writes:
+            await self._documents.commit(writes)
+
+    async def _close_books(self, turn: TurnRecord, fence: int) -> None:
+        """A crashed leader's hold is charged, as whoever took the turn over would have done."""
+        day = turn.money.day or budget_day(self._clock.now_ms(), self._timezone)
+        look = await self._journal.look(turn.org_id, day, turn.id, ())
+        stored = look.turns[turn.id]
+        await self._journal.answer(self._without_words(stored.record, fence), (), stored, look.books)
+
+    def _without_words(self, turn: TurnRecord, fence: int) -> TurnRecord:
+        erased = turn.without_words()
+        if turn.state.final:
+            return erased
+        # The fence keeps out a leader that was only paused.
+        ended_ms = self._clock.now_ms()
+        return replace(erased, state=TurnState.FAILED, failure=FORGOTTEN, fence=fence, delivered_ms=ended_ms)
+
+    @asynccontextmanager
+    async def _leading(self, conversation: Conversation) -> AsyncIterator[int]:
+        deadline = self._clock.monotonic() + self._wait_s
+        while isinstance(led := await self._conversations.lead(conversation), Held):
+            if self._clock.monotonic() > deadline:
+                raise ConversationBusyError("a turn of this customer still runs: try again in a minute")
+            await self._clock.sleep(min(0.25, led.lease_ms / 1000 + 0.01))
+        try:
+            yield led
+        finally:
+            await self._mailbox.finish(conversation, led, ())
+
+    async def _turns(self, customer: Conversation) -> list[TurnRecord]:
+        return [_decoded(document) for document in await self._documents_of(customer)]
+
+    async def _documents_of(self, customer: Conversation) -> list[Document]:
+        """Of the customer's own chat, and of groups."""
+        found: dict[Key, Document] = {}
+        for where in (Where("chat_id", "==", customer.chat_id), Where("user_id", "==", customer.chat_id)):
+            conditions = [where, Where("org_id", "==", customer.org_id)]
+            found |= {d.key: d for d in await self._documents.query(COLLECTION, conditions)}
+        return list(found.values())
+
+    async def _claims(self, event_ids: Sequence[str]) -> dict[str, str]:
+        claims: dict[str, str] = {}
+        for start in range(0, len(event_ids), _BATCH):
+            ids = event_ids[start : start + _BATCH]
+            found = await self._documents.get_many([Key(CLAIMS, event_id) for event_id in ids])
+            claims |= {document.key.id: str(document.data["turn_id"]) for document in found if document}
+        return claims
+
+
+def _memory_key(conversation: Conversation) -> Key:
+    return Key(memory.COLLECTION, memory.document_id(conversation))
+
+
+def _decoded(document: Document) -> TurnRecord:
+    return TurnRecord.decode(document.key.id, document.data)
+
+
+def _to_erase(turn: TurnRecord) -> bool:
+    return not turn.state.final or turn != turn.without_words()

@@ -1,0 +1,41 @@
+"""The journal of turns, for operators. Reads only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from core.domain.errors import InvalidInputError
+from core.domain.turn import COLLECTION, TurnRecord, TurnState
+from core.ports.documents import Document, DocumentStore, Key, Where
+
+
+async def list_turns(
+    documents: DocumentStore,
+    *,
+    since_ms: int,
+    state: TurnState | None = None,
+    org_id: str | None = None,
+    failure: str | None = None,
+    limit: int | None = None,
+) -> list[TurnRecord]:
+    """Turns begun since, newest first. `failure`: how the reason begins; the limit counts before it."""
+    where = [Where("created_at", ">=", datetime.fromtimestamp(since_ms / 1000, UTC))]
+    if state is not None:
+        where.append(Where("state", "==", state.value))
+    if org_id is not None:
+        where.append(Where("org_id", "==", org_id))
+    found = await documents.query(COLLECTION, where, order_by="created_at", descending=True, limit=limit)
+    turns = [turn_of(document) for document in found]
+    return [turn for turn in turns if failure is None or (turn.failure or "").startswith(failure)]
+
+
+async def find_turn(documents: DocumentStore, turn_id: str) -> TurnRecord:
+    """Raises InvalidInputError if there is no such turn."""
+    (document,) = await documents.get_many([Key(COLLECTION, turn_id)])
+    if document is None:
+        raise InvalidInputError(f"turn {turn_id!r}: not in the journal; `fairlane turns list` shows turns")
+    return turn_of(document)
+
+
+def turn_of(document: Document) -> TurnRecord:
+    return TurnRecord.decode(document.key.id, document.data)
