@@ -58,7 +58,7 @@ class CloudTasksQueue:
     async def create(self, task: TurnTask, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
         """See the port. Raises TasksUnavailableError."""
         if self._client is None:
-            self._client = self._connect()
+            self._client = connect(self._emulator_host)
         try:
             await self._client.create_task(self._request(task, delay_ms), retry=None, timeout=timeout_s)
         except AlreadyExists:
@@ -84,12 +84,13 @@ class CloudTasksQueue:
         wrapped: CreateTaskRequest = CreateTaskRequest.wrap(request)
         return wrapped
 
-    def _connect(self) -> CloudTasksAsyncClient:
-        if self._emulator_host:
-            channel: Any = grpc.aio.insecure_channel(self._emulator_host, options=_RECONNECT)
-        else:
-            channel = _open_channel
-        return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+
+def connect(emulator_host: str | None = None) -> CloudTasksAsyncClient:
+    """A client of Cloud Tasks, or of a local server at `host:port`."""
+    channel: Any = _open_channel
+    if emulator_host:
+        channel = grpc.aio.insecure_channel(emulator_host, options=_RECONNECT)
+    return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
 
 
 def _open_channel(host: str, *, options: list[tuple[str, Any]], **kwargs: Any) -> grpc.aio.Channel:

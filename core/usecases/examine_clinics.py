@@ -1,0 +1,213 @@
+"""Are the clinics as fairlane needs them: documents, secrets, LINE channels, models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from core.domain.clinic import Clinic, secret_name
+from core.domain.errors import FairlaneError, InvalidInputError, UnavailableError
+from core.ports.clock import Clock
+from core.ports.documents import DocumentStore
+from core.ports.line import ChannelCredentials, Line, LineError, LineFault
+from core.ports.llm import LlmError
+from core.ports.secrets import SecretStore
+from core.usecases.connect_clinics import is_connected
+from core.usecases.examine import Finding, attention, broken, names, ok
+from core.usecases.price_list import PriceList
+from core.usecases.stored_clinics import StoredClinics, read_stored
+
+R = TypeVar("R")
+
+_AT_ONCE = 20
+_APPLY = "`fairlane clinics apply FILE` writes it anew"
+
+
+class ExamineClinics:
+    """Clinics and secrets are read once, whichever check asks first.
+
+    `models`: names of those that the provider's key may use; None when there is no key here to ask with.
+    """
+
+    def __init__(
+        self,
+        documents: DocumentStore,
+        secrets: SecretStore,
+        line: Line,
+        clock: Clock,
+        models: Callable[[], Awaitable[frozenset[str]]] | None,
+    ) -> None:
+        self._documents = documents
+        self._secrets = secrets
+        self._line = line
+        self._clock = clock
+        self._models = models
+        self._read: asyncio.Task[StoredClinics] | None = None
+
+    async def documents(self) -> list[Finding]:
+        """Each can be read, and is found by its channel; which were never connected."""
+        stored = await self._stored()
+        if not stored.orgs:
+            return [attention("clinics", "there are none yet", "`fairlane clinics apply FILE`")]
+        found = []
+        clinics, unreadable = _clinics(stored)
+        for org_id, problem in unreadable.items():
+            found.append(broken("clinics", f"{org_id}: {problem}", _APPLY))
+        lost = [clinic.org_id for clinic in clinics if not _is_found(stored, clinic)]
+        if lost:
+            found.append(broken("clinics", f"{names(lost)} not found by their bot_user_id", _APPLY))
+        if not found:
+            found = [ok("clinics", f"{len(clinics)}, each found by its channel")]
+        waiting = [c.org_id for c in clinics if not is_connected(stored.orgs[c.org_id].data, c)]
+        if waiting:
+            found.append(
+                attention(
+                    "connected", f"not connected to LINE: {names(waiting)}", "`fairlane clinics connect`"
+                )
+            )
+        else:
+            found.append(ok("connected", "every clinic's channel was connected and tested"))
+        return found
+
+    async def secrets(self) -> list[Finding]:
+        """The newest version of each clinic's secret can be read, and is for the channel of its document."""
+        clinics, _ = _clinics(await self._stored())
+        channels = await _each(clinics, self._channel)
+        failed = [result for result in channels.values() if isinstance(result, UnavailableError)]
+        if failed:
+            raise failed[0]
+        if bad := [org_id for org_id, result in channels.items() if isinstance(result, Exception)]:
+            remedy = "put channel_secret into the clinics file; `fairlane clinics apply FILE` stores it"
+            return [broken("secrets", f"none, or incomplete: {names(bad)}", remedy)]
+        return [ok("secrets", f"{len(channels)} readable")]
+
+    async def line(self) -> list[Finding]:
+        """LINE issues a token for each channel, and its bot is the one that the clinic's document names."""
+        clinics, _ = _clinics(await self._stored())
+        bots = await _each(clinics, self._bot_of)
+        refused: list[str] = []
+        silent: list[str] = []
+        other: list[str] = []
+        for clinic in clinics:
+            match bots[clinic.org_id]:
+                case LineError(fault=LineFault.UNAUTHORIZED):
+                    refused.append(clinic.org_id)
+                case InvalidInputError():
+                    pass  # without a secret: the secrets' check names it
+                case FairlaneError():
+                    silent.append(clinic.org_id)
+                case bot if bot != clinic.bot_user_id:
+                    other.append(clinic.org_id)
+        found = []
+        if refused:
+            remedy = "copy the channel secret from LINE's console into the clinics file and apply it"
+            found.append(broken("line", f"LINE takes neither id nor secret of {names(refused)}", remedy))
+        if other:
+            remedy = "correct line.bot_user_id in the clinics file and apply it"
+            found.append(broken("line", f"another bot than bot_user_id: {names(other)}", remedy))
+        if silent:
+            remedy = "is LINE's API reachable from here? Run this again"
+            found.append(attention("line", f"no answer from LINE for {names(silent)}", remedy))
+        asked = sum(not isinstance(bot, FairlaneError) for bot in bots.values())
+        return found or [ok("line", f"tokens issued for {asked} of {len(bots)} channels")]
+
+    async def models(self) -> list[Finding]:
+        """The provider's key works, and each model that a clinic uses is priced, there, and there to stay."""
+        clinics, _ = _clinics(await self._stored())
+        prices, now_ms = await PriceList(self._documents, self._clock).current(), self._clock.now_ms()
+        key, present = await self._key()
+        found = [key]
+        used = _models_of(clinics)
+        for model, org_ids in sorted(used.items()):
+            remedy = f"give another model to {names(org_ids)} in the clinics file and apply it"
+            if not prices.is_priced(model, now_ms):
+                found.append(broken("models", f"{model} has no price, so it is never called", remedy))
+            elif present is not None and model not in present:
+                found.append(broken("models", f"{model} can't be used with this key", remedy))
+            elif last := prices.shuts_down_within(model, now_ms):
+                found.append(attention("models", f"{model} is shut down on {last.isoformat()}", remedy))
+        if len(found) == 1:
+            found.append(
+                ok("models", f"{', '.join(sorted(used)) or 'none in use'}: priced, not about to end")
+            )
+        return found
+
+    async def _key(self) -> tuple[Finding, frozenset[str] | None]:
+        if self._models is None:
+            remedy = "set OPENAI_API_KEY here to have it tried"
+            return attention("openai key", "not tried: OPENAI_API_KEY is not set here", remedy), None
+        try:
+            present = await self._models()
+        except LlmError as exc:
+            if exc.status == 403:
+                remedy = "nothing, if calls work: the key may not list models; or give it that permission"
+                return attention("openai key", f"taken, but may not list models ({exc})", remedy), None
+            remedy = "rotate the key (terraform/README.md)"
+            return broken("openai key", f"the provider does not take it ({exc})", remedy), None
+        except UnavailableError as exc:
+            return broken("openai key", str(exc), "the provider's status page; OPENAI_BASE_URL"), None
+        return ok("openai key", f"taken, {len(present)} models"), present
+
+    async def _channel(self, clinic: Clinic) -> ChannelCredentials:
+        secret = await self._secrets.get(secret_name(clinic.org_id))
+        if (
+            secret is None
+            or not secret.get("channel_secret")
+            or secret.get("channel_id") != clinic.channel_id
+        ):
+            raise InvalidInputError(f"secret {secret_name(clinic.org_id)}")
+        return ChannelCredentials(secret["channel_id"], secret["channel_secret"])
+
+    async def _bot_of(self, clinic: Clinic) -> str:
+        info = await self._line.bot_info(await self._channel(clinic))
+        return str(info.get("userId"))
+
+    async def _stored(self) -> StoredClinics:
+        if self._read is None:
+            self._read = asyncio.ensure_future(read_stored(self._documents))
+        # Whoever's time is over must not end the read for the others.
+        return await asyncio.shield(self._read)
+
+
+def _clinics(stored: StoredClinics) -> tuple[list[Clinic], dict[str, str]]:
+    """Those that can be read, and what is wrong with the others."""
+    clinics, unreadable = [], {}
+    for org_id in sorted(stored.orgs):
+        try:
+            clinics.append(stored.clinic(org_id))
+        except InvalidInputError as exc:
+            unreadable[org_id] = str(exc)
+    return clinics, unreadable
+
+
+def _is_found(stored: StoredClinics, clinic: Clinic) -> bool:
+    channel = stored.channels.get(clinic.bot_user_id)
+    return channel is not None and channel.data.get("org_id") == clinic.org_id
+
+
+def _models_of(clinics: Iterable[Clinic]) -> Mapping[str, list[str]]:
+    used: dict[str, list[str]] = defaultdict(list)
+    for clinic in clinics:
+        for model in dict.fromkeys((clinic.model.model_name, clinic.budget.fallback_model)):
+            if model:
+                used[model].append(clinic.org_id)
+    return used
+
+
+async def _each(
+    clinics: Sequence[Clinic], look: Callable[[Clinic], Awaitable[R]]
+) -> dict[str, R | FairlaneError]:
+    """By org_id, what `look` found or raised; some at once."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(clinic: Clinic) -> R | FairlaneError:
+        async with room:
+            try:
+                return await look(clinic)
+            except FairlaneError as exc:
+                return exc
+
+    results = await asyncio.gather(*map(one, clinics))
+    return {clinic.org_id: result for clinic, result in zip(clinics, results, strict=True)}
