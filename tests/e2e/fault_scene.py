@@ -13,7 +13,7 @@ from typing import Any
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import channel_document, org_document
+from core.domain.clinic_document import budget_document, channel_document, org_document
 from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator, Sent
@@ -139,6 +139,7 @@ class FaultScene:
         await self.documents.commit(
             [
                 Create(Key("orgs", clinic.org_id), org_document(clinic)),
+                Create(Key("org_ai_budgets", clinic.org_id), budget_document(clinic.budget)),
                 Create(Key("line_channels", channel.bot_user_id), channel_document(clinic.org_id)),
             ]
         )

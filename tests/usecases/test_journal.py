@@ -1,0 +1,157 @@
+"""Who may write a turn, and when: claims, take-over, and a reply's way to LINE, on both document stores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.event import Conversation
+from core.domain.turn import TurnEvent, TurnRecord, TurnState
+from core.ports.documents import DocumentStore
+from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
+from core.usecases.deliver import TOKEN_FRESH_MS, Deliver
+from core.usecases.hand_over import HandOver
+from core.usecases.journal import Journal, Stored, TurnMovedError
+from core.usecases.spend_books import Books, day_key
+from tests.conftest import FakeClock
+
+ORG, DAY, CHAT = "bkk-smile", "20261124", "U" + "a" * 32
+CHANNEL = ChannelCredentials("1650000001", "s3cret")
+
+
+def answered(clock: FakeClock, **changes: Any) -> TurnRecord:
+    now_ms = clock.now_ms()
+    record = TurnRecord(
+        id="E1",
+        org_id=ORG,
+        channel="line",
+        chat_id=CHAT,
+        chat_type="user",
+        user_id=CHAT,
+        state=TurnState.ANSWERED,
+        events=(TurnEvent("E1", "text", "ราคาเท่าไหร่คะ", now_ms, now_ms, "m1"),),
+        created_ms=now_ms,
+        fence=1,
+        reply="900 บาทค่ะ",
+        reply_token="token",
+        token_arrived_ms=now_ms,
+        answered_ms=now_ms,
+    )
+    return replace(record, **changes)
+
+
+@pytest.fixture
+def journal(documents: DocumentStore, clock: FakeClock) -> Journal:
+    return Journal(documents, clock)
+
+
+async def stored(journal: Journal, record: TurnRecord) -> Stored:
+    return await journal.answer(record, record.event_ids, None, Books.of(day_key(ORG, DAY), None))
+
+
+async def found(journal: Journal) -> TurnRecord:
+    return (await journal.look(ORG, DAY, "E1", ["E1"])).turns["E1"].record
+
+
+async def test_event_is_claimed_by_one_turn_only(journal: Journal, clock: FakeClock) -> None:
+    await stored(journal, answered(clock))
+    with pytest.raises(TurnMovedError):
+        await stored(journal, answered(clock, id="E2", fence=2))
+    look = await journal.look(ORG, DAY, "E2", ["E1"])
+    assert look.claims == {"E1": "E1"}
+    assert set(look.turns) == {"E1"}
+
+
+async def test_leader_that_was_taken_over_can_write_nothing(journal: Journal, clock: FakeClock) -> None:
+    mine = await stored(journal, answered(clock))
+    taken = await journal.take_over(mine, fence=2)
+    for change in ({"delivering": "push"}, {"state": TurnState.DELIVERED}):
+        with pytest.raises(TurnMovedError):
+            await journal.update(mine, replace(mine.record, **change))
+    delivered = await journal.update(taken, replace(taken.record, state=TurnState.DELIVERED))
+    assert (await found(journal)) == delivered.record
+    with pytest.raises(TurnMovedError):
+        await journal.take_over(mine, fence=3)  # what it had read has changed since
+
+
+async def test_message_that_is_unsent_meanwhile_stays_forgotten(journal: Journal, clock: FakeClock) -> None:
+    mine = await stored(journal, answered(clock))
+    assert await journal.forget_message(Conversation(ORG, "line", CHAT), "m1") == ("E1",)
+    written = await journal.update(
+        mine, replace(mine.record, state=TurnState.DELIVERED, delivered_how="reply")
+    )
+    record = await found(journal)
+    assert record == written.record
+    assert (record.state, record.delivered_how) == (TurnState.DELIVERED, "reply")
+    assert (record.reply, record.events[0].text) == ("", "")
+
+
+class FarSide:
+    """LINE, which looks at the journal when it is called."""
+
+    def __init__(self, journal: Journal, *faults: LineFault) -> None:
+        self.journal = journal
+        self.faults = list(faults)
+        self.calls: list[tuple[str, str | None]] = []
+
+    async def _call(self, how: str) -> Sent:
+        self.calls.append((how, (await found(self.journal)).delivering))
+        if self.faults:
+            raise LineError(self.faults.pop(0), "refused")
+        return Sent(("m2",))
+
+    async def reply(self, *_: Any) -> Sent:
+        return await self._call("reply")
+
+    async def push(self, *_: Any, **more: Any) -> Sent:
+        return await self._call("push")
+
+
+def hand_over(journal: Journal, line: FarSide, clock: FakeClock) -> HandOver:
+    return HandOver(Deliver(line, clock), line, journal, clock)  # type: ignore[arg-type]
+
+
+async def test_journal_says_push_before_a_push_although_the_token_was_fresh_when_the_reply_was_stored(
+    journal: Journal, clock: FakeClock
+) -> None:
+    line = FarSide(journal)
+    over = hand_over(journal, line, clock)
+    reply = await stored(journal, over.marked(CHANNEL, answered(clock)))
+    assert reply.record.delivering == "reply"
+    clock.advance(TOKEN_FRESH_MS / 1000 + 1)
+    delivered = await over(CHANNEL, reply)
+    assert line.calls == [("push", "push")]
+    assert delivered.record.delivered_how == "push"
+
+
+async def test_refused_token_of_a_first_call_gives_way_to_a_push(journal: Journal, clock: FakeClock) -> None:
+    line = FarSide(journal, LineFault.INVALID_TOKEN)
+    over = hand_over(journal, line, clock)
+    await over(CHANNEL, await stored(journal, over.marked(CHANNEL, answered(clock))))
+    assert line.calls == [("reply", "reply"), ("push", "push")]
+
+
+async def test_refused_token_after_a_crash_means_that_line_had_accepted(
+    journal: Journal, clock: FakeClock
+) -> None:
+    line = FarSide(journal, LineFault.INVALID_TOKEN)
+    over = hand_over(journal, line, clock)
+    left = await stored(journal, over.marked(CHANNEL, answered(clock)))
+    taken = await journal.take_over(left, fence=2)
+    delivered = await over(CHANNEL, taken, resumed=True)
+    assert line.calls == [("reply", "reply")]
+    assert delivered.record.state is TurnState.DELIVERED
+
+
+async def test_slow_leader_whose_turn_was_delivered_by_another_does_not_push(
+    journal: Journal, clock: FakeClock
+) -> None:
+    line = FarSide(journal, LineFault.INVALID_TOKEN)  # the other one's reply has used the token
+    over = hand_over(journal, line, clock)
+    mine = await stored(journal, over.marked(CHANNEL, answered(clock)))
+    await journal.take_over(mine, fence=2)
+    with pytest.raises(TurnMovedError):
+        await over(CHANNEL, mine)
+    assert line.calls == [("reply", "reply")]

@@ -1,0 +1,199 @@
+"""One task of the queue, from its arrival to the customer, in one process with real parts around it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from core.adapters import redis_keys
+from core.domain.clinic import BudgetPolicy, Clinic
+from core.domain.event import Conversation
+from core.domain.task import TurnTask
+from core.domain.texts import text
+from core.local.openai_api import LlmFaultKind as Kind
+from core.local.openai_api import LlmTrouble
+from core.local.simulator import Sent
+from tests.e2e.fault_scene import FaultScene, Row
+from tests.usecases.turn_scene import serving, turn_scene
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("turns in one process")]
+
+
+ANY = Clinic("any", "Any", "", "")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
+    async with turn_scene(tmp_path_factory.mktemp("turns")) as scene:
+        yield scene
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "fairlane")
+    return caplog
+
+
+def events(logged: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
+    return [vars(record)["fields"] for record in logged.records if record.getMessage() == name]
+
+
+def said(scene: FaultScene, sent: Sent) -> list[str]:
+    return ["\n".join(delivery.texts) for delivery in scene.sim.answers(sent.event_id)]
+
+
+async def working(scene: FaultScene, row: Row, calls: int = 1) -> None:
+    """Until the model has been asked."""
+    async with asyncio.timeout(5):
+        while len(scene.calls(row)) < calls:  # noqa: ASYNC110  the stand-in counts, it does not tell
+            await asyncio.sleep(0.01)
+
+
+async def test_ordinary_turn_is_reserved_answered_and_delivered(scene: FaultScene) -> None:
+    row = await scene.row("ordinary")
+    async with serving(scene):
+        await scene.say(row)
+        await scene.verdict(row)
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert [turn["state"] for turn in verdict.turns] == ["delivered", "delivered"]
+    turn = verdict.turns[0]
+    assert turn["id"] == row.sent[0].event_id
+    assert turn["attempts"] == 1
+    assert turn["created_ms"] <= turn["reserved_ms"] <= turn["answered_ms"] <= turn["delivered_ms"]
+    assert 0 < turn["cost_micro_baht"] <= turn["worst_micro_baht"]
+    remembered = scene.calls(row)[1].messages
+    assert f"{row.name} 0" in str(remembered)
+
+
+async def test_what_arrives_meanwhile_is_put_back_and_answered_by_the_running_task(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("meanwhile")
+    async with serving(scene, SLOT_LEASE_S="1.5"):
+        await scene.say(row)
+        await working(scene, row)
+        for _ in range(3):
+            await scene.say(row)
+        assert await scene.sim.wait_answered([sent.event_id for sent in row.sent], 5) == []
+        assert scene.stack.tasks.stats().backlog >= 3, "the successors wait for the lease's end"
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert len(verdict.turns) == 2
+    assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"held"}
+    assert len(events(logged, "turn.duplicate")) == 3
+
+
+async def test_turn_without_a_slot_is_put_back_with_its_place_and_then_answered(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("no slot")
+    async with serving(scene, CHAT_MAX_CONCURRENT="1", SLOT_WAIT_S="0.1"):
+        await scene.say(row, "a")
+        await working(scene, row)
+        await scene.say(row, "b")
+        put_back = TurnTask.decode((await scene.put_back(row)).body)
+        verdict = await scene.verdict(row)
+    assert put_back.place is not None
+    assert put_back.hop == 1
+    assert events(logged, "turn.putback")[0]["reason"] == "waited"
+    assert verdict.clean
+    assert scene.stack.openai.most_by_clinic[scene.calls(row)[0].clinic] == 1
+
+
+async def test_past_its_patience_a_customer_hears_so_once_and_no_call_is_made(scene: FaultScene) -> None:
+    row = await scene.row("patience")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.QUOTA))
+    async with serving(scene, PATIENCE_S="1"):
+        await scene.say(row, "a")  # opens the circuit
+        await scene.verdict(row)
+        await scene.say(row, "b")
+        put_back = await scene.put_back(row)
+        assert put_back.schedule_s - put_back.created_s > 500
+        await asyncio.sleep(1)
+        scene.stack.tasks.queue().force(put_back)
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert said(scene, row.sent[1]) == [text(ANY, "busy")]
+    assert {turn["failure"] for turn in verdict.turns} == {"insufficient_quota", "patience"}
+    assert verdict.calls == 1
+
+
+async def test_cooldown_of_the_provider_puts_other_turns_back(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("cooldown")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.RATE_LIMIT, retry_after_s=1.5))
+    async with serving(scene, SLOT_WAIT_S="0.2"):
+        await scene.say(row, "a")
+        await working(scene, row)
+        await asyncio.sleep(0.1)
+        await scene.say(row, "b")
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert events(logged, "turn.putback")[0]["reason"] == "cooldown"
+
+
+async def test_spent_budget_is_told_once_an_hour_and_costs_nothing(scene: FaultScene) -> None:
+    row = await scene.row("budget")
+    row.clinic = await scene.clinic(budget=BudgetPolicy(daily_budget_baht=Decimal("0.0001")))
+    async with serving(scene):
+        await scene.say(row)
+        await scene.verdict(row)
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert [said(scene, sent) for sent in row.sent] == [[text(ANY, "budget")], []]
+    assert [turn["failure"] for turn in verdict.turns] == ["budget", "budget"]
+    assert verdict.clean
+    assert verdict.calls == 0
+
+
+async def test_leader_whose_lease_is_lost_stops_and_the_next_one_answers(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("lease lost")
+    async with serving(scene, SLOT_LEASE_S="0.6"):
+        scene.stack.openai.faults.add(LlmTrouble(Kind.HANG))
+        sent = await scene.say(row)
+        await working(scene, row)
+        conversation = Conversation(row.clinic.org_id, "line", sent.chat_id)
+        await scene.stack.redis.command("DEL", redis_keys.mailbox(conversation, "lead"))
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert verdict.ambiguous == 1
+    assert events(logged, "turn.putback")[0]["reason"] == "lost"
+
+
+async def test_draining_hands_back_what_waits_and_finishes_what_runs(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("draining")
+    async with serving(scene, CHAT_MAX_CONCURRENT="1") as run:
+        await scene.say(row, "a")
+        await working(scene, row)
+        await scene.say(row, "b")
+        await asyncio.sleep(0.1)
+        await run.drain()
+        assert [len(said(scene, sent)) for sent in row.sent] == [1, 0]
+    assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"draining"}
+
+
+async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
+    row = await scene.row("defect")
+    async with serving(scene) as run:
+        scene.stack.tasks.pause()
+        await scene.say(row)
+        (stored,) = scene.stack.tasks.queue().store.tasks.values()
+        await run.give_up(TurnTask.decode(stored.body), "defect_KeyError")
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
+    assert said(scene, row.sent[0]) == []
+    assert verdict.calls == 0
