@@ -45,7 +45,7 @@ async def stopped(demo: Demo, scene: Scene) -> str:
     demo.promise(scene, not pushed, "a clinic without budget has paid for a push")
     if demo.judged_by_model:
         demo.promise(scene, not demo.calls(notice, again), "the model was called")
-    return "one notice, no call, no push"
+    return "no room for another call: one notice, no push"
 
 
 async def books(demo: Demo, scene: Scene) -> str:

@@ -99,13 +99,14 @@ def _print(console: Console, found: Report) -> None:
 
 
 def _transcript(found: Report) -> Table:
-    """Chat by chat: what was said and, below it, the reply with how it came about."""
+    """Clinic by clinic, chat by chat: what was said and, below it, the reply with how it came about."""
     table = Table(box=None, pad_edge=False, collapse_padding=True, show_header=False, width=WIDTH)
     table.add_column(justify="right", style="dim", no_wrap=True)
     table.add_column(ratio=1)
     table.add_column(justify="right", style="dim", no_wrap=True)
     chats: dict[tuple[str, str], list[Line]] = {}
-    for line in found.transcript:
+    order = {figures.org_id: place for place, figures in enumerate(found.clinics)}
+    for line in sorted(found.transcript, key=lambda line: order[line.org_id]):
         chats.setdefault((line.clinic, line.customer), []).append(line)
     for (clinic, customer), lines in chats.items():
         table.add_row()
