@@ -355,7 +355,7 @@ def _told(session: Session, record: TurnRecord) -> Session:
     if record.state is not TurnState.DELIVERED:
         return session
     session = session.with_sent(record.line_message_ids)
-    if not record.money.model:
+    if not (record.money.model and record.reply):  # its words may have been erased since
         return session
     return session.with_turn(
         record.id,
