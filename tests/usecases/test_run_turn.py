@@ -16,13 +16,17 @@ from core.domain.clinic import BudgetPolicy, Clinic
 from core.domain.event import Conversation
 from core.domain.task import TurnTask
 from core.domain.texts import text
+from core.domain.turn import TurnRecord, TurnState, journaled
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.openai_api import LlmTrouble
 from core.local.simulator import Sent
+from core.ports.clock import SystemClock
+from core.usecases.journal import Journal
+from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
 from tests.usecases.turn_scene import serving, turn_scene
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("turns in one process")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 ANY = Clinic("any", "Any", "", "")
@@ -183,6 +187,44 @@ async def test_draining_hands_back_what_waits_and_finishes_what_runs(
         await run.drain()
         assert [len(said(scene, sent)) for sent in row.sent] == [1, 0]
     assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"draining"}
+
+
+async def test_what_a_dead_leader_left_is_delivered_first_and_what_is_new_gets_its_own_turn(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("left behind")
+    async with serving(scene):
+        scene.stack.tasks.pause()
+        for _ in range(3):
+            await scene.say(row)
+        bodies = [task.body for task in scene.stack.tasks.queue().store.tasks.values()]
+        first, second, _ = sorted((TurnTask.decode(b).event for b in bodies), key=lambda e: e.timestamp_ms)
+        left = TurnRecord(
+            id=first.event_id,
+            org_id=first.org_id,
+            channel="line",
+            chat_id=first.chat_id,
+            chat_type="user",
+            state=TurnState.ANSWERED,
+            events=(journaled(first), journaled(second)),
+            created_ms=first.arrived_ms,
+            reply="ตอบไว้แล้วค่ะ",
+            reply_token=second.reply_token,
+            token_arrived_ms=second.arrived_ms,
+            delivering="reply",
+        )
+        books = Books.of(day_key(first.org_id, "20261124"), None)
+        await Journal(scene.documents, SystemClock()).answer(left, left.event_ids, None, books)
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert [(turn["id"], len(turn["events"])) for turn in verdict.turns] == [
+        (row.sent[0].event_id, 2),
+        (row.sent[2].event_id, 1),
+    ]
+    assert said(scene, row.sent[1]) == ["ตอบไว้แล้วค่ะ"]
+    assert verdict.calls == 1
+    assert len(events(logged, "turn.taken_over")) == 1
 
 
 async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
