@@ -82,7 +82,7 @@ async def documents(
     store: DocumentStore
     if request.param == "firestore":
         request.getfixturevalue("firestore_emulator")
-        store = FirestoreDocuments(project)
+        store = FirestoreDocuments(project, timeout_s=20.0)  # Java on a busy machine
     else:
         store = SqliteDocuments(str(tmp_path / "documents.db"))
     yield store

@@ -6,7 +6,7 @@ FIRESTORE_EMULATOR_HOST is honoured by the client itself. Versions are update ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import (
@@ -14,8 +14,10 @@ from google.api_core.exceptions import (
     AlreadyExists,
     FailedPrecondition,
     GoogleAPICallError,
+    InvalidArgument,
     NotFound,
     RetryError,
+    ServiceUnavailable,
 )
 from google.api_core.retry import AsyncRetry
 from google.auth.exceptions import GoogleAuthError
@@ -23,7 +25,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from core.domain.errors import DocumentsUnavailableError
+from core.domain.errors import DocumentsUnavailableError, InvalidInputError
 from core.ports.documents import (
     DELETE_FIELD,
     ConflictError,
@@ -42,6 +44,9 @@ T = TypeVar("T")
 Snapshot = Any  # the client's own type is generic in a way that only it knows
 
 _CONFLICTS = (AlreadyExists, FailedPrecondition, NotFound, Aborted)
+_PAUSES_S = (0.1, 0.5, 0.8)
+"""Between the tries of a call that a lost connection ended. gRPC opens another at once, and if that fails too
+the next one after about a second."""
 
 
 class FirestoreDocuments:
@@ -62,7 +67,7 @@ class FirestoreDocuments:
             snapshots = self._client.get_all(references, retry=None)
             return {snapshot.reference.path: snapshot async for snapshot in snapshots}
 
-        found = await self._call(read())
+        found = await self._call(read, again=lambda _: True)
         return [
             _document(key, found[reference.path]) if found[reference.path].exists else None
             for key, reference in zip(keys, references, strict=True)
@@ -73,7 +78,11 @@ class FirestoreDocuments:
         batch = self._client.batch()
         for write in writes:
             self._add(batch, write)
-        results = await self._call(batch.commit(retry=None))
+
+        async def send() -> Sequence[Any]:
+            return await batch.commit(retry=None)
+
+        results = await self._call(send, again=_was_never_sent)
         return [
             None if isinstance(write, Delete) else result.update_time
             for write, result in zip(writes, results, strict=True)
@@ -104,7 +113,8 @@ class FirestoreDocuments:
                 async for snapshot in query.stream(retry=AsyncRetry(timeout=self._timeout_s))
             ]
 
-        return await self._call(read(), timeout_s=60.0)  # a listing may be long
+        # A listing may be long; the client itself goes on with one where a lost connection ended it.
+        return await self._call(read, again=lambda _: False, timeout_s=60.0)
 
     async def close(self) -> None:
         if self._made is not None:
@@ -137,14 +147,36 @@ class FirestoreDocuments:
     def _if(self, version: Version | None) -> Any:
         return None if version is None else self._client.write_option(last_update_time=version)
 
-    async def _call(self, call: Awaitable[T], *, timeout_s: float | None = None) -> T:
+    async def _call(
+        self,
+        call: Callable[[], Awaitable[T]],
+        *,
+        again: Callable[[ServiceUnavailable], bool],
+        timeout_s: float | None = None,
+    ) -> T:
+        """`again`: whether the call may be repeated after this failure."""
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                return await call
+                for pause_s in _PAUSES_S:
+                    try:
+                        return await call()
+                    except ServiceUnavailable as exc:
+                        if not again(exc):
+                            raise
+                    await asyncio.sleep(pause_s)
+                return await call()
         except _CONFLICTS as exc:
             raise ConflictError(f"Firestore: {exc.message}") from exc
+        except InvalidArgument as exc:
+            raise InvalidInputError(f"Firestore: {exc.message}") from exc
         except (GoogleAPICallError, RetryError, GoogleAuthError, TimeoutError) as exc:
             raise DocumentsUnavailableError(f"Firestore: {type(exc).__name__}: {exc}") from exc
+
+
+def _was_never_sent(failure: ServiceUnavailable) -> bool:
+    """A commit whose answer was lost may have happened: only gRPC's word that there was no connection at all
+    makes repeating it safe."""
+    return str(failure.message).startswith("failed to connect")
 
 
 def _document(key: Key, snapshot: Snapshot) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -122,11 +123,29 @@ class SqliteDocuments:
             connection = sqlite3.connect(
                 self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
             )
+            try:
+                _set_up(connection)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Processes that open a new file at the same moment get in each other's way: SQLite waits for locks, but
+    not for the one that switching to WAL needs."""
+    for last in (*[False] * 200, True):
+        try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
-            self._connection = connection
-        return self._connection
+        except sqlite3.OperationalError as exc:
+            if last or exc.sqlite_errorname != "SQLITE_BUSY":
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _read(db: sqlite3.Connection, key: Key) -> Document | None:
@@ -149,12 +168,13 @@ def _write(db: sqlite3.Connection, write: Write) -> Version:
     if isinstance(write, Merge) and write.if_exists and before is None:
         raise ConflictError(f"{key.collection}/{key.id} does not exist")
     data = _merged(before.data if before else {}, write.data)
-    if before is not None and data == before.data:
+    text = _encode(data)
+    if before is not None and text == _encode(before.data):
         return before.version
     (revision,) = db.execute("UPDATE revisions SET last = last + 1 RETURNING last").fetchone()
     db.execute(
         "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
-        (key.collection, key.id, _encode(data), revision),
+        (key.collection, key.id, text, revision),
     )
     return revision
 
@@ -167,9 +187,10 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
             merged.pop(name, None)
         elif isinstance(value, Increment):
             merged[name] = value.amount + (old if isinstance(old, int | float) else 0)
-        elif isinstance(value, Mapping):
-            # An empty map replaces; any other is merged field by field.
-            merged[name] = _merged(old if value and isinstance(old, Mapping) else {}, value)
+        elif isinstance(value, Mapping) and value:
+            inner = _merged(old if isinstance(old, Mapping) else {}, value)
+            if inner or isinstance(old, Mapping):  # removing fields makes no map where there is none
+                merged[name] = inner
         else:
             merged[name] = value
     return merged

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
-from core.domain.errors import DocumentsUnavailableError
+from core.domain.errors import DocumentsUnavailableError, InvalidInputError
 from core.ports.documents import (
     DELETE_FIELD,
     ConflictError,
@@ -24,6 +25,7 @@ from core.ports.documents import (
     Where,
     Write,
 )
+from tests.ports.faulty_link import FaultyLink
 
 A, B, C = Key("orgs", "a"), Key("orgs", "b"), Key("turns", "c")
 
@@ -116,6 +118,22 @@ async def test_what_must_exist_must_exist(documents: DocumentStore) -> None:
     await documents.commit([Delete(B)])
 
 
+async def test_maps_that_are_empty_or_emptied(documents: DocumentStore) -> None:
+    await documents.commit([Create(A, {"full": {"x": 1}, "emptied": {"x": 1}, "flag": 1})])
+    nothing = {"full": {}, "emptied": {"x": DELETE_FIELD}, "none": {"x": DELETE_FIELD}, "new": {}}
+    await documents.commit([Merge(A, {**nothing, "flag": True})])
+    found = await data(documents, A)
+    assert found == {"full": {}, "emptied": {}, "new": {}, "flag": True}
+    assert found["flag"] is True
+
+
+async def test_any_text_can_be_the_name_of_a_field(documents: DocumentStore) -> None:
+    names = ["gpt-6.1", "`", "a b", "ก", "🙏", "1", "*", "~/[]"]
+    (version,) = await documents.commit([Merge(A, {name: {name: 1} for name in names})])
+    await documents.commit([Merge(A, {name: {name: Increment(1)} for name in names}, if_version=version)])
+    assert await data(documents, A) == {name: {name: 2} for name in names}
+
+
 @pytest.mark.parametrize(
     "failing",
     [
@@ -189,6 +207,96 @@ async def test_two_openings_of_one_file_see_each_other(tmp_path: Path) -> None:
     assert await data(one, A) == await data(two, A) == {"n": 40}
     await one.close()
     await two.close()
+
+
+async def test_many_that_open_a_new_file_at_once_do_not_lock_each_other_out(tmp_path: Path) -> None:
+    for i in range(20):
+        stores = [SqliteDocuments(str(tmp_path / f"{i}.db")) for _ in range(8)]
+        await asyncio.gather(*(store.commit([Merge(A, {"n": Increment(1)})]) for store in stores))
+        assert await data(stores[0], A) == {"n": 8}
+        for store in stores:
+            await store.close()
+
+
+_ADD = """
+import asyncio, sys
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.ports.documents import ConflictError, Create, Increment, Key, Merge
+
+async def main():
+    store, key = SqliteDocuments(sys.argv[1]), Key("orgs", "a")
+    for _ in range(25):
+        while True:
+            (found,) = await store.get_many([key])
+            counted = {"n": found.data["n"] + 1 if found else 1, "m": Increment(1)}
+            write = Merge(key, counted, if_version=found.version) if found else Create(key, counted)
+            try:
+                await store.commit([write])
+            except ConflictError:
+                continue
+            break
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_that_start_at_once_share_a_file_and_lose_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "d.db")
+    adding = [await asyncio.create_subprocess_exec(sys.executable, "-c", _ADD, path) for _ in range(3)]
+    assert [await process.wait() for process in adding] == [0, 0, 0]
+    store = SqliteDocuments(path)
+    assert await data(store, A) == {"n": 75, "m": 75}
+    await store.close()
+
+
+@pytest.fixture
+async def link(firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyLink]:
+    link = FaultyLink(firestore_emulator)
+    await link.start()
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", link.address)
+    yield link
+    await link.stop()
+
+
+async def test_a_first_connection_that_fails_is_made_again(link: FaultyLink, project: str) -> None:
+    link.refusals = 1
+    store = FirestoreDocuments(project)
+    await store.commit([Create(A, {"n": 1})])
+    assert link.connections == 2
+    assert await data(store, A) == {"n": 1}
+    await store.close()
+
+
+async def test_a_read_outlives_its_connection(link: FaultyLink, project: str) -> None:
+    store = FirestoreDocuments(project)
+    await store.commit([Create(A, {"n": 1})])
+    link.loses_answers = True
+    reading = asyncio.create_task(data(store, A))
+    await link.lost.wait()
+    link.loses_answers = False
+    assert await reading == {"n": 1}
+    await store.close()
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_made_twice(link: FaultyLink, project: str) -> None:
+    store = FirestoreDocuments(project)
+    await store.commit([Create(A, {"n": 1})])
+    link.loses_answers = True
+    with pytest.raises(DocumentsUnavailableError):
+        await store.commit([Merge(A, {"n": Increment(1)})])
+    link.loses_answers = False
+    assert await data(store, A) in ({"n": 1}, {"n": 2})  # lost or kept, as the moment had it: once at most
+    await store.close()
+
+
+async def test_what_a_store_can_never_take_is_not_called_an_outage(
+    firestore_emulator: str, project: str
+) -> None:
+    store = FirestoreDocuments(project)
+    with pytest.raises(InvalidInputError):
+        await store.commit([Create(A, {"text": "x" * 1_100_000})])
+    await store.close()
 
 
 async def test_a_store_that_does_not_answer_is_unavailable_in_time(
