@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from dataclasses import replace
+
 from core.domain.event import Conversation
 from core.domain.memory import (
     MAX_CHARS,
@@ -122,3 +124,10 @@ def test_what_an_unsent_message_taught_is_forgotten() -> None:
 def test_two_clinics_keep_one_customer_apart() -> None:
     ids = {document_id(Conversation(org, "line", "U1")) for org in ("a", "b")}
     assert ids == {"a:U1", "b:U1"}
+
+
+def test_a_turn_does_not_write_over_a_hand_off_that_it_did_not_change() -> None:
+    before = CustomerMemory()
+    learnt = replace(before, facts=(Fact("name", "Ploy", "t1", 1),))
+    assert learnt.changes(before, 0).keys() == {"facts", "expire_at"}
+    assert learnt.handed_off(5, "asked").changes(before, 0) == learnt.handed_off(5, "asked").encode(0)

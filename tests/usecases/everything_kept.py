@@ -20,6 +20,8 @@ async def redis_text(url: str) -> str:
     async with redis.asyncio.Redis.from_url(url) as client:
         async for key in client.scan_iter():
             kind = await client.type(key)
+            if kind == b"none":  # it has run out meanwhile
+                continue
             bounds = ["0", "-1"] if kind in {b"list", b"zset"} else []
             value: Any = await client.execute_command(readers[kind], key, *bounds)
             parts = value if isinstance(value, list | set | tuple) else [value]

@@ -1,0 +1,202 @@
+"""`fairlane turns`, run as an operator runs it, against a journal with turns of every state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.turn import Money, TurnRecord, TurnState
+from core.local.cloud_tasks import CloudTasks
+from core.ops.cli import app
+from core.ports.clock import SystemClock
+from tests.usecases.turn_samples import sample, store
+
+QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
+MINUTE_MS = 60_000
+
+
+def turns(now_ms: int) -> list[TurnRecord]:
+    money = Money(
+        day="20261124",
+        decision="primary",
+        reason="budget",
+        model="gpt-6.1-terra",
+        worst_micro_baht=900_000,
+        cost_micro_baht=123_456,
+        usage={"input": 1000, "output": 100},
+    )
+    delivered = sample(
+        "good",
+        created_ms=now_ms - 2 * MINUTE_MS,
+        state=TurnState.DELIVERED,
+        failure=None,
+        money=money,
+        attempts=2,
+        waited_ms=1_500,
+        reserved_ms=now_ms - 2 * MINUTE_MS + 50,
+        reply="the reply [bold]",
+        facts_used=("allergy",),
+    )
+    return [
+        replace(delivered, updates={"stage": "booking", "service": "cleaning"}),
+        sample("late", created_ms=now_ms - 30 * MINUTE_MS),
+        sample("refused", created_ms=now_ms - 40 * MINUTE_MS, failure="undeliverable: quota"),
+        sample("old", created_ms=now_ms - 3 * 60 * MINUTE_MS),
+        sample("elsewhere", created_ms=now_ms - MINUTE_MS, org_id="another-clinic"),
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+    """The command with a real queue beside it, whose tasks stay where they are."""
+    monkeypatch.setenv("DOCUMENT_STORE", f"sqlite:{tmp_path / 'documents.db'}")
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("TASKS_QUEUE", QUEUE)
+    monkeypatch.setenv("TURN_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+
+    async def write() -> None:
+        documents = SqliteDocuments(str(tmp_path / "documents.db"))
+        await store(documents, *turns(SystemClock().now_ms()))
+        await documents.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(write())
+
+        def run(*arguments: str) -> Result:
+            async def with_queue() -> Result:
+                async with CloudTasks() as server:
+                    server.create_queue(QUEUE)
+                    server.pause()
+                    env = {"CLOUD_TASKS_EMULATOR_HOST": server.address}
+                    return await asyncio.to_thread(CliRunner().invoke, app, ["turns", *arguments], env=env)
+
+            return runner.run(with_queue())
+
+        yield run
+
+
+def listed(result: Result) -> list[str]:
+    assert result.exit_code == 0, result.output
+    return [turn["turn_id"] for turn in json.loads(result.stdout)]
+
+
+def test_list_finds_turns_by_state_time_clinic_and_reason(run: Callable[..., Result]) -> None:
+    assert listed(run("list", "--json")) == ["elsewhere", "good", "late", "refused"]
+    assert listed(run("list", "--json", "--state", "failed", "--since", "1h")) == [
+        "elsewhere",
+        "late",
+        "refused",
+    ]
+    assert listed(run("list", "--json", "--since", "7d", "--org", "bkk-smile", "--limit", "2")) == [
+        "good",
+        "late",
+    ]
+    assert listed(run("list", "--json", "--reason", "undeliverable")) == ["refused"]
+    assert listed(run("list", "--json", "--since", "10s")) == []
+
+
+def test_list_for_people_has_a_line_a_turn_and_no_words(run: Callable[..., Result]) -> None:
+    lines = run("list").stdout.splitlines()
+    assert len(lines) == 5
+    assert "good" in lines[2]
+    assert "delivered" in lines[2]
+    assert "undeliverable: quota" in lines[4]
+    assert "words of" not in run("list", "--json").stdout + "".join(lines)
+
+
+def test_show_explains_a_turn_without_its_words(run: Callable[..., Result]) -> None:
+    page = run("show", "good").stdout
+    for told in (
+        "delivered",
+        "primary · budget",
+        "gpt-6.1-terra, 2 attempts",
+        "booking · cleaning",
+        "allergy",
+        "waited 1.5 s for slots",
+        "by reply",
+        "0.5 s after the first message arrived",
+        "--texts",
+    ):
+        assert told in page
+    steps = ["received", "enqueued", "begun", "reserved", "answered", "by reply"]
+    assert sorted(steps, key=page.rindex) == steps
+    assert "words of good" not in page
+
+
+def test_show_has_the_words_when_they_are_asked_for(run: Callable[..., Result]) -> None:
+    page = run("show", "good", "--texts").stdout
+    assert "words of good" in page
+    assert "the reply [bold]" in page
+    with_words = json.loads(run("show", "good", "--texts", "--json").stdout)
+    assert (with_words["events"][0]["text"], with_words["reply"]) == ("words of good", "the reply [bold]")
+
+
+def test_show_as_json_has_what_programs_need_and_no_secrets(run: Callable[..., Result]) -> None:
+    output = run("show", "good", "--json").stdout
+    turn: dict[str, Any] = json.loads(output)
+    assert (turn["state"], turn["cost_micro_baht"], turn["waited_ms"]) == ("delivered", 123_456, 1_500)
+    assert (turn["stage"], turn["service"], turn["facts_used"]) == ("booking", "cleaning", ["allergy"])
+    assert [step["step"] for step in turn["timeline"]][:3] == ["received", "enqueued", "begun"]
+    assert "words of" not in output
+    assert "secret-token" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint", "status"),
+    [
+        (["show", "nothing"], "not in the journal", 1),
+        (["list", "--since", "yesterday"], "such as 1h", 1),
+        (["list", "--state", "lost"], "reserved", 2),
+        (["replay"], "--all-failed", 2),
+        (["replay", "late", "--all-failed"], "--all-failed", 2),
+    ],
+)
+def test_wrong_use_is_refused_with_the_remedy(
+    run: Callable[..., Result], arguments: list[str], complaint: str, status: int
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == status
+    assert complaint in result.stderr
+
+
+def test_replay_says_what_becomes_of_each_turn(run: Callable[..., Result]) -> None:
+    result = run("replay", "late", "refused", "good", "nothing")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "late: enqueued as late-r1: a new turn",
+        "refused: enqueued as refused-r1: the turn goes on where it was",
+        "good: was answered: nothing is sent",
+        "nothing: not in the journal; `fairlane turns list` shows turns",
+        "2 of 4 turns to be answered now",
+    ]
+    again = run("replay", "late", "refused", "good")
+    assert again.exit_code == 0
+    assert "0 of 3 turns" in again.stdout
+
+
+def test_replay_of_all_failed_turns_begins_with_the_oldest(run: Callable[..., Result]) -> None:
+    dry = json.loads(run("replay", "--all-failed", "--dry-run", "--json").stdout)
+    assert [turn["turn_id"] for turn in dry["turns"]] == ["refused", "late", "elsewhere"]
+    assert dry["counts"]["new turn"] == 2
+    done = json.loads(run("replay", "--all-failed", "--org", "bkk-smile", "--json").stdout)
+    assert [turn["outcome"] for turn in done["turns"]] == ["finishing", "new turn"]
+
+
+def test_replay_names_every_setting_that_it_lacks(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TASKS_QUEUE")
+    monkeypatch.delenv("TURN_URL")
+    result = run("replay", "late")
+    assert result.exit_code == 1
+    assert "TASKS_QUEUE" in result.stderr
+    assert "TURN_URL" in result.stderr
