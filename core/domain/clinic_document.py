@@ -7,8 +7,9 @@ leniently, and a value that can't be right is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any
 
 from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
@@ -19,6 +20,8 @@ CHANNELS = "line_channels"
 MODELS = "ai_model_config"
 BUDGETS = "org_ai_budgets"
 DEFAULT = "default"
+
+_DECIMALS = 6  # what micro-baht can hold exactly
 
 Data = Mapping[str, Any]
 
@@ -76,26 +79,29 @@ def clinic_from(
     budget_default: Data | None,
 ) -> Clinic:
     """Raises InvalidInputError naming the document and the field that can't be read."""
-    limits, people = _Fields(f"{ORGS}/{org_id}.limits", org.get("limits")), org.get("handoff") or {}
     fields = _Fields(f"{ORGS}/{org_id}", org)
+    limits, people, messages = (fields.inner(name) for name in ("limits", "handoff", "messages"))
     return Clinic(
         org_id=org_id,
-        name=str(org.get("name") or org_id),
-        bot_user_id=str(org.get("bot_user_id") or ""),
-        channel_id=str(org.get("channel_id") or ""),
-        persona=str(org.get("persona") or ""),
-        language=str(org.get("language") or "th"),
+        name=fields.text("name") or org_id,
+        bot_user_id=fields.text("bot_user_id"),
+        channel_id=fields.text("channel_id"),
+        persona=fields.text("persona"),
+        language=fields.text("language") or "th",
         memory=fields.flag("memory", default=True),
-        privacy_notice=str(org.get("privacy_notice") or ""),
+        privacy_notice=fields.text("privacy_notice"),
         model=model_from(f"{MODELS}/{org_id}", {**(model_default or {}), **(model or {})}),
         budget=budget_from(f"{BUDGETS}/{org_id}", {**(budget_default or {}), **(budget or {})}),
         limits=Limits(limits.whole("max_concurrent"), limits.whole("messages_per_minute")),
-        handoff=Handoff(
-            tuple(str(word) for word in people.get("keywords") or ()),
-            _Fields(f"{ORGS}/{org_id}.handoff", people).whole("hours") or Handoff().hours,
-        ),
-        messages={str(key): str(value) for key, value in (org.get("messages") or {}).items()},
+        handoff=Handoff(people.texts("keywords"), people.whole("hours") or Handoff().hours),
+        messages={key: messages.text(key) for key in messages},
     )
+
+
+def org_of_channel(bot_user_id: str, channel: Data) -> str:
+    """Of `line_channels/{bot_user_id}`. Raises InvalidInputError if it names no clinic."""
+    fields = _Fields(f"{CHANNELS}/{bot_user_id}", channel)
+    return fields.text("org_id", required=True)
 
 
 def model_from(where: str, data: Data) -> ModelConfig:
@@ -103,7 +109,7 @@ def model_from(where: str, data: Data) -> ModelConfig:
     # Written as nothing, it is not sent; not written, the default is.
     temperature = fields.number("temperature") if "temperature" in data else base.temperature
     return ModelConfig(
-        model_name=str(data.get("model_name") or base.model_name),
+        model_name=fields.text("model_name") or base.model_name,
         max_tokens=fields.whole("max_tokens") or base.max_tokens,
         temperature=temperature,
     )
@@ -111,12 +117,13 @@ def model_from(where: str, data: Data) -> ModelConfig:
 
 def budget_from(where: str, data: Data) -> BudgetPolicy:
     fields, base = _Fields(where, data), BudgetPolicy()
+    fallback = fields.text("fallback_model") if "fallback_model" in data else base.fallback_model
     return BudgetPolicy(
         daily_budget_baht=fields.decimal("daily_budget_baht", base.daily_budget_baht),
         hard_stop_enabled=fields.flag("hard_stop_enabled", default=base.hard_stop_enabled),
         model_downgrade_enabled=fields.flag("model_downgrade_enabled", default=base.model_downgrade_enabled),
         downgrade_threshold=fields.decimal("downgrade_threshold", base.downgrade_threshold),
-        fallback_model=data.get("fallback_model", base.fallback_model) or None,
+        fallback_model=fallback or None,
     )
 
 
@@ -126,6 +133,33 @@ class _Fields:
     def __init__(self, where: str, data: Data | None) -> None:
         self._where = where
         self._data = data or {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def inner(self, name: str) -> _Fields:
+        """The fields of a map; without one, none."""
+        value = self._data.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise self._wrong(name, value, "a map")
+        return _Fields(f"{self._where}, field {name}", value)
+
+    def text(self, name: str, *, required: bool = False) -> str:
+        """A number counts as its text: consoles make one of a channel's id."""
+        value = self._data.get(name)
+        if value is None and not required:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int) or (required and not value):
+            raise self._wrong(name, value, "text")
+        return str(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._data.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise self._wrong(name, value, "a list of texts")
+        return tuple(value)
 
     def flag(self, name: str, *, default: bool) -> bool:
         value = self._data.get(name)
@@ -139,7 +173,7 @@ class _Fields:
         value = self._data.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value % 1 != 0:
             raise self._wrong(name, value, "a whole number")
         return int(value)
 
@@ -147,7 +181,7 @@ class _Fields:
         value = self._data.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise self._wrong(name, value, "a number")
         return float(value)
 
@@ -161,6 +195,8 @@ class _Fields:
             number = Decimal("NaN")
         if not (number.is_finite() and number >= 0):
             raise self._wrong(name, value, "a number such as 300")
+        if int(number.as_tuple().exponent) < -_DECIMALS:
+            raise self._wrong(name, value, f"a number with at most {_DECIMALS} decimals")
         return number
 
     def _wrong(self, name: str, value: Any, expected: str) -> InvalidInputError:
