@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Older interpreters first: the embedded Redis (used where no redis-server is installed) ends at 3.12.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test test-slow lint format bench readiness lock clean
