@@ -26,7 +26,7 @@ from core.local.stack import LocalStack, StackOptions
 from core.local.task_dispatcher import Attempt, DispatchPlan
 from core.ports.documents import Key, Merge
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("conversation")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INSTANCES = 4
 
