@@ -13,8 +13,12 @@ Reckon = Callable[[Row, Verdict, str], None]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
-    async with fault_scene(tmp_path_factory.mktemp("faults")) as scene:
+async def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FaultScene]:
+    """A module's own settings, if it has any, stand in its SETTINGS."""
+    settings = getattr(request.module, "SETTINGS", {})
+    async with fault_scene(tmp_path_factory.mktemp("faults"), **settings) as scene:
         yield scene
 
 

@@ -16,7 +16,9 @@ from core.local.openai_api import LlmTrouble
 from tests.e2e.conftest import Reckon
 from tests.e2e.fault_scene import FaultScene
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("faults of providers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SETTINGS = {"LLM_ATTEMPT_TIMEOUTS_S": "1.5,1.5,1.5", "LLM_DEADLINE_S": "6"}
 
 PASSING = {
     "429 with Retry-After": (LlmTrouble(Kind.RATE_LIMIT, retry_after_s=1), 0),
@@ -94,19 +96,24 @@ PASSING_AT_LINE = {
 }
 
 
-@pytest.mark.parametrize("push", [False, True], ids=["reply", "push"])
-@pytest.mark.parametrize("fault", PASSING_AT_LINE)
-async def test_line_fails_once_and_the_reply_arrives_once(
-    scene: FaultScene, reckon: Reckon, fault: str, push: bool
+@pytest.mark.parametrize(
+    ("fault", "call"),
+    [
+        *((fault, LineCall.REPLY) for fault in PASSING_AT_LINE),
+        *((fault, LineCall.PUSH) for fault in PASSING_AT_LINE if fault != "time-out after accepting"),
+        pytest.param("time-out after accepting", LineCall.PUSH, marks=pytest.mark.slow),
+    ],
+)
+async def test_line_fails_once_and_the_answer_arrives_once(
+    scene: FaultScene, reckon: Reckon, fault: str, call: LineCall
 ) -> None:
-    call = LineCall.PUSH if push else LineCall.REPLY
     row = await scene.row(f"LINE, {call.value}: {fault}")
 
     def hits(seen: CallSeen) -> bool:
         return seen.call is call
 
     scene.stack.line.faults.add(PASSING_AT_LINE[fault], when=hits)
-    await scene.sim.send(scene.message(row, token=not push))
+    await scene.sim.send(scene.message(row, token=call is LineCall.REPLY))
     verdict = await scene.verdict(row)
     reckon(row, verdict)
     assert (verdict.calls, verdict.hows) == (1, call.value)

@@ -17,11 +17,7 @@ from core.local.openai_api import LlmFaultKind as Kind
 from tests.e2e.conftest import Reckon
 from tests.e2e.fault_scene import SETTINGS, FaultScene, Row, fault_scene
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("faults with default settings"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 LASTING = {
     "hangs": LlmTrouble(Kind.HANG),

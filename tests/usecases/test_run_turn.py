@@ -17,8 +17,8 @@ from core.domain.event import Conversation
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
+from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
-from core.local.openai_api import LlmTrouble
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.usecases.journal import Journal
@@ -176,14 +176,15 @@ async def test_leader_whose_lease_is_lost_stops_and_the_next_one_answers(
 
 
 async def test_draining_hands_back_what_waits_and_finishes_what_runs(
-    scene: FaultScene, logged: pytest.LogCaptureFixture
+    scene: FaultScene, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = await scene.row("draining")
+    monkeypatch.setattr(scene.stack.openai, "latency", Latency(1.5, 0.0))
     async with serving(scene, CHAT_MAX_CONCURRENT="1") as run:
         await scene.say(row, "a")
         await working(scene, row)
         await scene.say(row, "b")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         await run.drain()
         assert [len(said(scene, sent)) for sent in row.sent] == [1, 0]
     assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"draining"}
