@@ -143,6 +143,8 @@ class SlotScripts:
         self._reset = _Script.of("state", "pump", "operator", "reset")
         self._close = _Script.of("state", "pump", "operator", "close")
         self._view = _Script.of("state", "pump", "operator", "view")
+        self._lost = _Script.of("state", "pump", "lost")
+        self._known_to_redis: set[str] = set()
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
@@ -221,8 +223,12 @@ class SlotScripts:
             async with asyncio.timeout(self._options.call_ms / 1000):
                 try:
                     reply: list[Any] = await self._redis.evalsha(script.sha, *keys_and_args)
-                except NoScriptError:  # Redis was restarted, or its scripts flushed: bring the source along
+                except NoScriptError:
+                    # New to Redis; or forgotten, and with it perhaps who holds slots.
+                    if script.sha in self._known_to_redis:
+                        await self._redis.eval(self._lost.source, len(KEYS), *KEYS, *self._common)
                     reply = await self._redis.eval(script.source, *keys_and_args)
         except (RedisError, OSError, TimeoutError) as exc:
             raise RedisUnavailableError(f"slots: Redis: {type(exc).__name__}: {exc}") from exc
+        self._known_to_redis.add(script.sha)
         return reply
