@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-
-from dataclasses import replace
 
 from core.domain.event import Conversation
 from core.domain.memory import (
