@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -61,7 +60,6 @@ class Demo:
         self.spend_table = ""
         self.served_micro_baht = self.unknown_micro_baht = 0
         self.table_shape = {"COLUMNS": "100", **({"FORCE_COLOR": "1"} if coloured else {})}
-        self.began = time.monotonic()
         self.began_ms = self.simulator.factory.now_ms()
         self.thb_per_usd = Decimal(stack.settings_env.get("THB_PER_USD", "36"))
         self._watch = watch
@@ -81,6 +79,7 @@ class Demo:
         settings = {role.org_id: role.entry for role in CAST}
         self.simulator.write_clinics(file, self.clinics.values(), settings)
         await self.operator("clinics", "apply", str(file))
+        self.began_ms = self.simulator.factory.now_ms()
 
     async def play(self, title: str, scene: Play) -> None:
         """Run one scene; what goes wrong in it is its own."""
