@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from core.domain.errors import SecretsUnavailableError
+from core.domain.errors import InvalidInputError, SecretsUnavailableError
 
 
 class FileSecrets:
@@ -19,11 +20,14 @@ class FileSecrets:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._read_of: tuple[int, int] | None = None
-        self._secrets: dict[str, dict[str, str]] = {}
+        self._secrets: dict[str, Any] = {}
 
     async def get(self, name: str) -> Mapping[str, str] | None:
         """See the port."""
-        return self._load().get(name)
+        value = self._load().get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise InvalidInputError(f"secrets file {self._path}: {name} is no object: apply its clinic again")
+        return value
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         """See the port."""
@@ -50,14 +54,14 @@ class FileSecrets:
         finally:
             os.close(folder)
 
-    def _replace(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
+    def _replace(self, secrets: Mapping[str, Any]) -> None:
         text = json.dumps(secrets, ensure_ascii=False, indent=2, sort_keys=True)
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:  # mkstemp: mode 0600
             file.write(text + "\n")
         os.replace(temporary, self._path)  # noqa: PTH105  one rename, as fast as a call gets
 
-    def _load(self) -> dict[str, dict[str, str]]:
+    def _load(self) -> dict[str, Any]:
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._read_of:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from google.api_core.exceptions import (
     AlreadyExists,
+    FailedPrecondition,
     GoogleAPICallError,
     NotFound,
     PermissionDenied,
@@ -27,7 +28,7 @@ from google.cloud.secretmanager_v1 import (
     SecretPayload,
 )
 
-from core.domain.errors import SecretsUnavailableError
+from core.domain.errors import InvalidInputError, SecretsUnavailableError
 
 T = TypeVar("T")
 
@@ -51,16 +52,21 @@ class SecretManagerSecrets:
             )
         except NotFound:
             return None
+        except FailedPrecondition as exc:
+            raise InvalidInputError(
+                f"secret {name}: its newest version is disabled: enable it, or apply its clinic again"
+            ) from exc
         try:
             value = json.loads(version.payload.data)
-        except ValueError as exc:
-            raise SecretsUnavailableError(f"secret {name} is not JSON: apply its clinic again") from exc
-        return {str(key): str(field) for key, field in value.items()}
+            return {str(key): str(field) for key, field in value.items()}
+        except (ValueError, AttributeError):  # not chained: the cause quotes the value
+            raise InvalidInputError(f"secret {name} is not a JSON object: apply its clinic again") from None
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         """See the port."""
-        if await self.get(name) == value:
-            return
+        with suppress(InvalidInputError):  # a version that can't be read is followed by a good one
+            if await self.get(name) == value:
+                return
         secret = Secret(
             replication=Replication(automatic=Replication.Automatic()), labels={"managed-by": "fairlane"}
         )
@@ -89,7 +95,7 @@ class SecretManagerSecrets:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await call
-        except (NotFound, AlreadyExists):
+        except (NotFound, AlreadyExists, FailedPrecondition):
             raise
         except PermissionDenied as exc:
             raise SecretsUnavailableError(

@@ -10,11 +10,14 @@ class SecretStore(Protocol):
     """Methods raise SecretsUnavailableError when the store does not answer."""
 
     async def get(self, name: str) -> Mapping[str, str] | None:
-        """The newest value, or None if there is no such secret."""
+        """The newest value, or None if there is no such secret.
+
+        Raises InvalidInputError, without showing the value, if it is none that fairlane wrote.
+        """
         ...
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
-        """Create the secret or add a version; the same value again adds nothing."""
+        """Create the secret or add a version, also to one that can't be read; the same value adds nothing."""
         ...
 
     async def close(self) -> None: ...

@@ -64,7 +64,10 @@ class ApplyClinics:
 
         async def is_secret_stored(each: WantedClinic) -> bool:
             async with gate:
-                return await self._secrets.get(each.clinic.secret_name) == _secret(each.credentials)
+                try:
+                    return await self._secrets.get(each.clinic.secret_name) == _secret(each.credentials)
+                except InvalidInputError:  # whatever it is, it is not this
+                    return False
 
         known = await asyncio.gather(*(is_secret_stored(each) for each in wanted.clinics))
         channels = {each.clinic.bot_user_id for each in wanted.clinics}

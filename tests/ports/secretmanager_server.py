@@ -22,13 +22,15 @@ METHODS = {
 
 
 class SecretManagerServer:
-    """`secrets`: versions by name. `denied`: methods that the caller may not use. `called`: what was."""
+    """`secrets`: versions by name. `denied`: methods that the caller may not use. `called`: what was.
+    `disabled`: the newest version is, until another one comes."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, list[bytes]] = {}
         self.created: list[Any] = []
         self.denied: set[str] = set()
         self.called: list[str] = []
+        self.disabled = False
         self._server = grpc.aio.server()
         self.address = ""
 
@@ -65,6 +67,8 @@ class SecretManagerServer:
         name = request.name.removesuffix("/versions/latest")
         if not self.secrets.get(name):
             return grpc.StatusCode.NOT_FOUND, None
+        if self.disabled:
+            return grpc.StatusCode.FAILED_PRECONDITION, None
         payload = {"data": self.secrets[name][-1]}
         return None, AccessSecretVersionResponse.pb(AccessSecretVersionResponse(name=name, payload=payload))
 
@@ -80,5 +84,6 @@ class SecretManagerServer:
         if request.parent not in self.secrets:
             return grpc.StatusCode.NOT_FOUND, None
         self.secrets[request.parent].append(request.payload.data)
+        self.disabled = False
         version = f"{request.parent}/versions/{len(self.secrets[request.parent])}"
         return None, SecretVersion.pb(SecretVersion(name=version))

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.secretmanager_secrets import SecretManagerSecrets
-from core.domain.errors import SecretsUnavailableError
+from core.domain.errors import InvalidInputError, SecretsUnavailableError
 from core.ports.secrets import SecretStore
 from tests.ports.secretmanager_server import SecretManagerServer
 
@@ -152,10 +153,39 @@ async def test_a_secret_manager_that_does_not_answer_is_unavailable_in_time() ->
         await store.close()
 
 
-async def test_a_value_that_is_no_json_is_named_without_showing_it(server: SecretManagerServer) -> None:
-    server.secrets[f"projects/p/secrets/{NAME}"] = [b"hunter2"]
+@pytest.mark.parametrize("value", [b"hunter2", b'["hunter2"]', b"\xffhunter2"])
+async def test_a_value_that_is_none_of_ours_is_named_not_shown_and_can_be_replaced(
+    server: SecretManagerServer, value: bytes
+) -> None:
+    server.secrets[f"projects/p/secrets/{NAME}"] = [value]
     store = manager(server.address)
-    with pytest.raises(SecretsUnavailableError, match=NAME) as error:
+    with pytest.raises(InvalidInputError, match=NAME) as error:
+        await store.get(NAME)
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
+    await store.put(NAME, VALUE)
+    assert await store.get(NAME) == VALUE
+    await store.close()
+
+
+async def test_a_disabled_version_is_told_from_an_outage_and_can_be_replaced(
+    server: SecretManagerServer,
+) -> None:
+    store = manager(server.address)
+    await store.put(NAME, VALUE)
+    server.disabled = True
+    with pytest.raises(InvalidInputError, match=f"{NAME}.*disabled"):
+        await store.get(NAME)
+    await store.put(NAME, {**VALUE, "channel_id": "2"})
+    assert await store.get(NAME) == {**VALUE, "channel_id": "2"}
+    await store.close()
+
+
+async def test_an_entry_of_the_file_that_is_none_of_ours_is_named_and_can_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps({NAME: "hunter2", "other": {"a": "1"}}))
+    store = FileSecrets(str(path))
+    with pytest.raises(InvalidInputError, match=NAME) as error:
         await store.get(NAME)
     assert "hunter2" not in str(error.value)
-    await store.close()
+    await store.put(NAME, VALUE)
+    assert (await store.get(NAME), await store.get("other")) == (VALUE, {"a": "1"})
