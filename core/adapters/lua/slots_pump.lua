@@ -68,6 +68,12 @@ function room.gate(tokens)
   end
 end
 
+function room.forget_circuit()
+  room.set('circuit_until', nil)
+  room.state.circuit_ms, room.state.circuit_why, room.state.probe = nil, nil, nil
+  redis.call('DEL', room.calls)
+end
+
 -- Turn a waiter's record into a claim: it becomes a lease with the first renewal.
 function room.lease(id, org, record)
   record[FENCE], record[GRANTED] = room.next_tick(), room.now

@@ -9,81 +9,76 @@
 --
 -- Atomic, since the slot must go to the next waiter in the same step, and a circuit opens once.
 local id, outcome = ARGV[7] .. ' ' .. ARGV[8], ARGV[10]
-local retry_after_ms, tokens = tonumber(ARGV[11]), tonumber(ARGV[12])
-local window_ms, least_attempts, share = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local event, why, open_ms = '', '', 0
 
-local function open(reason, for_ms)
-  if not (room.state.circuit_until and room.state.circuit_until > room.now and room.state.circuit_why == reason) then
-    event, why, open_ms = 'opened', reason, for_ms
-  end
-  room.set('circuit_until', room.now + for_ms)
-  room.state.circuit_ms, room.state.circuit_why, room.state.probe = for_ms, reason, nil
-  redis.call('DEL', room.calls)
-end
-
-local function close()
-  event = 'closed'
-  room.set('circuit_until', nil)
-  room.state.circuit_ms, room.state.circuit_why, room.state.probe = nil, nil, nil
-end
-
--- The window is counted in 30 buckets. Calls that went well only add to theirs while none has failed lately.
-local function count()
-  local bucket = math.floor(room.now / (window_ms / 30))
-  local new = redis.call('HINCRBY', room.calls, 'a ' .. bucket, 1) == 1
-  if outcome == 'failed' then
-    redis.call('HINCRBY', room.calls, 'f ' .. bucket, 1)
-    room.set('failing_until', room.now + window_ms)
-  end
-  if not new and (room.state.failing_until or 0) < room.now then
+-- What a call says about the provider. The circuit's window is counted in 30 buckets.
+local function learn()
+  local state, now, bucket = room.state, room.now, math.floor(room.now / (tonumber(ARGV[13]) / 30))
+  local counts = not state.circuit_until and (outcome == 'ok' or outcome == 'failed')
+  local new = counts and redis.call('HINCRBY', room.calls, 'a ' .. bucket, 1) == 1
+  local failing = state.failing_until and now < state.failing_until
+  if outcome == 'ok' and counts and not new and not failing then
     return
   end
-  local sums, calls = { a = 0, f = 0 }, redis.call('HGETALL', room.calls)
-  for i = 1, #calls, 2 do
-    local kind, at = string.match(calls[i], '(%a) (%d+)')
-    if tonumber(at) <= bucket - 30 then
-      redis.call('HDEL', room.calls, calls[i])
-    else
-      sums[kind] = sums[kind] + tonumber(calls[i + 1])
+
+  local function open(reason, for_ms)
+    if not (state.circuit_until and now < state.circuit_until and state.circuit_why == reason) then
+      event, why, open_ms = 'opened', reason, for_ms
+    end
+    room.set('circuit_until', now + for_ms)
+    state.circuit_ms, state.circuit_why, state.probe = for_ms, reason, nil
+    redis.call('DEL', room.calls)
+  end
+
+  local function count()
+    if outcome == 'failed' then
+      redis.call('HINCRBY', room.calls, 'f ' .. bucket, 1)
+      room.set('failing_until', now + tonumber(ARGV[13]))
+    end
+    local sums, calls = { a = 0, f = 0 }, redis.call('HGETALL', room.calls)
+    for i = 1, #calls, 2 do
+      local kind, at = string.match(calls[i], '(%a) (%d+)')
+      if tonumber(at) <= bucket - 30 then
+        redis.call('HDEL', room.calls, calls[i])
+      else
+        sums[kind] = sums[kind] + tonumber(calls[i + 1])
+      end
+    end
+    if sums.a >= tonumber(ARGV[14]) and sums.f >= tonumber(ARGV[15]) * sums.a then
+      open('failures', tonumber(ARGV[16]))
     end
   end
-  if sums.a >= least_attempts and sums.f >= share * sums.a then
-    open('failures', tonumber(ARGV[16]))
-  end
-end
 
-local function learn(record)
-  local state = room.state
-  local is_probe = state.probe == id
   if outcome == 'rate_limited' then
-    room.set('cool_until', math.max(room.state.cool_until or 0, room.now + retry_after_ms))
+    room.set('cool_until', math.max(state.cool_until or 0, now + tonumber(ARGV[11])))
   end
+  local is_probe = state.probe == id
   if outcome == 'quota' then
     open('quota', tonumber(ARGV[18]))
   elseif is_probe and outcome == 'failed' then
     -- Twice as long as the last time; after a quota code the same again.
-    local again_ms, why = state.circuit_ms, state.circuit_why
-    open(why, why == 'quota' and again_ms or math.min(2 * again_ms, tonumber(ARGV[17])))
+    local last_ms, cause = state.circuit_ms, state.circuit_why
+    open(cause, cause == 'quota' and last_ms or math.min(2 * last_ms, tonumber(ARGV[17])))
   elseif is_probe and outcome ~= 'neutral' then
-    close()
-  elseif not room.state.circuit_until and (outcome == 'ok' or outcome == 'failed') then
+    event = 'closed'
+    room.forget_circuit()
+  elseif counts then
     count()
-  end
-  if tokens >= 0 and redis.call('ZREM', room.starts, room.start_of(record)) == 1 then
-    room.set('tokens', room.state.tokens + tokens - record[TOKENS])
-    record[TOKENS] = tokens
-    redis.call('ZADD', room.starts, record[GRANTED], room.start_of(record))
   end
 end
 
-local record = room.record_of(id)
+local record, tokens = room.record_of(id), tonumber(ARGV[12])
 local mine = record and record[FENCE] == tonumber(ARGV[9])
 if mine then
   redis.call('ZREM', room.leases, id)
   redis.call('HDEL', room.tickets, id)
   room.used = room.used - 1
-  learn(record)
+  learn()
+  if room.has_rates() and tokens >= 0 and redis.call('ZREM', room.starts, room.start_of(record)) == 1 then
+    room.set('tokens', room.state.tokens + tokens - record[TOKENS])
+    record[TOKENS] = tokens
+    redis.call('ZADD', room.starts, record[GRANTED], room.start_of(record))
+  end
 end
 room.pump()
 return { mine and 1 or 0, event, why, open_ms, unpack(room.outlook()) }

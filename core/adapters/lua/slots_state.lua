@@ -29,7 +29,11 @@ local room = {
   requests_limit = tonumber(ARGV[5]), tokens_limit = tonumber(ARGV[6]),
   now = math.floor(now_us / 1000), now_us = now_us,
   state = packed_state and cmsgpack.unpack(packed_state) or { n = 0, lease_due = 0, wait_due = 0, tokens = 0 },
-  changed = false, limit = 0, used = 0, held = false, nobody = false, shut_until = false,
+  changed = false, limit = 0, used = 0, held = false, nobody = false,
+  shut_until = false, shut_by = false, shut_certain = false,
+  -- The operations' functions follow; named here, they find a table that is large enough.
+  set = false, next_tick = false, record_of = false, member_of = false, id_of = false, heads = false,
+  keep_lease = false, keep_waiting = false, stop_waiting = false, holders = false, gate = false,
 }
 room.limit = room.state.limit or tonumber(ARGV[1])
 local MINUTE_MS, NEVER = 60000, 1e15
