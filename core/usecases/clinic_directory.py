@@ -28,9 +28,21 @@ class _Entry:
     retry_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """`since`: monotonic seconds."""
+
+    task: asyncio.Task[Found | None]
+    since: float
+
+
 class ClinicDirectory:
-    """Seconds: `ttl_s` until a clinic is read again, `absent_ttl_s` for one that is not there, `stale_s` for
-    how long the last known settings serve while a store is down."""
+    """A known clinic never waits for a slow store: what is known serves while it is read again.
+
+    Seconds: after `ttl_s` a clinic is read again beside the requests, after `max_age_s` they wait for it, but
+    never longer than `patience_s`; `absent_ttl_s` for one that is not there; `stale_s` for how long the last
+    known settings serve while a store is down.
+    """
 
     def __init__(
         self,
@@ -39,6 +51,8 @@ class ClinicDirectory:
         clock: Clock,
         *,
         ttl_s: float = 30.0,
+        max_age_s: float = 45.0,
+        patience_s: float = 0.5,
         absent_ttl_s: float = 5.0,
         stale_s: float = 600.0,
     ) -> None:
@@ -46,11 +60,13 @@ class ClinicDirectory:
         self._secrets = secrets
         self._clock = clock
         self._ttl_s = ttl_s
+        self._max_age_s = max_age_s
+        self._patience_s = patience_s
         self._absent_ttl_s = absent_ttl_s
         self._stale_s = stale_s
         self._entries: dict[str, _Entry] = {}
         self._absent = 0
-        self._reading: dict[str, asyncio.Task[Found | None]] = {}
+        self._reading: dict[str, _Reading] = {}
 
     async def by_destination(self, bot_user_id: str) -> Found | None:
         """The clinic of a webhook's `destination`. Raises UnavailableError if neither memory nor the stores
@@ -65,13 +81,28 @@ class ClinicDirectory:
         entry, now = self._entries.get(key), self._clock.monotonic()
         if entry is not None and now < entry.retry_at:
             return entry.found
-        task = self._reading.get(key)
-        if task is None:
-            # One reader for a stampede; it goes on if the request that started it is cancelled.
-            task = asyncio.ensure_future(self._refresh(key, read))
-            self._reading[key] = task
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
-        return await asyncio.shield(task)
+        reading = self._reading.get(key) or self._start(key, read, now)
+        if entry is None or entry.found is None or now - entry.read_at > self._stale_s:
+            return await asyncio.shield(reading.task)
+        if now - entry.read_at > self._max_age_s:
+            left_s = max(0.0, reading.since + self._patience_s - now)
+            await asyncio.wait({reading.task}, timeout=left_s)
+            if reading.task.done():
+                return reading.task.result()
+        return entry.found
+
+    def _start(self, key: str, read: Callable[[], Awaitable[Found | None]], now: float) -> _Reading:
+        """One reader for a stampede; it goes on if the request that started it is cancelled."""
+
+        def ended(task: asyncio.Task[Found | None]) -> None:
+            self._reading.pop(key, None)
+            if not task.cancelled():
+                task.exception()  # whoever waits gets it; nobody may be waiting
+
+        reading = _Reading(asyncio.ensure_future(self._refresh(key, read)), now)
+        self._reading[key] = reading
+        reading.task.add_done_callback(ended)
+        return reading
 
     async def _refresh(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
         entry, now = self._entries.get(key), self._clock.monotonic()
@@ -81,7 +112,7 @@ class ClinicDirectory:
             if entry is None or now - entry.read_at > self._stale_s:
                 raise
             log.warning("clinic.stale", key=key, reason=str(exc))
-            entry.retry_at = now + self._absent_ttl_s
+            entry.retry_at = self._clock.monotonic() + self._absent_ttl_s
             return entry.found
         ttl_s = self._ttl_s if found else self._absent_ttl_s
         self._entries[key] = _Entry(found, now, now + ttl_s)
