@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 __all__ = ["Redis", "connect"]
 
+_MOST_CONNECTIONS = 64
+"""Of a process. An instance may have hundreds of turns in hand: a call then waits for a connection."""
+
 
 def connect(url: str, ca_cert: str | None = None, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:
     """A pooled client; nothing is sent until it is used. `ca_cert`: PEM of the CA, for `rediss://`.
 
-    `timeout_s` for connecting and for each answer; `tries` in all, so that a connection that went stale in
-    the pool does no harm. Only for operations that may be repeated, as all of ours may.
+    `timeout_s` for a free connection, for connecting, and for each answer; `tries` in all, so that a
+    connection that went stale in the pool does no harm. Only for operations that may be repeated, as all of
+    ours may.
     """
     tls: dict[str, Any] = {}
     if ca_cert and url.startswith("rediss://"):
         tls["ssl_ca_data"] = ca_cert
-    client: Redis = Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=_MOST_CONNECTIONS,
+        timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
@@ -30,4 +36,4 @@ def connect(url: str, ca_cert: str | None = None, *, timeout_s: float = 2.0, tri
         driver_info=None,
         **tls,
     )
-    return client
+    return Redis.from_pool(pool)
