@@ -1,0 +1,90 @@
+"""Time compression: what is scaled, what has a floor, and what cannot be scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.local.openai_api import Latency
+from core.local.peak.scenario import ScenarioOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """One waiting time: its value in production and what it is here. `why` it isn't simply divided."""
+
+    name: str
+    real: str
+    here: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """`speed` simulated seconds pass in one real second. Floors are there because the machine's own pauses
+    (2 cores, seven processes) do not shrink: a lease below them would be lost by honest holders."""
+
+    speed: float
+    lease_floor_s: float = 4.0
+    attempt_floor_s: float = 3.0
+    slot_wait_floor_s: float = 20.0
+    patience_floor_s: float = 40.0
+
+    def latency(self, latency: Latency) -> Latency:
+        return Latency(latency.median_s, latency.sigma, latency.scale / self.speed)
+
+    def environment(self, options: ScenarioOptions) -> dict[str, str]:
+        """The functions' settings."""
+        attempt_s = max(10 / self.speed, self.attempt_floor_s)
+        values: dict[str, Any] = {
+            "CHAT_MAX_CONCURRENT": options.slots,
+            "CHAT_MAX_CONCURRENT_PER_ORG": options.org_slots,
+            "LLM_ATTEMPT_TIMEOUTS_S": ",".join([_seconds(attempt_s)] * 3),
+            "LLM_DEADLINE_S": _seconds(max(29 / self.speed, 3 * self.attempt_floor_s + 1)),
+            "LLM_BACKOFF_S": _seconds(1 / self.speed),
+            "LLM_JITTER_S": _seconds(0.5 / self.speed),
+            "SLOT_WAIT_S": _seconds(max(20 / self.speed, self.slot_wait_floor_s)),
+            "SLOT_LEASE_S": _seconds(max(10 / self.speed, self.lease_floor_s)),
+            "PATIENCE_S": _seconds(max(120 / self.speed, self.patience_floor_s)),
+            "ORG_ROOM": round(20 * self.speed),
+            "ORG_MESSAGES_PER_MINUTE": min(60_000, round(30 * self.speed)),
+            "SENDER_MESSAGES_PER_10S": round(5 * self.speed),
+            "LOG_LEVEL": "WARNING",
+        }
+        return {name: str(value) for name, value in values.items()}
+
+    def table(self, options: ScenarioOptions) -> list[Scaled]:
+        """For the report: every waiting time of the system."""
+        here = self.environment(options)
+        floor = "not below this: the machine's own pauses do not shrink"
+        count = "a count, scaled because what it is measured against is scaled"
+        latency = self.latency(options.latency)
+        return [
+            Scaled(
+                "the model's latency (median)",
+                f"{options.latency.median_s:g} s",
+                f"{latency.median_s * latency.scale * 1000:.0f} ms",
+            ),
+            Scaled("LLM_BACKOFF_S", "1", here["LLM_BACKOFF_S"]),
+            Scaled("LLM_JITTER_S", "0.5", here["LLM_JITTER_S"]),
+            Scaled("LLM_ATTEMPT_TIMEOUTS_S", "8,10,10", here["LLM_ATTEMPT_TIMEOUTS_S"], floor),
+            Scaled("LLM_DEADLINE_S", "29", here["LLM_DEADLINE_S"], floor),
+            Scaled(
+                "SLOT_WAIT_S",
+                "20",
+                here["SLOT_WAIT_S"],
+                "what follows it, a put-back of up to 1 s, is unscaled",
+            ),
+            Scaled("SLOT_LEASE_S", "10", here["SLOT_LEASE_S"], floor),
+            Scaled("PATIENCE_S", "120", here["PATIENCE_S"], "not below: restarts and leases take their time"),
+            Scaled("ORG_ROOM", "20", here["ORG_ROOM"], "a full room puts back for 2 to 3 s, unscaled"),
+            Scaled("ORG_MESSAGES_PER_MINUTE", "30", here["ORG_MESSAGES_PER_MINUTE"], count),
+            Scaled("SENDER_MESSAGES_PER_10S", "5", here["SENDER_MESSAGES_PER_10S"], count),
+            Scaled("freshness of reply tokens", "50 s", "50 s", "LINE's rule is fixed in the code: unscaled"),
+            Scaled("cooldown after a 429", "Retry-After", "Retry-After ÷ speed", "set by the stand-in"),
+            Scaled("circuit's window and opening", "30 s, 15 s", "30 s, 15 s", "unscaled"),
+        ]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.4g}"

@@ -1,0 +1,130 @@
+"""What a run leaves behind: facts of the far sides and of the machine, without any of fairlane's counters.
+
+Times are Unix milliseconds of the real clock; `Evidence.seconds` turns them into seconds of the simulated
+hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.local.peak.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One bubble as LINE knows it. `acked_ms`: its first 200. `copies`: deliveries of its webhook."""
+
+    event_id: str
+    clinic: str
+    chat_id: str
+    text: str
+    timestamp_ms: int
+    sent_ms: int
+    reply_token: str | None
+    acked_ms: int | None
+    copies: int = 1
+    campaign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What LINE accepted. `quoted`: the customer's texts it answers (empty for a fixed text)."""
+
+    clinic: str
+    chat_id: str
+    quoted: tuple[str, ...]
+    by_reply: bool
+    reply_token: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call as the provider saw it. `cost_micro_baht`: by the usage that it billed."""
+
+    clinic: str
+    started_ms: int
+    ended_ms: int
+    outcome: str
+    quoted: tuple[str, ...]
+    cost_micro_baht: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The machine at one moment. `turn_memory`: bytes by instance that was never killed. `cpu_s`: of turn
+    processes since the start. `lag_s`: by how much the stand-ins' own loop was late."""
+
+    at_ms: int
+    answered: int
+    running: int
+    turn_cpu_s: float
+    turn_memory: Mapping[str, int]
+    redis_calls: int
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BooksSeen:
+    """One clinic's day as the observer read it."""
+
+    at_ms: int
+    clinic: str
+    spent_micro_baht: int
+    held_micro_baht: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """A fault of the kind that takes capacity away, until `until_ms`."""
+
+    kind: str
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """CPU and Redis calls of the turn processes while few clinics wrote, before the hour."""
+
+    clinics: int
+    turns: int
+    cpu_s: float
+
+
+@dataclass(slots=True)
+class Evidence:
+    """`stopped`: events that the journal says a budget stopped. `unfinished`: tasks that were still queued at
+    the end; `dead`: tasks that the queue dropped. `budgets`: micro-baht a day, by clinic."""
+
+    scenario: Scenario
+    speed: float
+    instances: int
+    start_ms: int
+    end_ms: int = 0
+    messages: list[Message] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    calls: list[ModelCall] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    books: list[BooksSeen] = field(default_factory=list)
+    budgets: dict[str, int] = field(default_factory=dict)
+    disturbances: list[Disturbance] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    broken_rules: list[str] = field(default_factory=list)
+    stopped: frozenset[str] = frozenset()
+    most_running: int = 0
+    most_by_clinic: dict[str, int] = field(default_factory=dict)
+    unfinished: int = 0
+    dead: int = 0
+    baseline: Baseline | None = None
+
+    def seconds(self, at_ms: float) -> float:
+        return (at_ms - self.start_ms) / 1000 * self.speed
+
+    def ms(self, at_s: float) -> float:
+        return self.start_ms + at_s / self.speed * 1000
+
+    def disturbed(self, at_ms: float) -> bool:
+        return any(d.from_ms <= at_ms < d.until_ms for d in self.disturbances)

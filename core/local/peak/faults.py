@@ -1,0 +1,120 @@
+"""What goes wrong during the hour, and when: redeliveries, duplicates, 429 storms, kills, a lost Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from core.local.openai_api import Call, LlmFaultKind, LlmTrouble
+from core.local.peak.evidence import Disturbance
+from core.local.stack import LocalStack
+from core.local.task_dispatcher import Attempt, DispatchPlan
+
+REDELIVERED = 0.03
+DUPLICATED = 0.05
+# Shares of the hour. None during the campaign, whose effect on small clinics is to be seen alone.
+_KILLS = (0.14, 0.27, 0.38, 0.5, 0.86)
+_STORMS = (0.2, 0.57)
+_REDIS_LOST = 0.92
+_STORM_S = 20.0
+_RETRY_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault of the plan. `at_s`: in the simulated hour."""
+
+    at_s: float
+    kind: str
+    instance: int = 0
+
+
+def plan(duration_s: float, instances: int) -> list[Planned]:
+    """Kills take all instances but the first in turn: its memory is watched over the whole run."""
+    kills = [
+        Planned(share * duration_s, "instance killed", 1 + i % (instances - 1))
+        for i, share in enumerate(_KILLS)
+        if instances > 1
+    ]
+    storms = [Planned(share * duration_s, "429 storm") for share in _STORMS]
+    planned = [*kills, *storms, Planned(_REDIS_LOST * duration_s, "Redis lost")]
+    return sorted(planned, key=lambda fault: fault.at_s)
+
+
+class Faults:
+    """Applies the plan to a stack. `lease_s`: how long a dead holder's slots and conversations stay taken."""
+
+    def __init__(self, stack: LocalStack, *, speed: float, lease_s: float, seed: int) -> None:
+        self._stack = stack
+        self._speed = speed
+        self._lease_s = lease_s
+        self._dice = random.Random(seed)
+        self._storm_until = 0.0
+        self.disturbances: list[Disturbance] = []
+        self.counts: Counter[str] = Counter()
+
+    def install(self) -> None:
+        """The faults that come by chance, and the switch of the storms."""
+        self._stack.tasks.on_dispatch = self._duplicate
+        trouble = LlmTrouble(
+            LlmFaultKind.RATE_LIMIT, retry_after_ms=max(1, round(_RETRY_AFTER_S / self._speed * 1000))
+        )
+        self._stack.openai.faults.add(trouble, times=None, when=self._storming)
+
+    def redelivers(self) -> bool:
+        """Is this webhook delivered twice?"""
+        again = self._dice.random() < REDELIVERED
+        self.counts["webhooks delivered twice"] += again
+        return again
+
+    async def run(self, planned: list[Planned], wait_until: Callable[[float], Awaitable[None]]) -> None:
+        acts = {"instance killed": self._kill, "429 storm": self._storm, "Redis lost": self._lose_redis}
+        for fault in planned:
+            await wait_until(fault.at_s)
+            self.counts[_COUNTED[fault.kind]] += 1
+            began = _now_ms()
+            after_s = await acts[fault.kind](fault)
+            until = _now_ms() + round(after_s * 1000)
+            self.disturbances.append(Disturbance(fault.kind, began, until))
+
+    async def _kill(self, fault: Planned) -> float:
+        """SIGKILL, and at once a new process, as a platform starts one."""
+        await self._stack.kill_turn(fault.instance)
+        await self._stack.restart_turn(fault.instance)
+        return self._lease_s
+
+    async def _storm(self, _: Planned) -> float:
+        self._storm_until = time.monotonic() + max(_STORM_S / self._speed, 0.5)
+        await asyncio.sleep(self._storm_until - time.monotonic())
+        # What was refused comes back after the cooldown, and after its own backoff.
+        return max(2 * _RETRY_AFTER_S / self._speed, 0.5)
+
+    async def _lose_redis(self, _: Planned) -> float:
+        await self._stack.redis.restart_empty()
+        return 2 * self._lease_s
+
+    def _storming(self, _: Call) -> bool:
+        raining = time.monotonic() < self._storm_until
+        self.counts["calls refused with 429"] += raining
+        return raining
+
+    def _duplicate(self, _: Attempt) -> DispatchPlan | None:
+        if self._dice.random() >= DUPLICATED:
+            return None
+        self.counts["tasks dispatched twice"] += 1
+        return DispatchPlan(copies=2)
+
+
+_COUNTED = {
+    "instance killed": "instances killed",
+    "429 storm": "429 storms",
+    "Redis lost": "Redis restarted empty",
+}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,188 @@
+"""The parts of the peak hour that need no process: arrivals, matching, slots, fairness, the old design."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from core.local.peak import faults, matching, scenario, timeline
+from core.local.peak.evidence import Answer, Disturbance, Evidence, Message, ModelCall
+from core.local.peak.judge import percentile, size_of
+from core.local.peak.old_system import simulate
+from core.local.peak.plots import Series, nice_ticks, plot
+from core.local.peak.scenario import ScenarioOptions
+from core.local.peak.timeline import Interval
+
+HOUR = ScenarioOptions(clinics=100, minutes=30)
+
+
+def evidence(options: ScenarioOptions = HOUR, **facts: object) -> Evidence:
+    made = Evidence(scenario.build(options), speed=1.0, instances=2, start_ms=0, end_ms=100_000)
+    for name, value in facts.items():
+        setattr(made, name, value)
+    return made
+
+
+def message(number: int, sent_ms: int, **more: object) -> Message:
+    made = Message(
+        event_id=f"e{number}",
+        clinic="clinic-001",
+        chat_id="U1",
+        text=f"text {number}",
+        timestamp_ms=sent_ms,
+        sent_ms=sent_ms,
+        reply_token=f"token {number}",
+        acked_ms=sent_ms + 10,
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def answer(at_ms: int, *quoted: str, token: str | None = None) -> Answer:
+    return Answer("clinic-001", "U1", quoted, token is not None, token, at_ms)
+
+
+def test_the_same_seed_makes_the_same_arrivals_and_another_one_others() -> None:
+    assert scenario.build(HOUR) == scenario.build(HOUR)
+    assert scenario.build(HOUR).arrivals != scenario.build(replace(HOUR, seed=1)).arrivals
+
+
+def test_arrivals_have_the_load_that_was_asked_for_a_peak_and_unlike_clinics() -> None:
+    made = scenario.build(ScenarioOptions())
+    everyday = [a for a in made.arrivals if not a.campaign]
+    options = made.options
+    expected = options.load * options.capacity_per_s * options.duration_s
+    assert len(everyday) == pytest.approx(expected, rel=0.1)
+    tenth = options.duration_s / 10
+    counts = Counter(int(a.at_s / tenth) for a in everyday)
+    assert counts.most_common(1)[0][0] == 3
+    sizes = Counter(a.clinic for a in everyday).most_common()
+    assert sizes[0][1] > 10 * sizes[len(sizes) // 2][1]
+    assert len({a.text for a in made.arrivals}) == len(made.arrivals)
+    start, end = made.campaign
+    assert all(start <= a.at_s <= end for a in made.arrivals if a.campaign)
+
+
+def test_messages_answered_together_are_each_answered_once() -> None:
+    facts = evidence(
+        messages=[message(1, 0), message(2, 500)],
+        answers=[answer(2_000, "text 1", "text 2", token="token 2")],
+    )
+    fates = matching.fates(facts)
+    assert [fate.latency_ms for fate in fates] == [2_000, 1_500]
+    assert not any(fate.lost or len(fate.answers) > 1 for fate in fates)
+
+
+def test_a_message_nobody_answered_is_lost_unless_its_budget_stopped_it() -> None:
+    facts = evidence(messages=[message(1, 0), message(2, 500)], stopped=frozenset({"e2"}))
+    assert [fate.lost for fate in matching.fates(facts)] == [True, False]
+
+
+def test_a_fixed_text_answers_its_tokens_message_and_what_waited_before_it() -> None:
+    facts = evidence(
+        messages=[message(1, 0), message(2, 500), message(3, 900)],
+        answers=[answer(1_000, token="token 2")],
+    )
+    assert [bool(fate.answers) for fate in matching.fates(facts)] == [True, True, False]
+
+
+def test_a_second_answer_to_the_same_message_is_seen() -> None:
+    facts = evidence(
+        messages=[message(1, 0)],
+        answers=[answer(1_000, "text 1", token="token 1"), answer(2_000, "text 1")],
+    )
+    assert len(matching.fates(facts)[0].answers) == 2
+
+
+def test_an_answer_that_overtakes_an_earlier_message_is_out_of_order() -> None:
+    answers = [answer(1_000, "text 2"), answer(2_000, "text 1")]
+    facts = evidence(messages=[message(1, 0), message(2, 500)], answers=answers)
+    assert matching.out_of_order(matching.fates(facts)) == 1
+    late = evidence(messages=[message(1, 0, acked_ms=700), message(2, 500)], answers=answers)
+    assert matching.out_of_order(matching.fates(late)) == 0  # it was not ours before the other one came
+
+
+def test_slots_count_as_idle_only_while_somebody_could_use_them() -> None:
+    """Two slots, one a clinic: until 10 s one clinic alone, then two of which one waits."""
+    options = replace(HOUR, slots=2, org_slots=1)
+    runs = [Interval("a", 0, 10_000), Interval("a", 10_000, 20_000), Interval("b", 12_000, 20_000)]
+    waits = [Interval("b", 10_000, 12_000), Interval("c", 10_000, 20_000)]
+    found = timeline.use(evidence(options), timeline.moments(runs, waits, 1))
+    assert found.backlog_ms == 10_000
+    assert found.busy_ms == 2_000 + 16_000
+    disturbed = evidence(options, disturbances=[Disturbance("kill", 9_000, 12_000)])
+    assert timeline.use(disturbed, timeline.moments(runs, waits, 1)).share == 1.0
+
+
+def test_a_conversation_waits_from_its_message_or_the_end_of_its_last_turn() -> None:
+    facts = evidence(
+        messages=[message(1, 0), message(2, 500)],
+        answers=[answer(3_000, "text 1"), answer(6_000, "text 2")],
+        calls=[
+            ModelCall("clinic-001", 1_000, 2_900, "answered", ("text 1",)),
+            ModelCall("clinic-001", 4_000, 5_900, "answered", ("text 2",)),
+        ],
+    )
+    waits = timeline.waiting(facts, matching.fates(facts))
+    assert [(wait.from_ms, wait.until_ms) for wait in waits] == [(100, 1_000), (3_100, 4_000)]
+
+
+def test_fairness_looks_at_clinics_that_waited_all_the_time() -> None:
+    waits = [Interval("a", 0, 60_000), Interval("b", 0, 60_000), Interval("c", 1_000, 1_500)]
+    even = [Interval(clinic, 0, 60_000) for clinic in "ab"]
+    assert timeline.fairness(evidence(), even, waits).index == pytest.approx(1.0)
+    uneven = [*even, Interval("a", 0, 60_000), Interval("a", 0, 60_000)]
+    assert timeline.fairness(evidence(), uneven, waits).index == pytest.approx(0.8)
+
+
+def test_the_series_of_a_plot_are_means_over_each_step() -> None:
+    moments = timeline.moments([Interval("a", 0, 500), Interval("b", 250, 1_000)], [], 5)
+    assert timeline.series(moments, 0, 1_000, 2) == [(250, 1.5, 0), (750, 1.0, 0)]
+
+
+def test_sizes_go_by_rank() -> None:
+    size = size_of(500)
+    assert [size(f"clinic-{n:03d}") for n in (1, 10, 11, 100, 101, 500)] == [
+        "big",
+        "big",
+        "medium",
+        "medium",
+        "small",
+        "small",
+    ]
+    assert percentile([3, 1, 2], 0.5) == 2
+
+
+def test_the_old_design_exceeds_the_limit_and_loses_what_a_restart_finds() -> None:
+    made = scenario.build(ScenarioOptions())
+    planned = faults.plan(made.options.duration_s, 4)
+    old = simulate(made, 4, planned, faults=True)
+    assert old.most_at_once > made.options.slots
+    assert old.lost_on_restart > 0
+    assert old.refused_429 > 0
+    assert old.answered_twice > 0
+    assert len(old.latencies) + old.lost >= old.asked * 0.95
+    calm = simulate(made, 4, [], faults=False)
+    assert (calm.lost_on_restart, calm.answered_twice) == (0, 0)
+
+
+def test_kills_spare_the_instance_whose_memory_is_watched() -> None:
+    assert {f.instance for f in faults.plan(3600, 4) if f.kind == "instance killed"} == {1, 2, 3}
+    assert not [f for f in faults.plan(3600, 1) if f.kind == "instance killed"]
+
+
+@pytest.mark.parametrize(("highest", "ticks"), [(15, 4), (1, 6), (8, 5), (950, 6)])
+def test_axes_have_round_numbers_up_to_the_highest_value(highest: float, ticks: int) -> None:
+    found = nice_ticks(highest)
+    assert len(found) == ticks
+    assert found[0] == 0
+    assert found[-1] >= highest
+
+
+def test_a_plot_names_its_axes_and_series() -> None:
+    drawn = plot(
+        "p", [Series("a & b", [(0, 1), (1, 2)], "#000")], x_label="minute", y_label="calls", x_range=(0, 1)
+    )
+    assert drawn.startswith('<svg id="p"')
+    assert all(text in drawn for text in ("minute", "calls", "a &amp; b", "polyline"))

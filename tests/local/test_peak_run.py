@@ -1,0 +1,80 @@
+"""`fairlane peak --quick` as CI runs it, and its report in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PLOTS = ("plot-backlog", "plot-slots", "plot-latency", "plot-campaign", "plot-spend")
+TABLES = ("promises", "latency", "figures", "old", "compression")
+
+
+@pytest.fixture(scope="module")
+def peak(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], str, Path, float]:
+    """(result, standard error, report, seconds) of one quick run with all faults."""
+    report = tmp_path_factory.mktemp("peak") / "peak.html"
+    fairlane = Path(sys.executable).parent / "fairlane"
+    command = [fairlane, "peak", "--quick", "--faults", "--compare", "--json", "--report", report]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    took_s = time.monotonic() - began
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout), done.stderr, report, took_s
+
+
+@pytest.fixture
+def chromium() -> str:
+    """CI installs it; elsewhere what needs it may be skipped."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: apt-get install chromium")
+        pytest.skip("no Chromium here")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_quick_run_with_faults_keeps_every_promise(
+    peak: tuple[dict[str, object], str, Path, float],
+) -> None:
+    result, said, _, _ = peak
+    assert isinstance(result["promises"], list)
+    broken = [promise for promise in result["promises"] if promise["holds"] is False]
+    assert not broken, said
+    assert result["faults"]
+    assert result["old_system"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_report_shows_its_plots_in_a_browser_and_needs_nothing_from_outside(
+    peak: tuple[dict[str, object], str, Path, float], chromium: str, tmp_path: Path
+) -> None:
+    _, _, report, _ = peak
+    text = report.read_text("utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--dump-dom",
+        report.as_uri(),
+    ]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    for name in PLOTS:
+        drawn = dom.partition(f'<svg id="{name}"')[2].partition("</svg>")[0]
+        assert any(shape in drawn for shape in ("<polyline", "<polygon", "<circle")), name
+        assert "NaN" not in drawn
+    for name in TABLES:
+        assert f'<table id="{name}"' in dom
