@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from core.domain import clinic_document as documents
@@ -70,11 +70,11 @@ class ClinicDirectory:
 
     async def by_destination(self, bot_user_id: str) -> Found | None:
         """The clinic of a webhook's `destination`. Raises UnavailableError if neither memory nor the stores
-        know."""
+        know, InvalidInputError if what is stored can't be read."""
         return await self._cached(f"destination:{bot_user_id}", lambda: self._read_destination(bot_user_id))
 
     async def by_org(self, org_id: str) -> Found | None:
-        """Raises UnavailableError if neither memory nor the stores know."""
+        """As for a destination."""
         return await self._cached(f"org:{org_id}", lambda: self._read_org(org_id))
 
     async def _cached(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
@@ -129,7 +129,9 @@ class ClinicDirectory:
 
     async def _read_destination(self, bot_user_id: str) -> Found | None:
         (channel,) = await self._documents.get_many([Key(documents.CHANNELS, bot_user_id)])
-        return await self._read_org(str(channel.data["org_id"])) if channel else None
+        if channel is None:
+            return None
+        return await self._read_org(documents.org_of_channel(bot_user_id, channel.data))
 
     async def _read_org(self, org_id: str) -> Found | None:
         keys = [
@@ -145,5 +147,14 @@ class ClinicDirectory:
         org, *rest = [document.data if document else None for document in found]
         if org is None or secret is None:
             return None
-        clinic = documents.clinic_from(org_id, org, *rest)
-        return clinic, ChannelCredentials(secret["channel_id"], secret["channel_secret"])
+        return documents.clinic_from(org_id, org, *rest), _credentials(org_id, secret)
+
+
+def _credentials(org_id: str, secret: Mapping[str, str]) -> ChannelCredentials:
+    """Never an empty secret: everybody could sign with it."""
+    channel_id, channel_secret = secret.get("channel_id"), secret.get("channel_secret")
+    if not (channel_id and channel_secret):
+        raise InvalidInputError(
+            f"secret {secret_name(org_id)}: expected channel_id and channel_secret: apply its clinic again"
+        )
+    return ChannelCredentials(channel_id, channel_secret)

@@ -212,6 +212,21 @@ async def test_a_clinic_without_its_secret_is_not_there(
     assert await ClinicDirectory(store, empty, clock).by_destination(BOT) is None
 
 
+@pytest.mark.parametrize("secret", [{}, {"channel_id": "1"}, {"channel_id": "1", "channel_secret": ""}])
+async def test_nobody_can_sign_with_a_secret_that_is_empty(
+    store: Counted, directory: ClinicDirectory, secrets: FileSecrets, secret: dict[str, str]
+) -> None:
+    await secrets.put(CLINIC.secret_name, secret)
+    with pytest.raises(InvalidInputError, match="line-bkk-smile"):
+        await directory.by_destination(BOT)
+
+
+async def test_a_channel_that_leads_nowhere_is_named(store: Counted, directory: ClinicDirectory) -> None:
+    await store.store.commit([Merge(Key("line_channels", BOT), {"org_id": ""})])
+    with pytest.raises(InvalidInputError, match=BOT):
+        await directory.by_destination(BOT)
+
+
 async def test_made_up_destinations_do_not_fill_the_memory(
     store: Counted, directory: ClinicDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
