@@ -1,7 +1,5 @@
 """Size of the deployed archives, and their cold start: process start -> first 200.
 
-python -m tests.bench.archives
-
 Unpacked as they are deployed, run with this environment's packages; the baseline is an async function of
 five lines in the same environment. Needs terraform, which evaluates what goes into an archive.
 """
@@ -17,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from core.local.processes import free_port
+from tests.bench.table import Row
 from tests.terraform import archives
 
 ROUNDS = 3
@@ -46,10 +45,10 @@ def cold_start_s(function: str, folder: Path) -> float:
         process.communicate(timeout=15)
 
 
-def main() -> None:
+async def rows() -> list[Row]:
     if not archives.terraform():
-        print("no terraform: install it to have the archives evaluated")
-        return
+        return [Row("archives", "not measured: no terraform here", "")]
+    found = []
     with tempfile.TemporaryDirectory(prefix="fairlane-archives-") as made:
         work = Path(made)
         (work / "evaluate").mkdir()
@@ -61,13 +60,14 @@ def main() -> None:
             folders[name] = work / name
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(folders[name])
-            print(f"{name}: archive {archive.stat().st_size / 1024:.0f} KiB, {len(listed)} files")
+            size = f"{archive.stat().st_size / 1024:.0f} KiB, {len(listed)} files"
+            found.append(Row(f"archive of {name}", size, ""))
         for folder in folders.values():
             cold_start_s(folder.name, folder)  # compiles what is not compiled yet
         rounds = [{n: cold_start_s(n, folder) for n, folder in folders.items()} for _ in range(ROUNDS)]
-        for name in folders:
-            print(f"{name}: cold start {statistics.median(r[name] for r in rounds):.2f} s")
-
-
-if __name__ == "__main__":
-    main()
+        seconds = {name: statistics.median(r[name] for r in rounds) for name in folders}
+    bare = f"bare function {seconds.pop('bare'):.2f} s"
+    return found + [
+        Row(f"cold start of {name}: process start → first 200", f"{took:.2f} s", "", bare)
+        for name, took in seconds.items()
+    ]

@@ -1,7 +1,5 @@
 """Webhook requests a second ÷ those of a bare function that only creates the task.
 
-    python -m tests.bench.webhook
-
 Both are real functions-framework processes with the real Cloud Tasks client against one local server, loaded
 in turns with the same kind of requests; the ratio of each pair of turns counts, since machines are noisy.
 """
@@ -33,6 +31,7 @@ from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
 from core.ports.documents import Key, Merge
 from tests.bench import load
+from tests.bench.table import Row
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -199,20 +198,32 @@ async def measure() -> list[tuple[Rate, Rate]]:
             await scene.stop()
 
 
-def main() -> None:
-    pairs = asyncio.run(measure())
+async def rows() -> list[Row]:
+    pairs = await measure()
     webhook, bare = zip(*pairs, strict=True)
-    for name, rates in (("webhook", webhook), ("bare function", bare)):
-        per_s, cpu_us = (statistics.median(values) for values in zip(*map(astuple, rates), strict=True))
-        print(f"{name}: {per_s:.0f} requests/s, {cpu_us:.0f} µs of processor time a request")
+    (per_s, cpu_us), (bare_per_s, bare_cpu_us) = (
+        [statistics.median(values) for values in zip(*map(astuple, rates), strict=True)]
+        for rates in (webhook, bare)
+    )
     ratio = statistics.median(ours.per_s / theirs.per_s for ours, theirs in pairs)
     # Where other processes take the cores, requests a second say little; processor time still does.
     by_cpu = statistics.median(theirs.cpu_us / ours.cpu_us for ours, theirs in pairs)
-    print(f"ratio {ratio:.2f}, by processor time {by_cpu:.2f} (target {TARGET})")
+    return [
+        Row(
+            "webhook requests/s ÷ a bare function that only creates the task",
+            f"{ratio:.2f} ({per_s:,.0f}/s)",
+            f"≥ {TARGET:g}",
+            f"bare {bare_per_s:,.0f}/s",
+            ratio >= TARGET,
+        ),
+        Row(
+            "the same by processor time a request",
+            f"{by_cpu:.2f} ({cpu_us:.0f} µs)",
+            "",
+            f"bare {bare_cpu_us:.0f} µs",
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        asyncio.run(serve_tasks(int(sys.argv[1])))
-    else:
-        main()
+    asyncio.run(serve_tasks(int(sys.argv[1])))
