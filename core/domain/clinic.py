@@ -44,6 +44,14 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """Days that a customer is remembered: since something was last learned, and after an unfollow."""
+
+    memory_days: int = 365
+    unfollow_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Clinic:
     """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts)."""
 
@@ -59,6 +67,7 @@ class Clinic:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     limits: Limits = field(default_factory=Limits)
     handoff: Handoff = field(default_factory=Handoff)
+    retention: Retention = field(default_factory=Retention)
     messages: Mapping[str, str] = field(default_factory=dict)
 
     @property

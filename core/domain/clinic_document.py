@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
+from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
 from core.domain.errors import InvalidInputError
 
 ORGS = "orgs"
@@ -41,6 +41,10 @@ def org_document(clinic: Clinic) -> dict[str, Any]:
             "messages_per_minute": clinic.limits.messages_per_minute,
         },
         "handoff": {"keywords": list(clinic.handoff.keywords), "hours": clinic.handoff.hours},
+        "retention": {
+            "memory_days": clinic.retention.memory_days,
+            "unfollow_days": clinic.retention.unfollow_days,
+        },
         "messages": dict(clinic.messages),
     }
 
@@ -81,6 +85,7 @@ def clinic_from(
     """Raises InvalidInputError naming the document and the field that can't be read."""
     fields = _Fields(f"{ORGS}/{org_id}", org)
     limits, people, messages = (fields.inner(name) for name in ("limits", "handoff", "messages"))
+    days, kept = fields.inner("retention"), Retention()
     return Clinic(
         org_id=org_id,
         name=fields.text("name") or org_id,
@@ -94,6 +99,9 @@ def clinic_from(
         budget=budget_from(f"{BUDGETS}/{org_id}", {**(budget_default or {}), **(budget or {})}),
         limits=Limits(limits.whole("max_concurrent"), limits.whole("messages_per_minute")),
         handoff=Handoff(people.texts("keywords"), people.whole("hours") or Handoff().hours),
+        retention=Retention(
+            days.whole("memory_days") or kept.memory_days, days.whole("unfollow_days") or kept.unfollow_days
+        ),
         messages={key: messages.text(key) for key in messages},
     )
 

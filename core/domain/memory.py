@@ -19,7 +19,6 @@ from core.domain.event import Conversation
 
 COLLECTION = "customer_memory"
 RETENTION = timedelta(days=365)
-RETENTION_AFTER_UNFOLLOW = timedelta(days=30)
 MAX_FACTS = 20
 MAX_CHARS = 200
 MAX_KEY_CHARS = 40
@@ -79,10 +78,12 @@ class CustomerMemory:
             "expire_at": expires(now_ms, retention),
         }
 
-    def changes(self, before: CustomerMemory, now_ms: int) -> dict[str, Any]:
+    def changes(
+        self, before: CustomerMemory, now_ms: int, retention: timedelta = RETENTION
+    ) -> dict[str, Any]:
         """What a turn writes that has read `before`. A hand-off that it did not change stays as it is, since
         staff may begin or end one while the turn runs."""
-        data = self.encode(now_ms)
+        data = self.encode(now_ms, retention)
         if (self.handoff_until_ms, self.handoff_reason) == (before.handoff_until_ms, before.handoff_reason):
             del data["handoff_until_ms"], data["handoff_reason"]
         return data
@@ -110,7 +111,7 @@ def document_id(conversation: Conversation) -> str:
 
 
 def expires(now_ms: int, retention: timedelta) -> datetime:
-    """`expire_at` for a write now. An unfollow writes it alone, with RETENTION_AFTER_UNFOLLOW."""
+    """`expire_at` for a write now. An unfollow writes it alone, with a shorter retention."""
     return datetime.fromtimestamp(now_ms / 1000, UTC) + retention
 
 

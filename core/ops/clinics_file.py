@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml.nodes import Node
 
-from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
+from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
 from core.domain.clinic_document import DEFAULT, budget_document, model_document
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
@@ -37,6 +37,7 @@ clinics:
     budget: {daily_budget_baht: 500}
     limits: {max_concurrent: 5, messages_per_minute: 30}
     handoff: {keywords: [staff], hours: 12}
+    retention: {memory_days: 365, unfollow_days: 30}
     messages: {busy: "We will be with you in a moment."}
 """
 
@@ -54,12 +55,14 @@ CLINIC = (
     "memory",
     "privacy_notice",
     "handoff",
+    "retention",
 )
 LINE = ("bot_user_id", "channel_id", "channel_secret")
 MODEL = tuple(model_document(ModelConfig()))
 BUDGET = tuple(budget_document(BudgetPolicy()))
 LIMITS = ("max_concurrent", "messages_per_minute")
 HANDOFF = ("keywords", "hours")
+RETENTION = ("memory_days", "unfollow_days")
 PERSONA_CHARACTERS = 20_000
 """A persona goes into every prompt, and is paid for with every turn."""
 MESSAGE_CHARACTERS = 5_000
@@ -153,6 +156,7 @@ class _Reader:
             privacy_notice=entry.text("privacy_notice", longest=MESSAGE_CHARACTERS) or "",
             limits=self._limits(entry),
             handoff=self._handoff(entry),
+            retention=self._retention(entry),
             messages=self._messages(entry),
         )
         return WantedClinic(clinic, channel[1], model, budget) if channel else None
@@ -243,6 +247,15 @@ class _Reader:
         if len(keywords) < len(words):
             fields.problem("keywords", expected)
         return Handoff(keywords, fields.whole("hours", 1, 720) or Handoff().hours)
+
+    def _retention(self, entry: Fields) -> Retention:
+        fields, kept = entry.fields("retention", RETENTION), Retention()
+        if fields is None:
+            return kept
+        return Retention(
+            fields.whole("memory_days", 1, 3_650) or kept.memory_days,
+            fields.whole("unfollow_days", 1, 3_650) or kept.unfollow_days,
+        )
 
     def _messages(self, entry: Fields) -> dict[str, str]:
         fields = entry.fields("messages", sorted(TEXT_KEYS))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from core.domain import handoff, log, memory
 from core.domain.budget import budget_day
-from core.domain.clinic import Clinic
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import InboundEvent
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
@@ -22,38 +22,26 @@ from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
 from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
-from core.domain.turn import TurnRecord, TurnState, journaled
+from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.documents import Key, Merge, Write
-from core.ports.line import ChannelCredentials
-from core.ports.mailbox import Waiting
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.hand_over import HandOver
-from core.usecases.journal import Journal, Look, StoppedError, Stored
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import StoppedError, Stored
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
+from core.usecases.turn_scene import (
+    Answered,
+    Scene,
+    Turn,
+    draft_of,
+    is_newcomer,
+    record_of,
+    told,
+    turn_id_of,
+)
 
 BUDGET_NOTICE_EVERY_MS = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a leader has been given. `leader_id`: the event whose task runs. `place`: see core.ports.slots."""
-
-    conversation: Conversation
-    fence: int
-    waiting: Waiting
-    session: Session
-    leader_id: str
-    trace: str = ""
-    place: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """`done_ids`: events that need no more. The rest of what waits is for the next round."""
-
-    done_ids: tuple[str, ...]
-    session: Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +51,6 @@ class AnswerPolicy:
 
     patience_s: float = 120.0
     timezone: str = "Asia/Bangkok"
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """One turn with everything that was read for it."""
-
-    turn: Turn
-    clinic: Clinic
-    channel: ChannelCredentials
-    look: Look
-    memory: CustomerMemory
-    now_ms: int
-
-    @property
-    def memory_key(self) -> Key:
-        return Key(memory.COLLECTION, memory.document_id(self.turn.conversation))
 
 
 class Answer:
@@ -105,7 +77,7 @@ class Answer:
         """
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
         now_ms = self._clock.now_ms()
-        turn_id = _turn_id(turn)
+        turn_id = turn_id_of(turn)
         key = Key(memory.COLLECTION, memory.document_id(turn.conversation))
         day = budget_day(now_ms, self._policy.timezone)
         found, look = await asyncio.gather(
@@ -117,7 +89,7 @@ class Answer:
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
-        scene = _Scene(turn, clinic, channel, look, remembered, now_ms)
+        scene = Scene(turn, clinic, channel, look, remembered, now_ms)
         if look.claims:
             return await self._finish_earlier(scene)
         return await self._begin(scene, turn_id, event_ids)
@@ -131,30 +103,28 @@ class Answer:
         if look.claims:
             return
         record = replace(
-            _record(event.event_id, event.conversation, [event], now_ms),
+            record_of(event.event_id, event.conversation, [event], now_ms),
             state=TurnState.FAILED,
             failure=reason,
             trace=trace,
         )
         await self._journal.answer(record, [event.event_id], None, look.books)
 
-    async def _finish_earlier(self, scene: _Scene) -> Answered:
+    async def _finish_earlier(self, scene: Scene) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""
         session = scene.turn.session
         owners = sorted(set(scene.look.claims.values()))
         turns = [scene.look.turns[owner] for owner in owners if owner in scene.look.turns]
         for stored in sorted(turns, key=lambda stored: stored.record.created_ms):
             with log.bound(turn=stored.record.id):
-                session = await self._resume(
-                    replace(scene, turn=replace(scene.turn, session=session)), stored
-                )
+                session = await self._resume(scene.with_session(session), stored)
         return Answered(tuple(scene.look.claims), session)
 
-    async def _resume(self, scene: _Scene, stored: Stored) -> Session:
+    async def _resume(self, scene: Scene, stored: Stored) -> Session:
         record = stored.record
         if record.state.final:
             log.info("turn.duplicate", state=record.state.value)
-            return _told(scene.turn.session, record)
+            return told(scene.turn.session, record)
         log.warning("turn.taken_over", state=record.state.value)
         if record.state is TurnState.ANSWERED:
             taken = await self._journal.take_over(stored, scene.turn.fence)
@@ -163,15 +133,15 @@ class Answer:
         draft = replace(record, fence=scene.turn.fence)
         return await self._model_or_busy(scene, draft, ())
 
-    async def _begin(self, scene: _Scene, turn_id: str, event_ids: Sequence[str]) -> Answered:
+    async def _begin(self, scene: Scene, turn_id: str, event_ids: Sequence[str]) -> Answered:
         events = scene.turn.waiting.events
         plan = plan_turn(events, scene.clinic, scene.turn.session, scene.memory, scene.now_ms)
         session = await self._lifecycle(scene, plan)
-        scene = replace(scene, turn=replace(scene.turn, session=session))
+        scene = scene.with_session(session)
         if plan.action is Action.IGNORE:
             log.info("turn.ignored", reason=plan.reason, events=len(events))
             return Answered(tuple(event_ids), session)
-        draft = _draft(scene, turn_id, events, plan)
+        draft = draft_of(scene, turn_id, events, plan)
         with log.bound(turn=turn_id):
             if plan.action is Action.ANSWER:
                 session = await self._model_or_busy(scene, draft, event_ids)
@@ -179,12 +149,12 @@ class Answer:
                 session = await self._fixed(scene, draft, event_ids, plan)
         return Answered(tuple(event_ids), session)
 
-    async def _model_or_busy(self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
+    async def _model_or_busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
         arrived_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
         oldest_ms = max(arrived_ms, draft.replayed_ms or 0)
         if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
             return await self._busy(scene, draft, unclaimed, "patience")
-        newcomer = _newcomer(draft)
+        newcomer = is_newcomer(draft)
         words = [event.text for event in draft.events if event.text]
         prompt = build_prompt(
             scene.clinic,
@@ -217,7 +187,7 @@ class Answer:
         return await self._deliver(scene, replied.stored)
 
     def _replied(
-        self, scene: _Scene, record: TurnRecord, reply: ModelReply, words: Sequence[str]
+        self, scene: Scene, record: TurnRecord, reply: ModelReply, words: Sequence[str]
     ) -> tuple[TurnRecord, Sequence[Write]]:
         """The model's reply in the journal, and what it taught about the customer, in one commit."""
         now_ms = self._clock.now_ms()
@@ -233,7 +203,7 @@ class Answer:
             )
             known = replace(known, facts=facts)
         answer, quick_replies = reply.reply, reply.quick_replies
-        if _newcomer(record):
+        if is_newcomer(record):
             answer = f"{greeting(scene.clinic)}\n\n{answer}"
         if reply.handoff:
             known = known.handed_off(handoff.until_ms(scene.clinic, now_ms), reply.handoff)
@@ -242,10 +212,10 @@ class Answer:
         record = replace(self._ready(scene, record, answer), quick_replies=quick_replies, updates=updates)
         if known == scene.memory:
             return record, ()
-        return record, [Merge(scene.memory_key, known.changes(scene.memory, now_ms))]
+        return record, [scene.memory_write(known)]
 
     async def _fixed(
-        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
+        self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
     ) -> Session:
         """A text that no model wrote."""
         also: list[Write] = []
@@ -254,42 +224,42 @@ class Answer:
         if plan.action is Action.HANDOFF:
             until_ms = handoff.until_ms(scene.clinic, scene.now_ms)
             known = scene.memory.handed_off(until_ms, plan.reason)
-            also.append(Merge(scene.memory_key, known.changes(scene.memory, scene.now_ms)))
+            also.append(scene.memory_write(known))
             log.warning("handoff.started", by="customer")
         record = self._ready(scene, draft, words).with_money(decision="none", reason=key)
         stored = await self._journal.answer(record, unclaimed, None, scene.look.books, also)
         return await self._deliver(scene, stored)
 
-    async def _busy(self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], reason: str) -> Session:
+    async def _busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], reason: str) -> Session:
         record = self._ready(scene, draft, text(scene.clinic, "busy"), failure=reason)
         previous = scene.look.turns.get(draft.id)
         stored = await self._journal.answer(record, unclaimed, previous, scene.look.books)
         return await self._deliver(scene, stored)
 
     async def _stopped(
-        self, scene: _Scene, draft: TurnRecord, unclaimed: Sequence[str], stopped: StoppedError
+        self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], stopped: StoppedError
     ) -> Session:
         """No call. The customer reads why once an hour, by reply token only: pushes cost money."""
         now_ms, notified_ms = self._clock.now_ms(), scene.turn.session.last_budget_notice_ms
         due = notified_ms is None or now_ms - notified_ms >= BUDGET_NOTICE_EVERY_MS
         words = text(scene.clinic, "budget") if due else ""
-        record = replace(self._ready(scene, draft, words, failure="budget"), push_allowed=False)
+        record = self._ready(scene, replace(draft, push_allowed=False), words, failure="budget")
         stored = await self._journal.stop(record, unclaimed, scene.look.turns.get(draft.id), stopped)
         session = await self._deliver(scene, stored)
         return replace(session, last_budget_notice_ms=now_ms) if due else session
 
-    def _ready(self, scene: _Scene, record: TurnRecord, words: str, failure: str | None = None) -> TurnRecord:
+    def _ready(self, scene: Scene, record: TurnRecord, words: str, failure: str | None = None) -> TurnRecord:
         """The turn with its reply, marked as on its way to LINE: whoever finds it so knows that it may have
         arrived."""
         now_ms = self._clock.now_ms()
         ready = replace(record, state=TurnState.ANSWERED, reply=words, failure=failure, answered_ms=now_ms)
         return self._hand_over.marked(scene.channel, ready)
 
-    async def _deliver(self, scene: _Scene, stored: Stored, *, resumed: bool = False) -> Session:
+    async def _deliver(self, scene: Scene, stored: Stored, *, resumed: bool = False) -> Session:
         delivered = await self._hand_over(scene.channel, stored, resumed=resumed)
-        return _told(scene.turn.session, delivered.record)
+        return told(scene.turn.session, delivered.record)
 
-    async def _lifecycle(self, scene: _Scene, plan: TurnPlan) -> Session:
+    async def _lifecycle(self, scene: Scene, plan: TurnPlan) -> Session:
         """Unsent messages are forgotten; the data of a customer who left goes after the retention."""
         session, known = scene.turn.session, scene.memory
         for message_id in plan.forget:
@@ -298,70 +268,12 @@ class Answer:
                 known = known.without_turn(turn_id)
         writes: list[Write] = []
         if known != scene.memory:
-            writes.append(Merge(scene.memory_key, known.changes(scene.memory, scene.now_ms)))
+            writes.append(scene.memory_write(known))
         if plan.purge:
-            expire_at = memory.expires(scene.now_ms, memory.RETENTION_AFTER_UNFOLLOW)
+            kept = timedelta(days=scene.clinic.retention.unfollow_days)
+            expire_at = memory.expires(scene.now_ms, kept)
             writes.append(Merge(scene.memory_key, {"expire_at": expire_at}))
             session = Session()
         if writes:
             await self._journal.write(writes)
         return session
-
-
-def _turn_id(turn: Turn) -> str:
-    """The leader's event names the turn; if another one finished it already, the oldest that waits."""
-    ids = [event.event_id for event in turn.waiting.events]
-    return turn.leader_id if turn.leader_id in ids else ids[0]
-
-
-def _newcomer(record: TurnRecord) -> bool:
-    """Follows and asks at once: the greeting, with the privacy notice, comes before the answer."""
-    return any(event.kind == "follow" for event in record.events)
-
-
-def _draft(scene: _Scene, turn_id: str, events: Sequence[InboundEvent], plan: TurnPlan) -> TurnRecord:
-    # A group's talk that is not for us came along; its words are nobody's business here.
-    kept = [event if event.text in plan.words else replace(event, text="") for event in events]
-    return replace(
-        _record(turn_id, scene.turn.conversation, kept, scene.now_ms),
-        overflow=len(scene.turn.waiting.overflow_ids),
-        fence=scene.turn.fence,
-        trace=scene.turn.trace,
-    )
-
-
-def _record(
-    turn_id: str, conversation: Conversation, events: Sequence[InboundEvent], now_ms: int
-) -> TurnRecord:
-    """The newest event says who asks and lends its reply token."""
-    token = next((event for event in reversed(events) if event.reply_token), None)
-    return TurnRecord(
-        id=turn_id,
-        org_id=conversation.org_id,
-        channel=conversation.channel,
-        chat_id=conversation.chat_id,
-        chat_type=events[-1].chat_type,
-        user_id=events[-1].user_id,
-        state=TurnState.ANSWERED,
-        events=tuple(journaled(event) for event in events),
-        created_ms=now_ms,
-        reply_token=token.reply_token if token else None,
-        token_arrived_ms=token.arrived_ms if token else 0,
-    )
-
-
-def _told(session: Session, record: TurnRecord) -> Session:
-    """The conversation after a turn that was delivered; once, however often it is told."""
-    if record.state is not TurnState.DELIVERED:
-        return session
-    session = session.with_sent(record.line_message_ids)
-    if not (record.money.model and record.reply):  # its words may have been erased since
-        return session
-    return session.with_turn(
-        record.id,
-        at_ms=record.answered_ms or record.created_ms,
-        customer_text="\n".join(event.text for event in record.events if event.text),
-        reply=record.reply,
-        message_ids=[event.message_id for event in record.events if event.message_id],
-        updates=record.updates,
-    )

@@ -21,7 +21,8 @@ from core.ports.clock import Clock
 from core.ports.conversations import Conversations
 from core.ports.documents import ConflictError, Delete, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
-from core.usecases.journal import Journal, TurnMovedError
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import TurnMovedError
 
 _BATCH = 50
 _ROUNDS = 20

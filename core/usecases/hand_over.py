@@ -13,7 +13,8 @@ from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
 from core.usecases.deliver import Deliver, Delivered, DeliveryRequest
-from core.usecases.journal import Journal, Stored
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import Stored
 
 LOADING_S = 60
 """How long LINE shows the animation if no message ends it before (LINE's longest)."""

@@ -8,29 +8,39 @@ leader that was taken over can write nothing more.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from core.domain.budget import DayBooks, Decision, Kind
-from core.domain.errors import DocumentsUnavailableError, FairlaneError
+from core.domain.errors import DocumentsUnavailableError
 from core.domain.event import Conversation
-from core.domain.turn import CLAIMS, COLLECTION, TurnRecord, TurnState, claim
+from core.domain.turn import COLLECTION, TurnRecord, TurnState, claim
 from core.ports.clock import Clock
 from core.ports.documents import (
     ConflictError,
     Create,
-    Document,
     DocumentStore,
     Key,
     Merge,
-    Version,
     Where,
     Write,
 )
 from core.usecases import spend_books
+from core.usecases.journal_entries import (
+    Look,
+    StoppedError,
+    Stored,
+    TurnMovedError,
+    changes_of,
+    claim_key,
+    is_ours,
+    stored_from,
+    turn_key,
+    update_of,
+)
 from core.usecases.spend_books import HOLD_MS, Books, Settlement
 from core.usecases.turn_booking import (
     Opening,
@@ -45,38 +55,6 @@ Choose = Callable[[DayBooks], tuple[Decision, int]]
 """The decision on a day as it was read, and the day's budget in micro-baht."""
 
 
-class TurnMovedError(FairlaneError):
-    """Another leader has this turn, or an event of it: look again, or stop."""
-
-
-class StoppedError(FairlaneError):
-    """The budget has no room: no call. `books` is the day that the decision was taken on."""
-
-    def __init__(self, decision: Decision, books: Books, budget_micro_baht: int) -> None:
-        super().__init__("the budget has no room for this turn")
-        self.decision = decision
-        self.books = books
-        self.budget_micro_baht = budget_micro_baht
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A turn as the store has it."""
-
-    record: TurnRecord
-    version: Version
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one read found: `claims` by event id, the turns that own them, the day's books, `also`."""
-
-    claims: Mapping[str, str]
-    turns: Mapping[str, Stored]
-    books: Books
-    also: tuple[Document | None, ...]
-
-
 class Journal:
     def __init__(self, documents: DocumentStore, clock: Clock, *, insist_s: float = 45.0) -> None:
         """`insist_s`: how long a write that must not get lost is tried while the store is down."""
@@ -88,18 +66,18 @@ class Journal:
         self, org_id: str, day: str, turn_id: str, event_ids: Sequence[str], also: Sequence[Key] = ()
     ) -> Look:
         """One round trip; a second one only if an event was claimed by another turn."""
-        keys = [_turn_key(turn_id), spend_books.day_key(org_id, day), *also, *map(_claim_key, event_ids)]
+        keys = [turn_key(turn_id), spend_books.day_key(org_id, day), *also, *map(claim_key, event_ids)]
         turn, books, *rest = await self._documents.get_many(keys)
         claims = {
             event_id: str(document.data["turn_id"])
             for event_id, document in zip(event_ids, rest[len(also) :], strict=True)
             if document is not None and document.data.get("org_id") == org_id
         }
-        turns = {turn_id: _stored(turn)} if turn else {}
+        turns = {turn_id: stored_from(turn)} if turn else {}
         others = sorted(set(claims.values()) - {turn_id})
         if others:
-            found = await self._documents.get_many([_turn_key(other) for other in others])
-            turns |= {document.key.id: _stored(document) for document in found if document}
+            found = await self._documents.get_many([turn_key(other) for other in others])
+            turns |= {document.key.id: stored_from(document) for document in found if document}
         return Look(
             claims, turns, Books.of(spend_books.day_key(org_id, day), books), tuple(rest[: len(also)])
         )
@@ -160,13 +138,13 @@ class Journal:
             expires_ms = self._clock.now_ms() + HOLD_MS
             grown = record.with_money(held_micro_baht=record.money.held_micro_baht + more)
             writes = [
-                _update(stored, grown),
+                update_of(stored, grown),
                 spend_books.grow(books, record.id, more, record.money.model, expires_ms=expires_ms),
             ]
             try:
                 versions = await self._documents.commit(writes)
             except ConflictError:
-                (current,) = await self._documents.get_many([_turn_key(record.id)])
+                (current,) = await self._documents.get_many([turn_key(record.id)])
                 if current is None or current.version != stored.version:
                     raise TurnMovedError(f"turn {record.id} was taken over") from None
                 await self._clock.sleep(random.uniform(0.001, 0.02))
@@ -186,7 +164,7 @@ class Journal:
             nonlocal stored, answered, ended
             try:
                 versions = await self._documents.commit(
-                    [_update(stored, answered), spend_books.settle(key, ended), *also]
+                    [update_of(stored, answered), spend_books.settle(key, ended), *also]
                 )
                 return Stored(answered, versions[0])
             except ConflictError:
@@ -207,7 +185,7 @@ class Journal:
         before a push it must write. Raises TurnMovedError if the other has written meanwhile."""
         record = replace(stored.record, fence=fence)
         try:
-            (version,) = await self._documents.commit([_update(stored, record)])
+            (version,) = await self._documents.commit([update_of(stored, record)])
         except ConflictError:
             raise TurnMovedError(f"turn {record.id} goes on elsewhere") from None
         return Stored(record, version)
@@ -215,13 +193,13 @@ class Journal:
     async def update(self, stored: Stored, record: TurnRecord) -> Stored:
         """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
         unsent message). Insists. Raises TurnMovedError."""
-        changes = _changes(stored.record, record)
+        changes = changes_of(stored.record, record)
         base = stored
 
         async def once() -> Stored:
             nonlocal base
             while True:
-                merge = Merge(_turn_key(record.id), changes, if_version=base.version)
+                merge = Merge(turn_key(record.id), changes, if_version=base.version)
                 try:
                     (version,) = await self._documents.commit([merge])
                 except ConflictError:
@@ -245,7 +223,7 @@ class Journal:
         ]
         forgotten = []
         for document in await self._documents.query(COLLECTION, where):
-            record = _stored(document).record
+            record = stored_from(document).record
             if any(event.message_id == message_id for event in record.events):
                 await self._documents.commit([Merge(document.key, record.without_words().encode())])
                 forgotten.append(record.id)
@@ -263,9 +241,9 @@ class Journal:
         while True:
             opening = book(books)
             record = opening.record
-            key = _turn_key(record.id)
-            turn: Write = Create(key, record.encode()) if previous is None else _update(previous, record)
-            claims = (Create(_claim_key(event_id), claim(record)) for event_id in unclaimed)
+            key = turn_key(record.id)
+            turn: Write = Create(key, record.encode()) if previous is None else update_of(previous, record)
+            claims = (Create(claim_key(event_id), claim(record)) for event_id in unclaimed)
             other_day = left_on_another_day(previous.record, books) if previous else None
             writes: list[Write] = [turn, *claims, *opening.writes]
             writes += [other_day] if other_day else []
@@ -287,20 +265,20 @@ class Journal:
     ) -> Books | Stored:
         """After a conflict: the day as it is now, or the turn if our own commit had arrived after all."""
         turn, books, *claims = await self._documents.get_many(
-            [_turn_key(record.id), day, *map(_claim_key, unclaimed)]
+            [turn_key(record.id), day, *map(claim_key, unclaimed)]
         )
-        if turn is not None and _ours(_stored(turn).record, record):
-            return _stored(turn)
+        if turn is not None and is_ours(stored_from(turn).record, record):
+            return stored_from(turn)
         if any(claims) or (turn.version if turn else None) != (previous.version if previous else None):
             raise TurnMovedError(f"turn {record.id} or one of its events was taken")
         return Books.of(day, books)
 
     async def _current(self, record: TurnRecord) -> Stored:
         """The turn as it is now, if this leader still has it."""
-        (document,) = await self._documents.get_many([_turn_key(record.id)])
+        (document,) = await self._documents.get_many([turn_key(record.id)])
         if document is None or document.data.get("fence") != record.fence:
             raise TurnMovedError(f"turn {record.id} was taken over")
-        return _stored(document)
+        return stored_from(document)
 
     async def _insist(self, once: Callable[[], Any]) -> Stored:
         retrying = AsyncRetrying(
@@ -312,33 +290,3 @@ class Journal:
         )
         stored: Stored = await retrying(once)
         return stored
-
-
-def _turn_key(turn_id: str) -> Key:
-    return Key(COLLECTION, turn_id)
-
-
-def _claim_key(event_id: str) -> Key:
-    return Key(CLAIMS, event_id)
-
-
-def _stored(document: Document) -> Stored:
-    return Stored(TurnRecord.decode(document.key.id, document.data), document.version)
-
-
-def _ours(found: TurnRecord, written: TurnRecord) -> bool:
-    return (found.fence, found.reserved_ms, found.answered_ms) == (
-        written.fence,
-        written.reserved_ms,
-        written.answered_ms,
-    )
-
-
-def _update(stored: Stored, record: TurnRecord) -> Merge:
-    """Only what differs from what was read, and only if it is still that."""
-    return Merge(_turn_key(record.id), _changes(stored.record, record), if_version=stored.version)
-
-
-def _changes(before: TurnRecord, after: TurnRecord) -> dict[str, Any]:
-    known = before.encode()
-    return {name: value for name, value in after.encode().items() if known[name] != value}

@@ -18,7 +18,8 @@ from core.ports.clock import Clock
 from core.ports.documents import Write
 from core.ports.llm import LlmAnswer, LlmRequest, Usage
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
-from core.usecases.journal import Journal, Look, StoppedError, Stored, TurnMovedError
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import Look, StoppedError, Stored, TurnMovedError
 from core.usecases.price_list import PriceList
 from core.usecases.spend_books import Settlement
 

@@ -20,8 +20,9 @@ from core.ports.clock import CorrectedClock
 from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, Waiting
 from core.ports.slots import NoSlotError, Slots
 from core.ports.tasks import TaskQueue
-from core.usecases.answer import Answer, Turn
-from core.usecases.journal import TurnMovedError
+from core.usecases.answer import Answer
+from core.usecases.journal_entries import TurnMovedError
+from core.usecases.turn_scene import Turn
 
 
 class LeadLostError(FairlaneError):

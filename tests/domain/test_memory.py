@@ -11,7 +11,6 @@ from core.domain.memory import (
     MAX_CHARS,
     MAX_FACTS,
     MAX_KEY_CHARS,
-    RETENTION_AFTER_UNFOLLOW,
     CustomerMemory,
     Fact,
     ProposedFact,
@@ -86,7 +85,7 @@ def test_an_expired_document_is_ignored_though_the_store_still_has_it() -> None:
 
 def test_an_unfollow_shortens_the_retention_and_a_new_turn_restores_it() -> None:
     memory = CustomerMemory((Fact("a", "1", "t", 0),))
-    left = {**memory.encode(NOW_MS), "expire_at": expires(NOW_MS, RETENTION_AFTER_UNFOLLOW)}
+    left = {**memory.encode(NOW_MS), "expire_at": expires(NOW_MS, timedelta(days=30))}
     assert CustomerMemory.decode(left, NOW_MS + 29 * DAY_MS) == memory
     assert CustomerMemory.decode(left, NOW_MS + 31 * DAY_MS) == CustomerMemory()
     assert CustomerMemory.decode(memory.encode(NOW_MS), NOW_MS + 300 * DAY_MS) == memory

@@ -24,7 +24,8 @@ from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
-from core.usecases.journal import Journal, StoppedError, Stored
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import StoppedError, Stored
 from core.usecases.spend_books import Settlement
 
 ORG = "bkk-smile"

@@ -19,7 +19,7 @@ from core.domain.clinic import BudgetPolicy
 from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
 from core.ports.documents import Document, DocumentStore, Key, Where, Write
-from core.usecases.journal import TurnMovedError
+from core.usecases.journal_entries import TurnMovedError
 from core.usecases.spend_books import HOLD_MS, day_key
 from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, some_usage
 

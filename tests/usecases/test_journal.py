@@ -13,7 +13,8 @@ from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
 from core.usecases.deliver import TOKEN_FRESH_MS, Deliver
 from core.usecases.hand_over import HandOver
-from core.usecases.journal import Journal, Stored, TurnMovedError
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.spend_books import Books, day_key
 from tests.conftest import FakeClock
 

@@ -1,0 +1,75 @@
+"""What the journal reads and writes: turns with their versions, claims, and why a write was not made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.budget import Decision
+from core.domain.errors import FairlaneError
+from core.domain.turn import CLAIMS, COLLECTION, TurnRecord
+from core.ports.documents import Document, Key, Merge, Version
+from core.usecases.spend_books import Books
+
+
+class TurnMovedError(FairlaneError):
+    """Another leader has this turn, or an event of it: look again, or stop."""
+
+
+class StoppedError(FairlaneError):
+    """The budget has no room: no call. `books` is the day that the decision was taken on."""
+
+    def __init__(self, decision: Decision, books: Books, budget_micro_baht: int) -> None:
+        super().__init__("the budget has no room for this turn")
+        self.decision = decision
+        self.books = books
+        self.budget_micro_baht = budget_micro_baht
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A turn as the store has it."""
+
+    record: TurnRecord
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one read found: `claims` by event id, the turns that own them, the day's books, `also`."""
+
+    claims: Mapping[str, str]
+    turns: Mapping[str, Stored]
+    books: Books
+    also: tuple[Document | None, ...]
+
+
+def turn_key(turn_id: str) -> Key:
+    return Key(COLLECTION, turn_id)
+
+
+def claim_key(event_id: str) -> Key:
+    return Key(CLAIMS, event_id)
+
+
+def stored_from(document: Document) -> Stored:
+    return Stored(TurnRecord.decode(document.key.id, document.data), document.version)
+
+
+def is_ours(found: TurnRecord, written: TurnRecord) -> bool:
+    return (found.fence, found.reserved_ms, found.answered_ms) == (
+        written.fence,
+        written.reserved_ms,
+        written.answered_ms,
+    )
+
+
+def update_of(stored: Stored, record: TurnRecord) -> Merge:
+    """Only what differs from what was read, and only if it is still that."""
+    return Merge(turn_key(record.id), changes_of(stored.record, record), if_version=stored.version)
+
+
+def changes_of(before: TurnRecord, after: TurnRecord) -> dict[str, Any]:
+    known = before.encode()
+    return {name: value for name, value in after.encode().items() if known[name] != value}

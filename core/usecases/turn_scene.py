@@ -1,0 +1,123 @@
+"""A turn's scene: what its leader was given, what was read for it, and the record that it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from core.domain import memory
+from core.domain.clinic import Clinic
+from core.domain.event import Conversation, InboundEvent
+from core.domain.inbound_policy import TurnPlan
+from core.domain.memory import CustomerMemory
+from core.domain.session import Session
+from core.domain.turn import TurnRecord, TurnState, journaled
+from core.ports.documents import Key, Merge
+from core.ports.line import ChannelCredentials
+from core.ports.mailbox import Waiting
+from core.usecases.journal_entries import Look
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a leader has been given. `leader_id`: the event whose task runs. `place`: see core.ports.slots."""
+
+    conversation: Conversation
+    fence: int
+    waiting: Waiting
+    session: Session
+    leader_id: str
+    trace: str = ""
+    place: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """`done_ids`: events that need no more. The rest of what waits is for the next round."""
+
+    done_ids: tuple[str, ...]
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One turn with everything that was read for it."""
+
+    turn: Turn
+    clinic: Clinic
+    channel: ChannelCredentials
+    look: Look
+    memory: CustomerMemory
+    now_ms: int
+
+    @property
+    def memory_key(self) -> Key:
+        return Key(memory.COLLECTION, memory.document_id(self.turn.conversation))
+
+    def memory_write(self, known: CustomerMemory) -> Merge:
+        """What the turn changes of the customer's memory, kept for as long as the clinic says."""
+        kept = timedelta(days=self.clinic.retention.memory_days)
+        return Merge(self.memory_key, known.changes(self.memory, self.now_ms, kept))
+
+    def with_session(self, session: Session) -> Scene:
+        return replace(self, turn=replace(self.turn, session=session))
+
+
+def turn_id_of(turn: Turn) -> str:
+    """The leader's event names the turn; if another one finished it already, the oldest that waits."""
+    ids = [event.event_id for event in turn.waiting.events]
+    return turn.leader_id if turn.leader_id in ids else ids[0]
+
+
+def is_newcomer(record: TurnRecord) -> bool:
+    """Follows and asks at once: the greeting, with the privacy notice, comes before the answer."""
+    return any(event.kind == "follow" for event in record.events)
+
+
+def draft_of(scene: Scene, turn_id: str, events: Sequence[InboundEvent], plan: TurnPlan) -> TurnRecord:
+    # A group's talk that is not for us came along; its words are nobody's business here.
+    kept = [event if event.text in plan.words else replace(event, text="") for event in events]
+    return replace(
+        record_of(turn_id, scene.turn.conversation, kept, scene.now_ms),
+        overflow=len(scene.turn.waiting.overflow_ids),
+        fence=scene.turn.fence,
+        trace=scene.turn.trace,
+    )
+
+
+def record_of(
+    turn_id: str, conversation: Conversation, events: Sequence[InboundEvent], now_ms: int
+) -> TurnRecord:
+    """The newest event says who asks and lends its reply token."""
+    token = next((event for event in reversed(events) if event.reply_token), None)
+    return TurnRecord(
+        id=turn_id,
+        org_id=conversation.org_id,
+        channel=conversation.channel,
+        chat_id=conversation.chat_id,
+        chat_type=events[-1].chat_type,
+        user_id=events[-1].user_id,
+        state=TurnState.ANSWERED,
+        events=tuple(journaled(event) for event in events),
+        created_ms=now_ms,
+        reply_token=token.reply_token if token else None,
+        token_arrived_ms=token.arrived_ms if token else 0,
+    )
+
+
+def told(session: Session, record: TurnRecord) -> Session:
+    """The conversation after a turn that was delivered; once, however often it is told."""
+    if record.state is not TurnState.DELIVERED:
+        return session
+    session = session.with_sent(record.line_message_ids)
+    if not (record.money.model and record.reply):  # its words may have been erased since
+        return session
+    return session.with_turn(
+        record.id,
+        at_ms=record.answered_ms or record.created_ms,
+        customer_text="\n".join(event.text for event in record.events if event.text),
+        reply=record.reply,
+        message_ids=[event.message_id for event in record.events if event.message_id],
+        updates=record.updates,
+    )
