@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from core.adapters.redis_slots_scripts import Outlook
 from core.domain.errors import RedisUnavailableError
 from core.ports.slots import NoSlotError, Outcome, SlotLostError, SlotRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """`good_until`: end of the lease in the loop's time, None while it is an unconfirmed claim."""
+class Announced:
+    """A grant heard of on the wake channel: a claim, perhaps an old one."""
 
     fence: int
-    good_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A grant that Redis has just confirmed; `good_until` is the loop's time at which it ends by itself."""
+
+    fence: int
+    good_until: float
+    outlook: Outlook
 
 
 class Waiter:
@@ -33,9 +42,9 @@ class Waiter:
         self.good_until = self.began_at
         self.queued = False
         self.call: asyncio.Task[Any] | None = None
-        self.woken: asyncio.Future[Grant | None] = loop.create_future()
+        self.woken: asyncio.Future[Grant | Announced | None] = loop.create_future()
 
-    def wake(self, grant: Grant | None) -> None:
+    def wake(self, grant: Grant | Announced | None) -> None:
         """Granted, or (None) unknown to Redis: ask again."""
         if not self.woken.done():
             self.woken.set_result(grant)
@@ -50,19 +59,19 @@ class HeldSlot:
     """A slot while its block runs (`with slot:` around the block). When the lease ends without having been
     renewed, or Redis says it is lost, the block is cancelled and the cancellation becomes SlotLostError."""
 
-    def __init__(self, waiter: Waiter, fence: int, *, good_until: float, last_until: float) -> None:
+    def __init__(self, waiter: Waiter, grant: Grant, *, last_until: float) -> None:
         loop = asyncio.get_running_loop()
         self.outcome: Outcome | None = None
         self.request = waiter.request
         self.nonce = waiter.nonce
-        self.fence = fence
+        self.fence = grant.fence
         self._place = waiter.place or 0
         self._waited_ms = round(1000 * (loop.time() - waiter.began_at))
         self._last_until = last_until
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._lost = False
-        self._timer = loop.call_at(good_until, self.lose)
+        self._timer = loop.call_at(grant.good_until, self.lose)
 
     @property
     def waited_ms(self) -> int:

@@ -223,8 +223,8 @@ async def test_a_wake_up_that_is_lost_is_healed(redis_url: str) -> None:
         await until(lambda: _ran(room, 1))
         turns.create_task(room.turn(slots, "b", "waiter"))
         await asyncio.sleep(0.1)
-        assert slots._wake is not None
-        await slots._wake.close()
+        assert slots._room._wake is not None
+        await slots._room._wake.close()
         gate.set()
         before = now()
         await until(lambda: _ran(room, 2))
@@ -314,8 +314,8 @@ async def test_redis_gone_for_longer_than_a_lease_ends_waits_and_blocks(own_redi
         await own_redis.kill()
         before = now()
         await asyncio.gather(*tasks)
-        assert now() - before < LEASE_S + 2
-        assert [type(exc) for exc in ended] == [SlotLostError, RedisUnavailableError]
+        assert now() - before < LEASE_S + 4
+        assert {type(exc) for exc in ended} == {SlotLostError, RedisUnavailableError}
         await own_redis.restart()
         await room.turn(slots, "c", "after")
     assert room.order == ["after"]
