@@ -47,6 +47,9 @@ format: setup ## apply the style
 bench: setup ## every figure beside its target and its baseline
 	$(BIN)/python -m tests.bench
 
+readiness: setup ## the audit's rows and scores, each with what proves it
+	$(BIN)/python -m tests.readiness
+
 lock: ## pin requirements anew, with hashes, from pyproject's extras (needs .venv/bin/pip-compile)
 	$(COMPILE) --extra webhook -o functions/webhook/requirements.txt
 	$(COMPILE) --extra webhook --extra turn -o functions/turn/requirements.txt
