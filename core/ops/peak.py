@@ -117,7 +117,7 @@ def _run(options: PeakOptions) -> Evidence:
 
 def _old_system(evidence: Evidence, *, faults: bool) -> OldSystem:
     scenario = evidence.scenario
-    planned = fault_plan.plan(scenario.options.duration_s, evidence.instances)
+    planned = fault_plan.plan(scenario.options.duration_s, evidence.instances, evidence.speed)
     return simulate(scenario, evidence.instances, planned, faults=faults)
 
 

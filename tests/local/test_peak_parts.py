@@ -98,9 +98,9 @@ def test_a_second_answer_to_the_same_message_is_seen() -> None:
 def test_an_answer_that_overtakes_an_earlier_message_is_out_of_order() -> None:
     answers = [answer(1_000, "text 2"), answer(2_000, "text 1")]
     facts = evidence(messages=[message(1, 0), message(2, 500)], answers=answers)
-    assert matching.out_of_order(matching.fates(facts)) == 1
+    assert len(matching.overtaken(matching.fates(facts))) == 1
     late = evidence(messages=[message(1, 0, acked_ms=700), message(2, 500)], answers=answers)
-    assert matching.out_of_order(matching.fates(late)) == 0  # it was not ours before the other one came
+    assert not matching.overtaken(matching.fates(late))  # it was not ours before the other one came
 
 
 def test_slots_count_as_idle_only_while_somebody_could_use_them() -> None:
@@ -156,7 +156,7 @@ def test_sizes_go_by_rank() -> None:
 
 def test_the_old_design_exceeds_the_limit_and_loses_what_a_restart_finds() -> None:
     made = scenario.build(ScenarioOptions())
-    planned = faults.plan(made.options.duration_s, 4)
+    planned = faults.plan(made.options.duration_s, 4, 15)
     old = simulate(made, 4, planned, faults=True)
     assert old.most_at_once > made.options.slots
     assert old.lost_on_restart > 0
@@ -168,8 +168,8 @@ def test_the_old_design_exceeds_the_limit_and_loses_what_a_restart_finds() -> No
 
 
 def test_kills_spare_the_instance_whose_memory_is_watched() -> None:
-    assert {f.instance for f in faults.plan(3600, 4) if f.kind == "instance killed"} == {1, 2, 3}
-    assert not [f for f in faults.plan(3600, 1) if f.kind == "instance killed"]
+    assert {f.instance for f in faults.plan(3600, 4, 15) if f.kind == "instance killed"} == {1, 2, 3}
+    assert not [f for f in faults.plan(3600, 1, 15) if f.kind == "instance killed"]
 
 
 @pytest.mark.parametrize(("highest", "ticks"), [(15, 4), (1, 6), (8, 5), (950, 6)])

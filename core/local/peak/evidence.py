@@ -76,6 +76,9 @@ class BooksSeen:
     held_micro_baht: int
 
 
+REDIS_LOST = "Redis lost"
+
+
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """A fault of the kind that takes capacity away, until `until_ms`."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from core.local.openai_api import Call, LlmFaultKind, LlmTrouble
-from core.local.peak.evidence import Disturbance
+from core.local.peak.evidence import REDIS_LOST, Disturbance
 from core.local.stack import LocalStack
 from core.local.task_dispatcher import Attempt, DispatchPlan
 
@@ -21,6 +21,7 @@ _KILLS = (0.14, 0.27, 0.38, 0.5, 0.86)
 _STORMS = (0.2, 0.57)
 _REDIS_LOST = 0.92
 _STORM_S = 20.0
+_SHORT_S = 100.0
 _RETRY_AFTER_S = 5.0
 
 
@@ -33,15 +34,17 @@ class Planned:
     instance: int = 0
 
 
-def plan(duration_s: float, instances: int) -> list[Planned]:
-    """Kills take all instances but the first in turn: its memory is watched over the whole run."""
+def plan(duration_s: float, instances: int, speed: float) -> list[Planned]:
+    """Kills take all instances but the first in turn: its memory is watched over the whole run. A short run
+    has fewer faults: a new process takes seconds to start, however time is compressed."""
+    short = duration_s / speed < _SHORT_S
     kills = [
         Planned(share * duration_s, "instance killed", 1 + i % (instances - 1))
-        for i, share in enumerate(_KILLS)
+        for i, share in enumerate(_KILLS[::3] if short else _KILLS)
         if instances > 1
     ]
-    storms = [Planned(share * duration_s, "429 storm") for share in _STORMS]
-    planned = [*kills, *storms, Planned(_REDIS_LOST * duration_s, "Redis lost")]
+    storms = [Planned(share * duration_s, "429 storm") for share in (_STORMS[:1] if short else _STORMS)]
+    planned = [*kills, *storms, Planned(_REDIS_LOST * duration_s, REDIS_LOST)]
     return sorted(planned, key=lambda fault: fault.at_s)
 
 
@@ -72,7 +75,7 @@ class Faults:
         return again
 
     async def run(self, planned: list[Planned], wait_until: Callable[[float], Awaitable[None]]) -> None:
-        acts = {"instance killed": self._kill, "429 storm": self._storm, "Redis lost": self._lose_redis}
+        acts = {"instance killed": self._kill, "429 storm": self._storm, REDIS_LOST: self._lose_redis}
         for fault in planned:
             await wait_until(fault.at_s)
             self.counts[_COUNTED[fault.kind]] += 1
@@ -82,9 +85,12 @@ class Faults:
             self.disturbances.append(Disturbance(fault.kind, began, until))
 
     async def _kill(self, fault: Planned) -> float:
-        """SIGKILL, and at once a new process, as a platform starts one."""
+        """SIGKILL, and at once a new process, as a platform does it: the others get its requests meanwhile."""
+        urls = self._stack.turn_urls
+        self._stack.tasks.targets = [url for i, url in enumerate(urls) if i != fault.instance]
         await self._stack.kill_turn(fault.instance)
         await self._stack.restart_turn(fault.instance)
+        self._stack.tasks.targets = urls
         return self._lease_s
 
     async def _storm(self, _: Planned) -> float:
@@ -111,8 +117,8 @@ class Faults:
 
 _COUNTED = {
     "instance killed": "instances killed",
-    "429 storm": "429 storms",
-    "Redis lost": "Redis restarted empty",
+    "429 storm": "storms of 429",
+    REDIS_LOST: "Redis restarted empty",
 }
 
 

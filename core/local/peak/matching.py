@@ -63,21 +63,21 @@ def _answered(answer: Answer, chats_fates: Sequence[Fate]) -> list[Fate]:
     return [*open_ones, *(fate for fate in asked if fate not in open_ones)]
 
 
-def out_of_order(all_fates: Iterable[Fate]) -> int:
+def overtaken(all_fates: Iterable[Fate]) -> list[Fate]:
     """Messages that were answered after a later one of the same conversation, although they had been
     acknowledged before that later one was sent."""
     by_chat: Mapping[tuple[str, str], list[Fate]] = defaultdict(list)
     for fate in all_fates:
         if fate.answers:
             by_chat[fate.message.clinic, fate.message.chat_id].append(fate)
-    count = 0
+    found = []
     for chats_fates in by_chat.values():
         chats_fates.sort(key=lambda fate: fate.message.timestamp_ms)
         for i, fate in enumerate(chats_fates):
             at_ms, acked_ms = fate.answers[0].at_ms, fate.message.acked_ms
-            overtaken = any(
-                later.answers[0].at_ms < at_ms and acked_ms is not None and acked_ms <= later.message.sent_ms
+            if acked_ms is not None and any(
+                later.answers[0].at_ms < at_ms and acked_ms <= later.message.sent_ms
                 for later in chats_fates[i + 1 :]
-            )
-            count += overtaken
-    return count
+            ):
+                found.append(fate)
+    return found

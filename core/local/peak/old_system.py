@@ -12,6 +12,7 @@ import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from core.local.peak.evidence import REDIS_LOST
 from core.local.peak.faults import REDELIVERED, Planned
 from core.local.peak.scenario import Arrival, Scenario
 
@@ -75,7 +76,7 @@ class _Model:
             "done": self._done,
             "instance killed": self._killed,
             "429 storm": self._storm,
-            "Redis lost": lambda *_: None,  # it had none
+            REDIS_LOST: lambda *_: None,  # it had none
         }
         while self._events:
             at_s, _, kind, data = heapq.heappop(self._events)

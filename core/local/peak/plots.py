@@ -88,13 +88,12 @@ def _axes(frame: _Frame, ticks: Sequence[float], x_label: str, y_label: str) -> 
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     low, high = frame.x_range
-    for tick in nice_ticks(high - low):
-        if low + tick <= high + 1e-9:
-            x = frame.x(low + tick)
-            parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
-                f"{low + tick:g}</text>"
-            )
+    step = nice_ticks(high - low)[1]
+    parts += [
+        f'<text class="tick" x="{frame.x(i * step):.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
+        f'text-anchor="middle">{i * step:g}</text>'
+        for i in range(math.ceil(low / step), math.floor(high / step) + 1)
+    ]
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(
         f'<text class="label" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'

@@ -85,7 +85,7 @@ def _verdict(evidence: Evidence, verdict: Verdict) -> str:
 def _promise_row(promise: Promise) -> str:
     mark = {True: ("yes", "kept"), False: ("no", "broken"), None: ("open", "not shown")}[promise.holds]
     return (
-        f"<tr><td>{escape(promise.name)}</td><td>{escape(promise.target)}</td>"
+        f'<tr><td>{escape(promise.name)}</td><td class="number">{escape(promise.target)}</td>'
         f'<td class="number">{escape(promise.shown)}</td><td class="{mark[0]}">{mark[1]}</td>'
         f'<td class="note">{escape(promise.note)}</td></tr>'
     )
@@ -233,12 +233,15 @@ def _spend_plot(hour: _Hour) -> str:
             lines.setdefault(seen.clinic, []).append((hour.minute(seen.at_ms), share))
     colours = (_BLUE, _GREEN, _ORANGE, _GREY)
     series = [
-        Series(f"{clinic}, ฿{hour.evidence.budgets[clinic] / 1e6:.2f}", points, colours[i % 4])
+        Series(f"{clinic} ฿{hour.evidence.budgets[clinic] / 1e6:.2f}", points, colours[i % 4])
         for i, (clinic, points) in enumerate(sorted(lines.items()))
     ]
     series.append(Series("budget", [(hour.range[0], 100.0), (hour.range[1], 100.0)], _RED, "limit"))
-    drawn = hour.drawn("plot-spend", series, "% of the day's budget: spent and reserved", y_top=110)
-    note = "Clinics whose budget is too small for the hour: at 80 % the cheaper model, at the end no call."
+    drawn = hour.drawn("plot-spend", series, "% of the day's budget", y_top=100)
+    note = (
+        "Spent and reserved, of clinics whose budget is too small for the hour: from 80 % the cheaper model, "
+        "in the end no call."
+    )
     return _section("Spend against budget", drawn, note)
 
 

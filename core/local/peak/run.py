@@ -171,7 +171,9 @@ class PeakRun:
         disturbing = None
         if self._options.faults:
             self._faults.install()
-            planned = faults.plan(self._scenario.options.duration_s, self._options.instances)
+            planned = faults.plan(
+                self._scenario.options.duration_s, self._options.instances, self._options.speed
+            )
             disturbing = asyncio.create_task(self._faults.run(planned, self._until))
         await self._customers(clinics, self._scenario.arrivals, faults=self._options.faults)
         if disturbing is not None:
