@@ -85,7 +85,7 @@ class Faults:
             self.disturbances.append(Disturbance(fault.kind, began, until))
 
     async def _kill(self, fault: Planned) -> float:
-        """SIGKILL, and at once a new process, as a platform does it: the others get its requests meanwhile."""
+        """SIGKILL, and at once a new process, as a platform does; the others get its requests meanwhile."""
         urls = self._stack.turn_urls
         self._stack.tasks.targets = [url for i, url in enumerate(urls) if i != fault.instance]
         await self._stack.kill_turn(fault.instance)

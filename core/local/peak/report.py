@@ -18,6 +18,8 @@ from core.local.peak.plots import Band, Series, plot
 from core.local.peak.registration import PLENTY, org_id
 
 _STEPS = 240
+BUSY_MACHINE_MS = 100
+"""Lateness of the stand-ins' own timers past which the machine, not fairlane, sets the times."""
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2563ab", "#d97706", "#1a7f4b", "#c0362c", "#7a8794"
 _CAMPAIGN, _FAULT = "#fdf0d5", "#f3d9d6"
 _COLOURS = dict(zip(SIZES, (_ORANGE, _GREEN, _BLUE), strict=True))
@@ -74,6 +76,12 @@ def _verdict(evidence: Evidence, verdict: Verdict) -> str:
     if open_ones:
         text += f"Not shown by this run: {', '.join(open_ones)}. "
     faults = ", ".join(f"{count:,} {what}" for what, count in evidence.faults.items())
+    lag_ms = figures["stand_in_lag_p99_ms"] or 0
+    if lag_ms > BUSY_MACHINE_MS:
+        text += (
+            f"The machine could not keep up (timers were up to {lag_ms:.0f} ms late): times show it as well "
+            "as fairlane; a lower --speed asks less of it. "
+        )
     return (
         f"{text}{figures['messages']:,} messages got {figures['answers']:,} answers "
         f"({figures['coalesced_messages']:,} messages were answered together with another one); half of them "
