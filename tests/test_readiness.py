@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,8 @@ def test_every_row_and_every_dimension_has_promises() -> None:
 @pytest.mark.parametrize("node", sorted({proof.node for proof in PROOFS if isinstance(proof, Pytest)}))
 def test_every_named_test_exists(node: str) -> None:
     file, _, name = node.partition("::")
-    defined = ast.walk(ast.parse((ROOT / file).read_text()))
-    names = {d.name for d in defined if isinstance(d, ast.FunctionDef | ast.AsyncFunctionDef)}
-    assert name in names if name else any(found.startswith("test_") for found in names)
+    defined = rf"{name}\(" if name else "test_"
+    assert re.search(rf"^\s*(async )?def {defined}", (ROOT / file).read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("figure", [proof for proof in PROOFS if isinstance(proof, Figure)], ids=str)
@@ -44,8 +43,7 @@ def test_every_named_promise_of_the_peak_hour_is_judged_there(begins: str) -> No
 
 def test_every_bench_can_be_run() -> None:
     for name in BENCHES:
-        tree = ast.parse((ROOT / "tests" / "bench" / f"{name}.py").read_text())
-        assert "rows" in {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+        assert "\nasync def rows(" in (ROOT / "tests" / "bench" / f"{name}.py").read_text()
 
 
 def test_a_score_is_full_only_if_every_promise_of_the_dimension_holds() -> None:

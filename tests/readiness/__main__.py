@@ -61,7 +61,7 @@ class Judged:
         passed = sum(int(result.shown.split()[0]) for result in tests if result.shown[0].isdigit())
         failed = [result.shown for result in tests if result.held is not True]
         others = [result.shown for proof, result in self.results if not isinstance(proof, Pytest)]
-        return [*([f"{passed} tests passed"] if tests else []), *failed, *others]
+        return list(dict.fromkeys([*([f"{passed} tests passed"] if tests else []), *failed, *others]))
 
 
 def scores(judged: Sequence[Judged]) -> dict[Dimension, int]:
@@ -78,7 +78,7 @@ def show(console: Console, judged: Sequence[Judged], *, quick: bool) -> None:
     table.add_column("row", justify="right")
     table.add_column("promise", ratio=3)
     table.add_column("proven by", ratio=4, overflow="fold")
-    table.add_column("seen", ratio=4)
+    table.add_column("seen", ratio=4, overflow="fold")
     table.add_column("")
     marks = {True: "[green]holds[/]", False: "[red]BROKEN[/]", None: "[yellow]not shown[/]"}
     for one in judged:
@@ -105,7 +105,7 @@ def show(console: Console, judged: Sequence[Judged], *, quick: bool) -> None:
     summary.add_row("[bold]all[/]", "", "", f"[bold]{before} → {mean}[/]")
     console.print(summary)
     if quick:
-        console.print("quick: without the benches of slots, webhook and budget")
+        console.print("quick: judged without the benches that are left out")
 
 
 def as_json(judged: Sequence[Judged]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 from xml.etree import ElementTree
 
 from tests.bench import bounded
@@ -58,10 +59,15 @@ class Gathering:
         failed = [seen for seen in found if seen.held is False]
         shown = [seen for seen in found if seen.held]
         if isinstance(proof, Pytest):
-            text = f"{len(shown)} passed" + (f", {len(failed)} failed: {failed[0].name}" if failed else "")
+            text = f"{len(shown)} passed" + (f", {len(failed)} failed: {_tests_of(failed)}" if failed else "")
         else:
             text = "; ".join(seen.shown for seen in (failed or shown or found))
+        if self._left_out(proof):
+            text = f"bench {proof.bench}: left out"
         return Result(False if failed else True if shown else None, text or "not run")
+
+    def _left_out(self, proof: Proof) -> TypeGuard[Figure]:
+        return isinstance(proof, Figure) and self._quick and proof.bench not in QUICK_BENCHES
 
     def _tests(self) -> list[Seen]:
         """All in one run of pytest."""
@@ -102,7 +108,7 @@ class Gathering:
         plan = ["--plan", "terraform", "-var-file=terraform/terraform.tfvars.example"]
         found = []
         for arguments in (["terraform"], plan, ["--test", "terraform"]):
-            ended = self._run([str(TFCHECK), *arguments], limit_s=60)
+            ended = self._run([str(TFCHECK), *arguments], limit_s=100)
             name = f"tfcheck {arguments[0]}"
             held = ended.status == 0
             found.append(Seen(name, held, name if held else f"{name}: {ended.last_words}"))
@@ -136,6 +142,10 @@ def _is_of(proof: Proof, name: str) -> bool:
         # A bench that did not end well has one row, of its own name.
         return name == f"{proof.bench}|{proof.bench}" or name.startswith(f"{proof.bench}|{proof.begins}")
     return not name or isinstance(proof, Terraform) or name.startswith(proof.begins)
+
+
+def _tests_of(failed: Sequence[Seen]) -> str:
+    return ", ".join(dict.fromkeys(seen.name.rpartition("::")[2] for seen in failed))
 
 
 def _shown(row: dict[str, str]) -> str:
