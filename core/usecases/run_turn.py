@@ -36,7 +36,20 @@ class RunPolicy:
 
     lease_s: float = 10.0
     lead_for_s: float = 45.0
-    drain_s: float = 7.0
+    drain_s: float = 6.0
+
+
+class _Heart:
+    """Renews a lease in the background. Whoever gives the lease up holds the lock and stops it: a renewal in
+    between would take a turn that has just ended for one that was taken over."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.beating: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        if self.beating:
+            self.beating.cancel()
 
 
 class RunTurn:
@@ -99,8 +112,8 @@ class RunTurn:
         """Answer what waits, then what arrived meanwhile; whatever happens, the lease is given up."""
         conversation = task.event.conversation
         try:
-            async with self._leading(conversation, lead.fence):
-                await self._answer_all(task, lead)
+            async with self._leading(conversation, lead.fence) as heart:
+                await self._answer_all(task, lead, heart)
         except NoSlotError as exc:
             await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, exc.retry_after_ms, exc.reason.value, exc.place)
@@ -115,7 +128,7 @@ class RunTurn:
             await self._give_up_lease(conversation, lead.fence)
             raise
 
-    async def _answer_all(self, task: TurnTask, lead: Lead) -> None:
+    async def _answer_all(self, task: TurnTask, lead: Lead, heart: _Heart) -> None:
         """Round by round. What waits besides the task's own event has tasks of its own."""
         conversation, session = task.event.conversation, Session.decode(lead.session)
         until = self._clock.monotonic() + self._policy.lead_for_s
@@ -133,17 +146,21 @@ class RunTurn:
             answered = await self._answer(turn)
             session = answered.session
             go_on = self._clock.monotonic() < until
-            waiting = await self._mailbox.finish(
-                conversation, lead.fence, answered.done_ids, session=session.encode(), go_on=go_on
-            )
+            async with heart.lock:
+                waiting = await self._mailbox.finish(
+                    conversation, lead.fence, answered.done_ids, session=session.encode(), go_on=go_on
+                )
+                if not (waiting and waiting.events):
+                    heart.stop()
         if waiting is None:
             raise LeadLostError("the conversation was taken over before the turn was finished")
 
     @asynccontextmanager
-    async def _leading(self, conversation: Conversation, fence: int) -> AsyncIterator[None]:
+    async def _leading(self, conversation: Conversation, fence: int) -> AsyncIterator[_Heart]:
         """Renew the lease while the body runs; cancel the body when it is lost."""
         body = asyncio.current_task()
         lost = False
+        heart = _Heart()
 
         async def beat() -> None:
             nonlocal lost
@@ -152,8 +169,9 @@ class RunTurn:
                 await self._clock.sleep(self._policy.lease_s / 3)
                 asked = self._clock.monotonic()
                 try:
-                    if not await self._mailbox.renew(conversation, fence):
-                        break
+                    async with heart.lock:
+                        if not await self._mailbox.renew(conversation, fence):
+                            break
                 except RedisUnavailableError:
                     continue  # the lease may still stand; it is lost for certain only when it has run out
                 held_until = asked + self._policy.lease_s
@@ -161,15 +179,15 @@ class RunTurn:
             if body:
                 body.cancel()
 
-        beating = asyncio.create_task(beat())
+        heart.beating = asyncio.create_task(beat())
         try:
-            yield
+            yield heart
         except asyncio.CancelledError:
             if lost and body and body.uncancel() == 0:
                 raise LeadLostError("the conversation's lease was lost") from None
             raise
         finally:
-            beating.cancel()
+            heart.stop()
 
     async def _give_up_lease(self, conversation: Conversation, fence: int) -> None:
         """Best effort: a lease that can't be given up runs out."""
