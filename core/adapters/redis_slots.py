@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from core.adapters.redis_slots_held import Announced, Grant, HeldSlot, Waiter
+from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
 from core.adapters.redis_slots_room import ProcessRoom
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
 from core.domain import log
@@ -96,7 +96,7 @@ class RedisSlots:
             waiter.place = reply.place
             if reply.status == "granted":
                 claimed_until = sent_at + self._options.first_lease_ms / 1000
-                return self._start(waiter, Grant(reply.fence, claimed_until, reply.outlook))
+                return self._start(waiter, Grant.of(reply.fence, claimed_until, reply.outlook))
             if reply.status != "waiting":
                 waiter.call = None  # nothing of it is in Redis
                 raise self._room.refusal(Refusal(reply.status), waiter.place, reply.outlook)
@@ -104,13 +104,16 @@ class RedisSlots:
                 self._spawn(on_wait())
                 on_wait = None
             waiter.queued, waiter.good_until = True, sent_at + self._options.lease_ms / 1000
+            waiter.clock_ms = reply.outlook.now_ms - 1000 * loop.time()
             self._room.listen()
             self._room.heed(reply.outlook)
             async with asyncio.timeout_at(waiter.deadline):
                 grant = await waiter.woken
             waiter.queued = False
-            if grant is not None and (slot := await self._confirm(waiter, grant)):
-                return slot
+            if grant is not None and grant.stale:
+                grant = await self._confirm(waiter, grant)
+            if grant is not None:
+                return self._start(waiter, grant)
             # Redis lost the ticket, or this process slept through its claim: queue at the same place again.
 
     async def _ask(self, waiter: Waiter) -> Any:
@@ -123,18 +126,14 @@ class RedisSlots:
             place=waiter.place,
         )
 
-    async def _confirm(self, waiter: Waiter, grant: Grant | Announced) -> HeldSlot | None:
-        """Renew a grant that was announced: only Redis can say that it was not read too late."""
-        if isinstance(grant, Grant):
-            return self._start(waiter, grant)
+    async def _confirm(self, waiter: Waiter, stale: Grant) -> Grant | None:
+        """Renew a grant that was heard of late, if it still holds."""
         sent_at = asyncio.get_running_loop().time()
         request = waiter.request
-        waiter.call = self._spawn(self._scripts.renew([(request.org_id, request.ticket, grant.fence)], []))
+        waiter.call = self._spawn(self._scripts.renew([(request.org_id, request.ticket, stale.fence)], []))
         renewed = await asyncio.shield(waiter.call)
-        if not renewed.leases[0]:
-            return None
         good_until = sent_at + self._options.lease_ms / 1000
-        return self._start(waiter, Grant(grant.fence, good_until, renewed.outlook))
+        return Grant.of(stale.fence, good_until, renewed.outlook) if renewed.leases[0] else None
 
     def _start(self, waiter: Waiter, grant: Grant) -> HeldSlot:
         if self._draining:
@@ -146,9 +145,9 @@ class RedisSlots:
             "slot.granted",
             org=waiter.request.org_id,
             waited_ms=slot.waited_ms,
-            used=grant.outlook.used,
-            waiting=grant.outlook.waiting,
-            limit=grant.outlook.limit,
+            used=grant.used,
+            waiting=grant.waiting,
+            limit=grant.limit,
         )
         return slot
 

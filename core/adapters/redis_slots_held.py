@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from core.adapters.redis_slots_scripts import Outlook
 from core.domain.errors import RedisUnavailableError
@@ -14,19 +14,20 @@ from core.ports.slots import NoSlotError, Outcome, SlotLostError, SlotRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """A grant heard of on the wake channel: a claim, perhaps an old one."""
-
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant that Redis has just confirmed; `good_until` is the loop's time at which it ends by itself."""
+    """`good_until` is the loop's time at which it ends by itself. `stale`: it was heard of so late that only
+    Redis can say whether it still holds (this process was paused)."""
 
     fence: int
     good_until: float
-    outlook: Outlook
+    used: int
+    waiting: int
+    limit: int
+    stale: bool = False
+
+    @classmethod
+    def of(cls, fence: int, good_until: float, outlook: Outlook) -> Self:
+        return cls(fence, good_until, outlook.used, outlook.waiting, outlook.limit)
 
 
 class Waiter:
@@ -41,10 +42,11 @@ class Waiter:
         self.deadline = self.began_at + request.wait_s
         self.good_until = self.began_at
         self.queued = False
+        self.clock_ms: float | None = None  # Redis' clock less the loop's, as of the last answer
         self.call: asyncio.Task[Any] | None = None
-        self.woken: asyncio.Future[Grant | Announced | None] = loop.create_future()
+        self.woken: asyncio.Future[Grant | None] = loop.create_future()
 
-    def wake(self, grant: Grant | Announced | None) -> None:
+    def wake(self, grant: Grant | None) -> None:
         """Granted, or (None) unknown to Redis: ask again."""
         if not self.woken.done():
             self.woken.set_result(grant)

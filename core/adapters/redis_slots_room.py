@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import uuid
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 
 from core.adapters import redis_keys
 from core.adapters.pulse import Pulse
-from core.adapters.redis_slots_held import Announced, Grant, HeldSlot, Waiter
+from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
 from core.adapters.redis_wake import WakeChannel
 from core.domain.errors import RedisUnavailableError
@@ -22,6 +23,7 @@ from core.ports.slots import NoSlotError, Refusal
 _SOONEST_BEAT_S = 0.01
 _PAUSE_WHEN_DOWN_S = 0.25
 _ROOM_FULL_MS = 2_000
+_FRESH_S = 1.0
 
 
 class ProcessRoom:
@@ -131,7 +133,7 @@ class ProcessRoom:
         for waiter, fence in zip(waiting, renewed.waiters, strict=True):
             waiter.good_until = good_until
             if fence:
-                waiter.wake(Grant(fence, good_until, renewed.outlook) if fence > 0 else None)
+                waiter.wake(Grant.of(fence, good_until, renewed.outlook) if fence > 0 else None)
             elif self._too_late(waiter, renewed.outlook):
                 waiter.fail(self.refusal(Refusal(renewed.outlook.reason), waiter.place, renewed.outlook))
         if held or waiting:
@@ -144,11 +146,17 @@ class ProcessRoom:
         return outlook.shut_ms > 0 and now + outlook.shut_ms / 1000 > waiter.deadline
 
     def _woken(self, message: bytes) -> None:
-        nonce, fence = message.split()
-        waiter = self.waiting.get(nonce.decode())
+        """`nonce fence now used waiting limit`, or `nonce 0`: sent away for one with an earlier place."""
+        nonce, *numbers = message.decode().split()
+        waiter = self.waiting.get(nonce)
         if waiter is None:
             return
-        if int(fence):
-            waiter.wake(Announced(int(fence)))
-        else:
+        if len(numbers) == 1:
             waiter.fail(self.refusal(Refusal.ROOM_FULL, waiter.place))
+            return
+        fence, granted_ms, used, waiting, limit = map(int, numbers)
+        now = asyncio.get_running_loop().time()
+        age_s = math.inf if waiter.clock_ms is None else now + (waiter.clock_ms - granted_ms) / 1000
+        good_until = now - age_s + self._options.first_lease_ms / 1000
+        stale = not -_FRESH_S < age_s < min(_FRESH_S, self._options.first_lease_ms / 3000)
+        waiter.wake(Grant(fence, good_until, used, waiting, limit, stale))

@@ -61,7 +61,8 @@ class SlotOptions:
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """How the room stands after an operation. `again_ms`: when time alone may let a waiter run, None if
-    nobody waits. `shut_ms`: how long the provider's state certainly forbids any grant, and `reason` why."""
+    nobody waits. `shut_ms`: how long the provider's state certainly forbids any grant, and `reason` why.
+    `now_ms`: Redis' clock."""
 
     again_ms: int | None
     shut_ms: int
@@ -69,14 +70,15 @@ class Outlook:
     used: int
     waiting: int
     limit: int
+    now_ms: int
 
     @classmethod
     def of(cls, reply: Sequence[Any]) -> Self:
-        again_ms, shut_ms, reason, used, waiting, limit = reply
-        return cls(None if again_ms < 0 else again_ms, shut_ms, reason.decode(), used, waiting, limit)
+        again_ms, shut_ms, reason, used, waiting, limit, now_ms = reply
+        return cls(None if again_ms < 0 else again_ms, shut_ms, reason.decode(), used, waiting, limit, now_ms)
 
 
-_OUTLOOK = 6  # fields of an outlook in a reply
+_OUTLOOK = 7  # fields of an outlook in a reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ class SlotsMachine(RuleBasedStateMachine):
             message = self.do(self.pubsub.get_message(timeout=timeout))
             if message is None:
                 break
-            nonce, fence = message["data"].decode().split()
+            nonce, fence, *_ = message["data"].decode().split()
             (granted if int(fence) else evicted).append(nonce)
         assert (granted, evicted) == (self.model.announced, self.model.evicted)
         self.model.announced.clear()

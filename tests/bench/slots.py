@@ -82,13 +82,17 @@ async def trips(url: str) -> list[Row]:
     ]
 
 
-async def hand_off(url: str) -> Row:
-    """The quietest of three runs: the other work of the machine is not ours."""
-    runs = [await slots_room.hand_off(url) for _ in range(3)]
-    ours, polling = min(runs, key=lambda run: run[0].p99_ms)
+async def hand_off(url: str) -> list[Row]:
+    """The quietest of five runs, for other work of the machine is not ours; what the bare announcement takes
+    in the same minute says how quiet it was."""
+    runs = [(await slots_room.hand_off(url), await slots_room.bare_publish(url)) for _ in range(5)]
+    (ours, polling), bare = min(runs, key=lambda run: run[0][0].p99_ms)
     text, target, ok = under(ours.p99_ms, 5.0, " ms")
-    return Row("release → next waiter runs, p99", f"{text} (p50 {ours.p50_ms:.2f})", target,
-               f"polling {polling.p99_ms:.0f} ms", ok)  # fmt: skip
+    figure = "release → next waiter runs, p99"
+    return [
+        Row(figure, f"{text} (p50 {ours.p50_ms:.2f})", target, f"polling {polling.p99_ms:.0f} ms", ok),
+        Row("  a bare PUBLISH heard, p99", f"{bare.p99_ms:.2f} ms (p50 {bare.p50_ms:.2f})", ""),
+    ]
 
 
 async def killed_holder(url: str) -> Row:
@@ -153,7 +157,7 @@ def _also(figure: str, values: list[float]) -> Row:
 
 async def rows(grants: int = GRANTS) -> list[Row]:
     async with RedisServer() as server:
-        found = [*scripts(server.port), *await trips(server.url), await hand_off(server.url)]
+        found = [*scripts(server.port), *await trips(server.url), *await hand_off(server.url)]
         found += [await killed_holder(server.url), await fairness(server.url), *await utilisation(server.url)]
         found.append(slots_order.overtakes(server.port))
     found.append(await violations(grants))

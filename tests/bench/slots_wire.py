@@ -173,6 +173,6 @@ class Wire:
     def grant(self) -> tuple[str, str, bytes]:
         for _ in range(6):
             self.heard.readline()
-        nonce, fence = self.heard.readline().split()
+        nonce, fence, *_ = self.heard.readline().split()
         org, ticket = nonce.decode().split("/")
         return org, ticket, fence

@@ -114,7 +114,8 @@ function room.next_org()
   return best
 end
 
--- Let waiters run while there are free slots. A grant is announced on the channel of the waiter's process.
+-- Let waiters run while there are free slots. A grant is announced on the channel of the waiter's process:
+-- nonce, fence, now (ms), slots used, waiters, limit.
 function room.pump()
   while room.used < room.limit do
     local org = room.next_org()
@@ -136,7 +137,9 @@ function room.pump()
     else
       redis.call('ZREM', room.orgs, org)
     end
-    redis.call('PUBLISH', record[CHANNEL], string.format('%s %.0f', record[NONCE], record[FENCE]))
+    local waiting = redis.call('ZCARD', room.waits)
+    redis.call('PUBLISH', record[CHANNEL], string.format('%s %.0f %.0f %d %d %d', record[NONCE], record[FENCE],
+      room.now, room.used, waiting, room.limit))
   end
 end
 
@@ -148,7 +151,7 @@ end
 
 -- Save what the operation changed, and say what a process with waiters must know: {ms until time alone may let
 -- somebody run (-1: nobody waits), ms for which the provider's state certainly forbids any grant, the reason,
--- slots used, waiters, limit}.
+-- slots used, waiters, limit, now (ms)}.
 function room.outlook()
   local now, waiting, again_ms = room.now, room.nobody and 0 or redis.call('ZCARD', room.waits), -1
   local shut_until, shut_by, certain = room.shut_until, room.shut_by, room.shut_certain
@@ -159,5 +162,6 @@ function room.outlook()
     again_ms = math.max(1, math.min(shut_until or NEVER, room.state.lease_due, now + room.lease_ms) - now)
   end
   room.save()
-  return { again_ms, certain and shut_until - now or 0, certain and shut_by or '', room.used, waiting, room.limit }
+  local shut_ms, reason = certain and shut_until - now or 0, certain and shut_by or ''
+  return { again_ms, shut_ms, reason, room.used, waiting, room.limit, now }
 end
