@@ -118,7 +118,7 @@ async def test_each_clinic_with_a_problem_is_named(deployment: Deployment) -> No
         "another bot than bot_user_id: 1 clinic (other-bot)",
         "gpt-nobody has no price, so it is never called",
         "gpt-4o-mini is shut down on 2027-01-14",
-        "unread: document orgs/unread.limits, field max_concurrent: 'x': expected a whole number",
+        "unread: document orgs/unread, field limits, field max_concurrent: 'x': expected a whole number",
     ):
         assert expected in details
     assert all(f.remedy for f in findings if f.verdict is not Verdict.OK)
