@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.adapters.redis_connection import connect
+from core.local.processes import ChildProcess, Guard
+from core.local.redis_server import find_redis
+
+
+@pytest.fixture
+async def socket_path(tmp_path: Path) -> AsyncIterator[Path]:
+    """A real server that listens on a unix socket alone."""
+    path = tmp_path / "redis.sock"
+    guard = Guard()
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
+    process = ChildProcess("redis", [find_redis(), *options], guard=guard, log=tmp_path / "redis.log")
+    process.spawn()
+
+    async def there() -> bool:
+        return path.exists()
+
+    await process.ready(there, timeout_s=10, remedy="See its log")
+    yield path
+    await process.kill()
+    guard.close()
+
+
+async def test_a_unix_socket_serves_as_well_as_an_address(socket_path: Path) -> None:
+    async with connect(f"unix://{socket_path}?db=1") as redis:
+        await redis.set("key", "value")
+        assert await redis.get("key") == b"value"
+
+
+async def test_a_new_connection_sends_nothing_that_redis_refuses(redis_url: str) -> None:
+    async with connect(redis_url) as redis:
+        await redis.config_resetstat()
+        await redis.connection_pool.disconnect()
+        await redis.ping()
+        assert (await redis.info("stats"))["total_error_replies"] == 0
+        assert not any(name.startswith("cmdstat_client") for name in await redis.info("commandstats"))
