@@ -32,6 +32,10 @@ class RedisShaper:
     way the next batch gathers. So a hanging Redis costs each request `timeout_s` at most, those that come
     while a call has been stuck for that long nothing at all, and the process one connection.
 
+    `longest_s` bounds each delay, whether the clinic's rate or the sender's causes it: a message that would
+    have to wait longer comes at that moment and is not counted, so that nobody waits until it is too late to
+    answer. Past a clinic's burst and a minute of its rate, the slots alone hold a flood back.
+
     `redis` is the caller's to close; its own retries should be off.
     """
 
@@ -40,14 +44,14 @@ class RedisShaper:
         redis: Redis,
         *,
         sender_per_10s: int = 5,
-        sender_longest_s: float = 60,
+        longest_s: float = 60,
         timeout_s: float = 0.030,
     ) -> None:
         self._script = redis.register_script(_LUA.read_text())
-        self._sender = (
+        self._rule = (
             sender_per_10s,
             _SENDER_WINDOW_US / sender_per_10s,
-            round(sender_longest_s * 1_000_000),
+            round(longest_s * 1_000_000),
         )
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
@@ -111,12 +115,13 @@ class RedisShaper:
 
     async def _call(self, arrivals: Sequence[Arrival]) -> tuple[int, list[int]]:
         keys: list[str] = []
-        args: list[int | float] = [*self._sender]
+        args: list[int | float] = [*self._rule]
         for arrival in arrivals:
             keys += (
                 redis_keys.shaper_org(arrival.org_id),
                 redis_keys.shaper_sender(arrival.org_id, arrival.sender),
             )
-            args += (arrival.org_per_minute, _MINUTE_US / arrival.org_per_minute)
+            # Rounded down, a minute's worth of messages never exceeds the minute.
+            args += (arrival.org_per_minute, _MINUTE_US // arrival.org_per_minute)
         now_ms, *delays_ms = await self._script(keys=keys, args=args)
         return now_ms, delays_ms

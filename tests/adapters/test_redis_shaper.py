@@ -90,6 +90,16 @@ async def test_a_flood_from_one_sender_waits_together_and_does_not_use_up_the_cl
     assert another.delays_ms == close_to([12])  # 35 counted, not 1,000
 
 
+async def test_a_flood_from_many_senders_waits_a_minute_at_most(redis: Redis) -> None:
+    shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    flood = await shaper.shape(arrivals(150))
+    assert flood.delays_ms[:60] == [0] * 30 + [2000 * n for n in range(1, 31)]
+    assert set(flood.delays_ms[60:]) == {60_000}
+    await let_time_pass(redis, 10_000)
+    later = await shaper.shape([Arrival("a", "other", 30)])
+    assert later.delays_ms == close_to([52])  # 60 counted, not 150
+
+
 async def test_keys_expire_when_the_rate_is_free_again(redis: Redis) -> None:
     await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(3, sender="U"))
     keys = await redis.keys("*")
@@ -125,15 +135,14 @@ class Gcra:
 
     def shape(self, now: float, arrival: Arrival) -> int:
         org, sender = arrival.org_id, f"{arrival.org_id}/{arrival.sender}"
-        interval = 60e6 / arrival.org_per_minute
+        interval = 60_000_000 // arrival.org_per_minute
         org_wait = self.wait(org, now, arrival.org_per_minute, interval)
         sender_wait = self.wait(sender, now, 5, 2e6)
-        if sender_wait > 60e6:
-            sender_wait = 60e6
-        else:
+        delay = max(org_wait, sender_wait)
+        if delay <= 60e6:
             self.tat[org] = max(now, self.tat.get(org, now)) + interval
             self.tat[sender] = max(now, self.tat.get(sender, now)) + 2e6
-        return math.ceil(max(org_wait, sender_wait) / 1000)
+        return math.ceil(min(delay, 60e6) / 1000)
 
 
 async def let_time_pass(redis: Redis, ms: int) -> None:

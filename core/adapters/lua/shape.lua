@@ -2,7 +2,7 @@
 -- that comes too early is counted in and told to wait, never refused.
 --
 -- KEYS  2N: org 1, sender 1, org 2, sender 2, …
--- ARGV  1: sender's burst, 2: sender's interval (µs), 3: longest wait a sender's own rate may cause (µs),
+-- ARGV  1: sender's burst, 2: sender's interval (µs), 3: longest wait (µs),
 --       then for each message: org's burst, org's interval (µs)
 -- Returns {now (Unix ms), delay 1 (ms), delay 2, …}
 --
@@ -11,7 +11,7 @@
 -- TIME is the only clock, so that instances whose clocks differ agree.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local sender_burst, sender_interval, sender_longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local sender_burst, sender_interval, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local tats = {}
 
 local function wait(key, burst, interval)
@@ -26,14 +26,13 @@ for i = 1, #KEYS / 2 do
   local org_burst, org_interval = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
   local org_wait = wait(org, org_burst, org_interval)
   local sender_wait = wait(sender, sender_burst, sender_interval)
-  if sender_wait > sender_longest then
-    -- So far behind, a sender's messages are answered together: they take no more of the clinic's rate.
-    sender_wait = sender_longest
-  else
+  local delay = math.max(org_wait, sender_wait)
+  if delay <= longest then
     tats[org] = tats[org] + org_interval
     tats[sender] = tats[sender] + sender_interval
   end
-  reply[i + 1] = math.ceil(math.max(org_wait, sender_wait) / 1000)
+  -- So far behind, messages come at the same moment, and later ones do not wait for them.
+  reply[i + 1] = math.ceil(math.min(delay, longest) / 1000)
 end
 for key, tat in pairs(tats) do
   if tat > now then
