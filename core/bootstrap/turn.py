@@ -46,13 +46,14 @@ def build(settings: Settings) -> RunTurn:
             AskModel(llm, slots, clock, retry),
             PriceList(documents, clock),
             clock,
-            settings.thb_per_usd,
+            thb_per_usd=settings.thb_per_usd,
+            timezone=settings.budget_timezone,
         ),
         HandOver(Deliver(line, clock), line, journal, clock),
         clock,
         AnswerPolicy(settings.patience_s, settings.budget_timezone),
     )
-    policy = RunPolicy(lease_s=settings.slot_lease_s)
+    policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
     return RunTurn(mailbox, shared.tasks(settings), slots, answer, clock, policy)
 
 

@@ -22,6 +22,7 @@ BUDGETS = "org_ai_budgets"
 DEFAULT = "default"
 
 _DECIMALS = 6  # what micro-baht can hold exactly
+_EXACT = 2**53  # from here on a float skips whole numbers
 
 Data = Mapping[str, Any]
 
@@ -64,14 +65,22 @@ def model_document(model: ModelConfig) -> dict[str, Any]:
 
 
 def budget_document(budget: BudgetPolicy) -> dict[str, Any]:
-    """`org_ai_budgets/{org_id|default}`. Amounts are text: a float would not be exact."""
+    """`org_ai_budgets/{org_id|default}`. Amounts are numbers, as in the clinics file."""
     return {
-        "daily_budget_baht": str(budget.daily_budget_baht),
+        "daily_budget_baht": stored_number(budget.daily_budget_baht),
         "hard_stop_enabled": budget.hard_stop_enabled,
         "model_downgrade_enabled": budget.model_downgrade_enabled,
-        "downgrade_threshold": str(budget.downgrade_threshold),
+        "downgrade_threshold": stored_number(budget.downgrade_threshold),
         "fallback_model": budget.fallback_model,
     }
+
+
+def stored_number(number: Decimal) -> int | float | str:
+    """The plainest form that reads back as exactly `number`: text where a float would not."""
+    value = float(number)
+    if Decimal(str(value)) != number:
+        return str(number)
+    return int(value) if value.is_integer() and value < _EXACT else value
 
 
 def clinic_from(

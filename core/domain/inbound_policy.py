@@ -77,14 +77,13 @@ class TurnPlan:
     """What a turn does about all events that it takes.
 
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
-    order. `also_sent`: kinds of what came with them and has no words. `forget`: message ids that were unsent.
+    order. `forget`: message ids that were unsent.
     `purge`: the customer has left, and not come back since.
     """
 
     action: Action
     text_key: str | None = None
     words: tuple[str, ...] = ()
-    also_sent: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     purge: bool = False
     reason: str = ""
@@ -107,7 +106,6 @@ def plan_turn(
     turn = TurnPlan(
         Action.IGNORE,
         words=tuple(event.text for event, p in plans if p.action in talk),
-        also_sent=tuple(event.kind for event, p in plans if p.action is Action.TEXT and event.message_id),
         forget=unsent,
         purge=presence[-1:] == ["unfollow"],
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),

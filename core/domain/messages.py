@@ -94,9 +94,9 @@ def reply_messages(text: str, quick_replies: Iterable[str] = ()) -> tuple[dict[s
     return tuple(messages)
 
 
-def retry_key(turn_id: str, generation: int = 0) -> str:
+def retry_key(turn_id: str) -> str:
     """X-Line-Retry-Key of a turn's push: always the same, so that LINE accepts it once (24 h)."""
-    return str(uuid.uuid5(_RETRY_KEYS, f"{turn_id}/{generation}"))
+    return str(uuid.uuid5(_RETRY_KEYS, turn_id))
 
 
 def _is_regional(char: str) -> bool:

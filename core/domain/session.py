@@ -117,10 +117,6 @@ class Session:
         """Without an unsent message. Its whole exchange goes: the reply may repeat what was taken back."""
         return replace(self, exchanges=tuple(e for e in self.exchanges if message_id not in e.message_ids))
 
-    def turn_of(self, message_id: str) -> str | None:
-        """The turn that answered a message, if it is remembered."""
-        return next((e.turn_id for e in self.exchanges if message_id in e.message_ids), None)
-
 
 def _exchange(raw: Mapping[str, Any]) -> Exchange:
     return Exchange(

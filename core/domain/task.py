@@ -44,14 +44,18 @@ class TurnTask:
         """Raises MalformedTaskError when the body is not a task of ours."""
         try:
             raw = json.loads(body)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise MalformedTaskError("the task's body is not JSON") from exc
         if not isinstance(raw, dict) or raw.get("v") != SCHEMA_VERSION:
             raise MalformedTaskError(f"the task's body is not a turn task of version {SCHEMA_VERSION}")
         event = _typed(InboundEvent, raw.get("event"), "event")
-        return cls(
-            event=event, **_checked(cls, {k: v for k, v in raw.items() if k not in {"v", "event"}}, "")
-        )
+        if not (event.event_id and event.org_id and event.chat_id):
+            raise MalformedTaskError("the task's event names no event, clinic or chat")
+        rest = _checked(cls, {k: v for k, v in raw.items() if k not in {"v", "event"}}, "")
+        try:
+            return cls(event=event, **rest)
+        except TypeError as exc:
+            raise MalformedTaskError(f"the task lacks a field: {exc}") from exc
 
 
 def _set_fields(value: TurnTask | InboundEvent) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from core.bootstrap.turn import build
 from core.domain import log
-from core.domain.errors import MalformedTaskError, UnavailableError
+from core.domain.errors import InvalidInputError, MalformedTaskError, UnavailableError
 from core.domain.task import TurnTask
 from core.edge.process import Process
 from core.usecases.run_turn import RunTurn
@@ -28,6 +28,7 @@ async def execute(body: bytes, headers: Mapping[str, str]) -> int:
     except MalformedTaskError as exc:
         name = headers.get("x-cloudtasks-taskname")
         log.error("task.malformed", reason=str(exc), task=name, size=len(body))
+        await run.record_malformed(body, str(exc))
         return 200
     with log.bound(trace=task.trace, org=task.event.org_id, event=task.event.event_id):
         try:
@@ -35,6 +36,10 @@ async def execute(body: bytes, headers: Mapping[str, str]) -> int:
         except UnavailableError as exc:
             log.warning("turn.unavailable", reason=type(exc).__name__, detail=str(exc))
             return 503
+        except InvalidInputError as exc:
+            # A document that somebody wrote by hand can't be read: trying again would not make it better.
+            log.error("turn.defect", reason=type(exc).__name__, detail=str(exc))
+            await run.give_up(task, "unreadable_settings")
         except Exception as exc:
             # Anything else is a defect of ours: a person is told, and the queue tries again for a while.
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)

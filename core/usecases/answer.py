@@ -7,6 +7,7 @@ as delivered. A crash anywhere leaves a turn that the next leader finds and fini
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from core.domain.event import InboundEvent
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
+from core.domain.prices import UnpricedModelError
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
 from core.domain.stages import next_stage
@@ -84,8 +86,12 @@ class Answer:
             self._directory.by_org(turn.conversation.org_id),
             self._journal.look(turn.conversation.org_id, day, turn_id, event_ids, [key]),
         )
+        if look.foreign:
+            log.error("turn.failed", reason="foreign_event_id", events=len(look.foreign))
+            return Answered(look.foreign, turn.session)
         if found is None:
-            log.error("turn.failed", reason="no_clinic", events=len(event_ids))
+            for event in turn.waiting.events:
+                await self.record_failed(event, turn.trace, "no_clinic")
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
@@ -109,6 +115,25 @@ class Answer:
             trace=trace,
         )
         await self._journal.answer(record, [event.event_id], None, look.books)
+
+    async def record_malformed(self, body: bytes, reason: str) -> None:
+        """A task that is none of ours, among the failed turns: its words are not kept, its digest is."""
+        now_ms = self._clock.now_ms()
+        turn_id = f"malformed-{hashlib.sha256(body).hexdigest()[:32]}"
+        look = await self._journal.look("", budget_day(now_ms, self._policy.timezone), turn_id, ())
+        record = TurnRecord(
+            id=turn_id,
+            org_id="",
+            channel="",
+            chat_id="",
+            chat_type="user",
+            state=TurnState.FAILED,
+            events=(),
+            created_ms=now_ms,
+            failure=f"malformed: {reason}",
+        )
+        if not look.turns:
+            await self._journal.answer(record, (), None, look.books)
 
     async def _finish_earlier(self, scene: Scene) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""
@@ -163,7 +188,7 @@ class Answer:
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
-            also_sent=[event.kind for event in draft.events if event.message_id and not event.text],
+            also_sent=[e.kind for e in draft.events if e.message_id and not e.text and e.kind != "text"],
         )
         draft = replace(draft, facts_used=prompt.facts_used)
         opened = Opened(draft, unclaimed, scene.look, scene.turn.place)
@@ -178,6 +203,10 @@ class Answer:
                 )
         except StoppedError as exc:
             return await self._stopped(scene, draft, unclaimed, exc)
+        except UnpricedModelError as exc:
+            # Written by hand past `clinics apply`: the customer must not pay for it with silence.
+            log.error("model.unpriced", model=exc.model)
+            return await self._busy(scene, draft, unclaimed, "unpriced_model")
         except ModelFailedError as exc:
             busy = self._ready(
                 scene, exc.account.stored.record, text(scene.clinic, "busy"), failure=exc.reason

@@ -18,7 +18,16 @@ from core.domain.errors import FairlaneError
 from core.domain.model_reply import SchemaError
 from core.ports.clock import Clock
 from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
-from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Slot, SlotLostError, SlotRequest, Slots
+from core.ports.slots import (
+    NoSlotError,
+    Outcome,
+    OutcomeKind,
+    Refusal,
+    Slot,
+    SlotLostError,
+    SlotRequest,
+    Slots,
+)
 
 T = TypeVar("T")
 
@@ -148,6 +157,7 @@ class _Run(Generic[T]):
         self._deadline: float | None = None
         self._booked = 1
         self._place = ask.place
+        self._calling = False
 
     def must_stop(self, state: RetryCallState) -> bool:
         """No attempt is left, or the next one could not start before the deadline."""
@@ -162,6 +172,7 @@ class _Run(Generic[T]):
 
     async def attempt(self) -> T:
         """One attempt under one slot; the slot is free again during the backoff."""
+        self._calling = False
         await self._book()
         try:
             async with self._slots.hold(self._slot_request(), on_wait=self._ask.on_wait) as slot:
@@ -169,12 +180,13 @@ class _Run(Generic[T]):
                 self._bill.waited_ms += slot.waited_ms
                 answer = await self._call(slot)
         except NoSlotError as exc:
-            if self._deadline is None:
+            # A turn that has begun is not put back, except when this process ends: another one goes on.
+            if self._deadline is None or exc.reason is Refusal.DRAINING:
                 raise
             raise AskFailedError(f"no_slot_{exc.reason.value}") from exc
         except SlotLostError as exc:
-            # The call was cancelled on its way; the provider may bill it.
-            self._bill.ambiguous += 1
+            # A call that was cancelled on its way may be billed.
+            self._bill.ambiguous += self._calling
             raise _RetryError("slot_lost") from exc
         return self._parsed(answer)
 
@@ -203,6 +215,7 @@ class _Run(Generic[T]):
         timeout_s = min(self._policy.attempt_timeouts_s[self._bill.attempts], max(self._left_s(), 0.05))
         self._bill.attempts += 1
         began = self._clock.monotonic()
+        self._calling = True
         try:
             answer = await self._llm.complete(self._request, timeout_s=timeout_s)
         except LlmError as exc:

@@ -47,7 +47,6 @@ class DeliveryRequest:
     turn_id: str
     reply_token: str | None = field(default=None, repr=False)
     token_age_ms: int = 0
-    generation: int = 0
     called_before: str | None = None
     push_allowed: bool = True
 
@@ -120,7 +119,7 @@ class Deliver:
         return _done(REPLY, sent)
 
     async def _push(self, delivery: DeliveryRequest) -> Delivered:
-        key = retry_key(delivery.turn_id, delivery.generation)
+        key = retry_key(delivery.turn_id)
         try:
             sent = await self._insist(
                 lambda: self._line.push(delivery.channel, delivery.chat_id, delivery.messages, retry_key=key),

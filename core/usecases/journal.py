@@ -38,10 +38,9 @@ from core.usecases.journal_entries import (
     claim_key,
     is_ours,
     stored_from,
-    turn_key,
     update_of,
 )
-from core.usecases.spend_books import HOLD_MS, Books, Settlement
+from core.usecases.spend_books import HOLD_MS, Books, Settlement, turn_key
 from core.usecases.turn_booking import (
     Opening,
     left_behind,
@@ -68,19 +67,32 @@ class Journal:
         """One round trip; a second one only if an event was claimed by another turn."""
         keys = [turn_key(turn_id), spend_books.day_key(org_id, day), *also, *map(claim_key, event_ids)]
         turn, books, *rest = await self._documents.get_many(keys)
-        claims = {
-            event_id: str(document.data["turn_id"])
+        found = {
+            event_id: document.data
             for event_id, document in zip(event_ids, rest[len(also) :], strict=True)
-            if document is not None and document.data.get("org_id") == org_id
+            if document is not None
         }
-        turns = {turn_id: stored_from(turn)} if turn else {}
+        claims = {i: str(data["turn_id"]) for i, data in found.items() if data.get("org_id") == org_id}
+        turns = {turn_id: stored_from(turn)} if turn and turn.data.get("org_id") == org_id else {}
         others = sorted(set(claims.values()) - {turn_id})
         if others:
-            found = await self._documents.get_many([turn_key(other) for other in others])
-            turns |= {document.key.id: stored_from(document) for document in found if document}
+            owners = await self._documents.get_many([turn_key(other) for other in others])
+            turns |= {document.key.id: stored_from(document) for document in owners if document}
         return Look(
-            claims, turns, Books.of(spend_books.day_key(org_id, day), books), tuple(rest[: len(also)])
+            claims,
+            turns,
+            Books.of(spend_books.day_key(org_id, day), books),
+            also=tuple(rest[: len(also)]),
+            foreign=tuple(i for i in found if i not in claims),
         )
+
+    async def on_day(self, look: Look, org_id: str, day: str) -> Look:
+        """The same with the books of `day`: a turn may have waited over midnight since it looked."""
+        key = spend_books.day_key(org_id, day)
+        if look.books.key == key:
+            return look
+        (document,) = await self._documents.get_many([key])
+        return replace(look, books=Books.of(key, document))
 
     async def reserve(
         self, draft: TurnRecord, unclaimed: Sequence[str], look: Look, choose: Choose
@@ -203,6 +215,7 @@ class Journal:
                 try:
                     (version,) = await self._documents.commit([merge])
                 except ConflictError:
+                    await self._clock.sleep(random.uniform(0.001, 0.02))
                     base = await self._current(record)
                     continue
                 written = TurnRecord.decode(record.id, {**base.record.encode(), **changes})
@@ -223,11 +236,23 @@ class Journal:
         ]
         forgotten = []
         for document in await self._documents.query(COLLECTION, where):
-            record = stored_from(document).record
-            if any(event.message_id == message_id for event in record.events):
-                await self._documents.commit([Merge(document.key, record.without_words().encode())])
-                forgotten.append(record.id)
+            if any(event.message_id == message_id for event in stored_from(document).record.events):
+                await self._forget_words(stored_from(document))
+                forgotten.append(document.key.id)
         return tuple(forgotten)
+
+    async def _forget_words(self, stored: Stored) -> None:
+        """Of one turn, whatever else changes in it at the same time."""
+        while True:
+            try:
+                await self._documents.commit([update_of(stored, stored.record.without_words())])
+            except ConflictError:
+                (document,) = await self._documents.get_many([turn_key(stored.record.id)])
+                if document is None:
+                    return
+                stored = stored_from(document)
+            else:
+                return
 
     async def _open(
         self,

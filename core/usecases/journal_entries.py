@@ -8,9 +8,9 @@ from typing import Any
 
 from core.domain.budget import Decision
 from core.domain.errors import FairlaneError
-from core.domain.turn import CLAIMS, COLLECTION, TurnRecord
+from core.domain.turn import CLAIMS, TurnRecord
 from core.ports.documents import Document, Key, Merge, Version
-from core.usecases.spend_books import Books
+from core.usecases.spend_books import Books, turn_key
 
 
 class TurnMovedError(FairlaneError):
@@ -37,16 +37,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one read found: `claims` by event id, the turns that own them, the day's books, `also`."""
+    """What one read found: `claims` by event id, the turns that own them, the day's books, `also`. `foreign`:
+    events whose ids another clinic's turn has claimed; LINE's ids are unique, so somebody made them up."""
 
     claims: Mapping[str, str]
     turns: Mapping[str, Stored]
     books: Books
     also: tuple[Document | None, ...]
-
-
-def turn_key(turn_id: str) -> Key:
-    return Key(COLLECTION, turn_id)
+    foreign: tuple[str, ...] = ()
 
 
 def claim_key(event_id: str) -> Key:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from core.domain.budget import Candidate, DayBooks, Decision, Kind, decide, may_grow
+from core.domain.budget import Candidate, DayBooks, Decision, Kind, budget_day, decide, may_grow
 from core.domain.clinic import Clinic
 from core.domain.model_reply import ModelReply, parse_reply
 from core.domain.money import charge, to_micro_baht, worst_case
@@ -64,13 +64,22 @@ class ModelFailedError(Exception):
 
 class ModelTurn:
     def __init__(
-        self, journal: Journal, ask: AskModel, prices: PriceList, clock: Clock, thb_per_usd: Decimal
+        self,
+        journal: Journal,
+        ask: AskModel,
+        prices: PriceList,
+        clock: Clock,
+        *,
+        thb_per_usd: Decimal,
+        timezone: str = "Asia/Bangkok",
     ) -> None:
+        """`timezone`: where a budget's day begins; a turn belongs to the day of its reservation."""
         self._journal = journal
         self._ask = ask
         self._prices = prices
         self._clock = clock
         self._thb_per_usd = thb_per_usd
+        self._timezone = timezone
 
     async def __call__(
         self,
@@ -83,10 +92,11 @@ class ModelTurn:
     ) -> Replied:
         """`finish` completes the record with the reply and says what else is to be written with it.
 
-        Raises NoSlotError (nothing was written), StoppedError (the budget has no room), ModelFailedError,
-        TurnMovedError.
+        Raises NoSlotError (no attempt was made, or this process ends), StoppedError (the budget has no
+        room), ModelFailedError, TurnMovedError, UnpricedModelError (nothing was written).
         """
-        run = _Run(self._journal, clinic, opened, prompt, await self._quote(clinic, prompt))
+        quote = await self._quote(clinic, prompt)
+        run = _Run(self._journal, clinic, opened, prompt, quote, self._today)
         run.refuse_early()
         bill = Bill()
         ask = Ask(
@@ -150,6 +160,9 @@ class ModelTurn:
         )
         return await self._journal.settle(stored, settled, ended, also)
 
+    def _today(self) -> str:
+        return budget_day(self._clock.now_ms(), self._timezone)
+
     async def _quote(self, clinic: Clinic, prompt: Prompt) -> _Quote:
         """What a call costs at most, for the primary model and for the fallback (if it has a price)."""
         prices, now_ms = await self._prices.current(), self._clock.now_ms()
@@ -177,8 +190,15 @@ class _Run:
     """One turn's reservation, made inside the first slot."""
 
     def __init__(
-        self, journal: Journal, clinic: Clinic, opened: Opened, prompt: Prompt, quote: _Quote
+        self,
+        journal: Journal,
+        clinic: Clinic,
+        opened: Opened,
+        prompt: Prompt,
+        quote: _Quote,
+        today: Callable[[], str],
     ) -> None:
+        self._today = today
         self._journal = journal
         self._clinic = clinic
         self._opened = opened
@@ -196,8 +216,9 @@ class _Run:
         return Account(stored, bill, self.quote.prices, self.quote.now_ms)
 
     async def reserve(self) -> LlmRequest:
+        look = await self._journal.on_day(self._opened.look, self._clinic.org_id, self._today())
         self.stored = await self._journal.reserve(
-            self._opened.draft, self._opened.unclaimed, self._opened.look, self._choose
+            self._opened.draft, self._opened.unclaimed, look, self._choose
         )
         model = self.stored.record.money.model
         takes = self.quote.prices.capabilities(model)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from core.domain import log
-from core.domain.errors import FairlaneError, RedisUnavailableError
+from core.domain.errors import FairlaneError, RedisUnavailableError, UnavailableError
 from core.domain.event import Conversation
 from core.domain.session import Session
 from core.domain.task import TurnTask
@@ -32,11 +32,13 @@ class LeadLostError(FairlaneError):
 @dataclass(frozen=True, slots=True)
 class RunPolicy:
     """`lease_s`: the conversation's. `lead_for_s`: how long one task goes on with what arrives meanwhile.
-    `drain_s`: how long running turns may go on after SIGTERM (the platform allows 10 s in all)."""
+    `drain_s`: how long running turns may go on after SIGTERM (the platform allows 10 s in all).
+    `patience_s`: no event is put back beyond it; then its customer is told."""
 
     lease_s: float = 10.0
     lead_for_s: float = 45.0
     drain_s: float = 6.0
+    patience_s: float = 120.0
 
 
 class _Heart:
@@ -84,6 +86,11 @@ class RunTurn:
         """Record as failed what a defect keeps from being answered; an operator can replay it."""
         await self._answer.record_failed(task.event, task.trace, reason)
 
+    async def record_malformed(self, body: bytes, reason: str) -> None:
+        """Keep a trace of a task that fairlane did not write. Best effort: the log has it in any case."""
+        with suppress(UnavailableError, TurnMovedError):
+            await self._answer.record_malformed(body, reason)
+
     async def drain(self) -> None:
         """Hand back what waits, let what runs finish, and after `drain_s` put back what still runs."""
         waiters = asyncio.create_task(self._slots.drain())
@@ -116,7 +123,7 @@ class RunTurn:
                 await self._answer_all(task, lead, heart)
         except NoSlotError as exc:
             await self._give_up_lease(conversation, lead.fence)
-            await self._put_back(task, exc.retry_after_ms, exc.reason.value, exc.place)
+            await self._put_back(task, self._in_patience(task, exc), exc.reason.value, exc.place)
         except (LeadLostError, TurnMovedError) as exc:
             log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
             await self._give_up_lease(conversation, lead.fence)
@@ -195,6 +202,11 @@ class RunTurn:
             await self._mailbox.finish(conversation, fence, ())
         except RedisUnavailableError:
             log.info("turn.lease_left")
+
+    def _in_patience(self, task: TurnTask, refused: NoSlotError) -> int:
+        """A circuit may stay open for longer than a customer waits."""
+        left_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) - self._clock.now_ms()
+        return min(refused.retry_after_ms, max(left_ms, 0) + 50)
 
     async def _put_back(self, task: TurnTask, delay_ms: int, reason: str, place: int | None = None) -> None:
         """A successor first, then this task may end: the event is never without a task."""

@@ -50,16 +50,6 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """`writes` belong into one commit with the turn's own. `abandoned`: the hold that an earlier, crashed run
-    of the same turn left on this day; it is charged here and must be added to the turn's cost, as ambiguous.
-    One that it left on another day is settled there."""
-
-    writes: tuple[Write, ...]
-    abandoned: Hold | None
-
-
-@dataclass(frozen=True, slots=True)
 class Settlement:
     """How a turn's call ended. `released` is what the turn still holds (0 if its hold was swept).
 
@@ -81,21 +71,22 @@ class Settlement:
 
 def reserve(
     books: Books, hold: Hold, *, budget_micro_baht: int, now_ms: int, thresholds: Iterable[int] = ()
-) -> Reservation:
-    """Hold the worst case for a turn; charge what crashed turns have left behind."""
+) -> tuple[Write, ...]:
+    """Hold the worst case for a turn; charge what crashed turns have left behind. The writes belong into one
+    commit with the turn's own."""
     changes = _Changes()
-    swept, abandoned = _charge_left_behind(changes, books.day, hold.turn_id, now_ms)
+    swept, _ = _charge_left_behind(changes, books.day, hold.turn_id, now_ms)
     changes.add(hold.amount, "held")
     changes.set(
         {"amount": hold.amount, "expires_ms": hold.expires_ms, "model": hold.model}, "holds", hold.turn_id
     )
     changes.record(books.key, budget_micro_baht, thresholds)
-    return Reservation((_compare_and_set(books, changes), *swept), abandoned)
+    return (_compare_and_set(books, changes), *swept)
 
 
 def stop(
     books: Books, turn_id: str, *, budget_micro_baht: int, now_ms: int, thresholds: Iterable[int] = ()
-) -> Reservation:
+) -> tuple[Write, ...]:
     """Count a stopped turn. Only the first of a day, and one that finds something left behind, compares:
     while a clinic is stopped, its turns don't contend."""
     changes = _Changes()
@@ -105,7 +96,7 @@ def stop(
     changes.record(books.key, budget_micro_baht, thresholds)
     contend = bool(swept or abandoned or thresholds)
     day = _compare_and_set(books, changes) if contend else Merge(books.key, changes.data)
-    return Reservation((day, *swept), abandoned)
+    return (day, *swept)
 
 
 def grow(books: Books, turn_id: str, more: int, model: str, *, expires_ms: int) -> Write:

@@ -38,7 +38,7 @@ def reservation(draft: TurnRecord, decision: Decision, budget: int, books: Books
         swept=False,
     )
     record = replace(record, state=TurnState.RESERVED, reserved_ms=now_ms)
-    return Opening(record, booked.writes, lambda: _announce(draft.org_id, decision, thresholds, budget))
+    return Opening(record, booked, lambda: _announce(draft.org_id, decision, thresholds, budget))
 
 
 def stopping(draft: TurnRecord, decision: Decision, budget: int, books: Books, now_ms: int) -> Opening:
@@ -52,7 +52,7 @@ def stopping(draft: TurnRecord, decision: Decision, budget: int, books: Books, n
         model="",
         worst_micro_baht=0,
     )
-    return Opening(record, booked.writes, lambda: _announce(draft.org_id, decision, thresholds, budget))
+    return Opening(record, booked, lambda: _announce(draft.org_id, decision, thresholds, budget))
 
 
 def with_abandoned(record: TurnRecord) -> TurnRecord:

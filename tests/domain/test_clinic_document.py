@@ -17,6 +17,7 @@ from core.domain.clinic_document import (
     model_document,
     org_document,
     org_of_channel,
+    stored_number,
 )
 from core.domain.errors import InvalidInputError
 
@@ -56,6 +57,32 @@ def test_a_clinic_that_says_nothing_follows_the_defaults_and_these_the_built_in_
 def test_an_amount_may_be_a_number_or_text(amount: Any) -> None:
     clinic = clinic_from("a", {}, None, None, {"daily_budget_baht": amount}, None)
     assert clinic.budget.daily_budget_baht == 300
+
+
+@pytest.mark.parametrize(
+    ("amount", "stored"),
+    [
+        ("300", 300),
+        ("300.00", 300),
+        ("0.8", 0.8),
+        ("250.50", 250.5),
+        ("99999999.999999", 99999999.999999),
+        ("123456789012.123456", "123456789012.123456"),
+        ("9007199254740993", "9007199254740993"),
+        ("1E+22", 1e22),
+        ("1E+999999", "1E+999999"),
+    ],
+)
+def test_an_amount_is_stored_as_a_number_where_that_is_exact(amount: str, stored: Any) -> None:
+    data = budget_document(BudgetPolicy(Decimal(amount), downgrade_threshold=Decimal("0.55")))
+    assert (data["daily_budget_baht"], data["downgrade_threshold"]) == (stored, 0.55)
+    assert type(data["daily_budget_baht"]) is type(stored)
+
+
+@given(st.decimals(0, 10**14, places=6))
+def test_a_stored_amount_reads_back_exactly(amount: Decimal) -> None:
+    data = {"daily_budget_baht": stored_number(amount)}
+    assert clinic_from("a", {}, None, None, data, None).budget.daily_budget_baht == amount
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,6 @@ class TestTurn:
         turn = of(message("text", 1), message("image", 2), message("sticker", 3))
         assert (turn.action, turn.text_key) == (Action.ANSWER, None)
         assert turn.words == ("ราคาเท่าไหร่คะ",)
-        assert turn.also_sent == ("image", "sticker")
 
     def test_without_words_the_newest_gets_its_line(self) -> None:
         turn = of(message("image", 1), message("audio", 2))

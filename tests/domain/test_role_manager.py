@@ -156,6 +156,15 @@ def test_many_messages_share_the_limit_of_one() -> None:
     assert bound(prompt) <= bound(build("")) + WORDS_TOKENS
 
 
+@pytest.mark.parametrize(("letter", "whole"), [("ก", False), ("x", True)])
+def test_two_of_lines_longest_messages_lose_at_most_the_middle(letter: str, whole: bool) -> None:
+    asked, added = "ถามข้อแรก" + letter * 4991, letter * 4991 + "ถามข้อสอง"
+    words = build(asked, added).messages[-1].content
+    assert (words == f"{asked}\n{added}") is whole
+    assert words.startswith(asked[:2900])
+    assert words.endswith(added[-2900:])
+
+
 @pytest.mark.parametrize("letter", ["ก", "x", "é"])
 def test_one_message_of_lines_longest_fits_verbatim(letter: str) -> None:
     assert build(letter * 5000).messages[-1].content == letter * 5000

@@ -41,6 +41,8 @@ class Scene:
     answers: Sequence[LlmAnswer | Exception | float]
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     no_slot_at: int | None = None
+    refusal: Refusal = Refusal.WAITED
+    lost_at: int | None = None
     room: bool = True
     limits_s: list[float] = field(default_factory=list)
     began_s: list[float] = field(default_factory=list)
@@ -65,9 +67,11 @@ class Scene:
         self, request: SlotRequest, *, on_wait: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[HeldSlot]:
         if len(self.slots) == self.no_slot_at:
-            raise NoSlotError(Refusal.WAITED, 500, place=7)
+            raise NoSlotError(self.refusal, 500, place=7)
         self.slots.append(HeldSlot(request))
         self.steps.append("slot")
+        if len(self.slots) - 1 == self.lost_at:
+            raise SlotLostError("lost before the call")
         try:
             yield self.slots[-1]
         finally:
@@ -206,3 +210,16 @@ async def test_slot_that_is_lost_in_the_middle_counts_as_ambiguous(clock: FakeCl
     assert scene.bill.ambiguous == 1
     assert scene.bill.attempts == 2
     assert "grow" in scene.steps
+
+
+async def test_slot_that_is_lost_before_the_call_costs_nothing(clock: FakeClock) -> None:
+    scene = Scene(clock, [GOOD], lost_at=0)
+    assert await scene.ask() == "good"
+    assert scene.bill.ambiguous == 0
+    assert "grow" not in scene.steps
+
+
+async def test_process_that_ends_hands_a_repetition_on(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RETRYABLE)], no_slot_at=1, refusal=Refusal.DRAINING)
+    with pytest.raises(NoSlotError):
+        await scene.ask()

@@ -320,5 +320,5 @@ async def test_an_operators_replay_is_a_push_of_its_own(
 ) -> None:
     pushed = replace(delivery, reply_token=None)
     await deliver(pushed, marks)
-    await deliver(replace(pushed, generation=1), marks)
+    await deliver(replace(pushed, turn_id="turn-1-r1"), marks)
     assert arrived(line) == [("push", TEXT)] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from core.adapters import redis_keys
-from core.domain.clinic import BudgetPolicy, Clinic
+from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
+from core.domain.clinic_document import model_document
 from core.domain.event import Conversation
 from core.domain.task import TurnTask
 from core.domain.texts import text
@@ -21,6 +23,7 @@ from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
+from core.ports.documents import Create, Key
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
@@ -119,10 +122,9 @@ async def test_past_its_patience_a_customer_hears_so_once_and_no_call_is_made(sc
         await scene.say(row, "a")  # opens the circuit
         await scene.verdict(row)
         await scene.say(row, "b")
+        # The circuit stays open for ten minutes, but nobody is put back beyond their patience.
         put_back = await scene.put_back(row)
-        assert put_back.schedule_s - put_back.created_s > 500
-        await asyncio.sleep(1)
-        scene.stack.tasks.queue().force(put_back)
+        assert put_back.schedule_s - put_back.created_s < 1.5
         verdict = await scene.verdict(row)
     assert verdict.clean
     assert said(scene, row.sent[1]) == [text(ANY, "busy")]
@@ -226,6 +228,36 @@ async def test_what_a_dead_leader_left_is_delivered_first_and_what_is_new_gets_i
     assert said(scene, row.sent[1]) == ["ตอบไว้แล้วค่ะ"]
     assert verdict.calls == 1
     assert len(events(logged, "turn.taken_over")) == 1
+
+
+async def test_event_id_that_another_clinic_has_used_is_nobodys_answer(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("its own")
+    other = await scene.clinic()
+    async with serving(scene):
+        await scene.say(row)
+        assert (await scene.verdict(row)).clean
+        forged = scene.sim.message(other, scene.sim.user(other, "forger"), "text", text="ขอคำตอบด้วย")
+        event = {**forged.event, "webhookEventId": row.sent[0].event_id}
+        await scene.sim.send(replace(forged, event=event))
+        async with asyncio.timeout(5):
+            while not events(logged, "turn.failed"):  # noqa: ASYNC110  a log line tells nobody
+                await asyncio.sleep(0.02)
+    assert [event["reason"] for event in events(logged, "turn.failed")] == ["foreign_event_id"]
+    assert scene.stack.tasks.stats().backlog == 0
+
+
+async def test_model_without_a_price_gets_the_busy_message_and_no_call(scene: FaultScene) -> None:
+    row = await scene.row("unpriced")
+    model = model_document(ModelConfig(model_name="gpt-written-by-hand"))
+    await scene.documents.commit([Create(Key("ai_model_config", row.clinic.org_id), model)])
+    async with serving(scene):
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert said(scene, row.sent[0]) == [text(ANY, "busy")]
+    assert verdict.turns[0]["failure"] == "unpriced_model"
+    assert verdict.calls == 0
 
 
 async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:

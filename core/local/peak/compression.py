@@ -7,6 +7,7 @@ from typing import Any
 
 from core.local.openai_api import Latency
 from core.local.peak.scenario import ScenarioOptions
+from core.local.task_store import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,15 @@ class Compression:
 
     def latency(self, latency: Latency) -> Latency:
         return Latency(latency.median_s, latency.sigma, latency.scale / self.speed)
+
+    def retry(self) -> RetryPolicy:
+        """The queue's. Its first backoff is scaled: 0.2 s are a long time in a compressed chat."""
+        return RetryPolicy(
+            max_attempts=100,
+            max_retry_s=86_400,
+            min_backoff_s=max(0.2 / self.speed, 0.01),
+            max_backoff_s=2.0,
+        )
 
     def environment(self, options: ScenarioOptions) -> dict[str, str]:
         """The functions' settings."""
@@ -65,6 +75,7 @@ class Compression:
                 f"{options.latency.median_s:g} s",
                 f"{latency.median_s * latency.scale * 1000:.0f} ms",
             ),
+            Scaled("the queue's first backoff", "0.2 s", f"{self.retry().min_backoff_s * 1000:.0f} ms"),
             Scaled("LLM_BACKOFF_S", "1", here["LLM_BACKOFF_S"]),
             Scaled("LLM_JITTER_S", "0.5", here["LLM_JITTER_S"]),
             Scaled("LLM_ATTEMPT_TIMEOUTS_S", "8,10,10", here["LLM_ATTEMPT_TIMEOUTS_S"], floor),

@@ -158,8 +158,15 @@ def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
 def _fair(fair: timeline.Fairness) -> Promise:
     name, target = "fairness over backlogged clinics (Jain)", "≥ 0.95"
     if fair.index is None:
-        return Promise(name, target, "–", None, None, "never were two clinics backlogged for five seconds")
-    note = f"mean of {fair.windows} windows of 5 s, up to {fair.clinics} clinics backlogged throughout"
+        return Promise(
+            name,
+            target,
+            "–",
+            None,
+            None,
+            f"never were two clinics backlogged for {timeline.WINDOW_MS / 1000:g} s",
+        )
+    note = f"mean of {fair.windows} windows of {timeline.WINDOW_MS / 1000:g} s, up to {fair.clinics} clinics backlogged throughout"
     return Promise(name, target, f"{fair.index:.3f}", fair.index, fair.index >= 0.95, note)
 
 

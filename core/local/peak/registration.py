@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from core.domain.budget import budget_day
 from core.domain.clinic import BudgetPolicy, Clinic
-from core.domain.clinic_document import budget_document
+from core.domain.clinic_document import budget_document, stored_number
 from core.domain.money import to_micro_baht
 from core.local.peak.scenario import Scenario
 from core.local.simulator import Clinic as LineClinic
@@ -39,7 +39,7 @@ class SmallBudget:
     downgrade: bool
 
     def document(self) -> dict[str, object]:
-        return {"daily_budget_baht": str(self.baht), "model_downgrade_enabled": self.downgrade}
+        return {"daily_budget_baht": stored_number(self.baht), "model_downgrade_enabled": self.downgrade}
 
 
 def org_id(clinic: int) -> str:

@@ -20,7 +20,7 @@ from core.local.peak.scenario import Arrival, ScenarioOptions
 from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack
 from core.local.stack_options import StackOptions
-from core.local.task_store import QueueConfig, RetryPolicy
+from core.local.task_store import QueueConfig
 from core.ports.documents import DocumentStore
 
 _BASELINE_CLINICS = 10
@@ -75,7 +75,7 @@ class PeakRun:
             queue=QueueConfig(
                 max_dispatches_per_s=500,
                 max_concurrent=1000,
-                retry=RetryPolicy(max_attempts=100, max_retry_s=86_400, min_backoff_s=0.2, max_backoff_s=2.0),
+                retry=self._compression.retry(),
             ),
             seed=self._options.scenario.seed,
         )

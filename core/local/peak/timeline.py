@@ -11,7 +11,9 @@ from core.local.peak.evidence import Evidence
 from core.local.peak.matching import Fate
 
 _ON_ITS_WAY_MS = 100  # webhook, queue and mailbox: a message does not wait for a slot before
-_WINDOW_MS = 5_000
+WINDOW_MS = 15_000
+"""Long enough for each of dozens of backlogged clinics to be served often: fewest-held-first evens out turns,
+and over a few turns the calls' random lengths would be all that an index shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ def fairness(evidence: Evidence, runs: Sequence[Interval], waits: Sequence[Inter
     """Jain's index of slot-seconds over clinics that were backlogged throughout a window."""
     indices, most = [], 0
     start, end = evidence.start_ms, evidence.end_ms
-    for from_ms in range(start, end - _WINDOW_MS, _WINDOW_MS // 2):
-        until_ms = from_ms + _WINDOW_MS
+    for from_ms in range(start, end - WINDOW_MS, WINDOW_MS // 2):
+        until_ms = from_ms + WINDOW_MS
         if any(evidence.disturbed(at) for at in range(from_ms, until_ms, 100)):
             continue
         backlogged = _always_covered(waits, from_ms, until_ms)
