@@ -33,7 +33,8 @@ class RedisMailbox:
     """`redis` returns bytes (no decode_responses) and is the caller's to close.
 
     `max_events` and `max_chars` bound what of a conversation is kept verbatim: the newest events, but one
-    at least.
+    at least. Several of LINE's longest messages (5,000 characters) fit, and a flurry of short ones; what they
+    may cost is bounded where the prompt is built.
     """
 
     def __init__(
@@ -42,8 +43,8 @@ class RedisMailbox:
         *,
         lease_ms: int,
         session_ttl_s: int,
-        max_events: int = 20,
-        max_chars: int = 8000,
+        max_events: int = 100,
+        max_chars: int = 24_000,
     ) -> None:
         self._lease_ms = lease_ms
         self._session_ttl_ms = session_ttl_s * 1000

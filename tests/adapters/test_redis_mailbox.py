@@ -201,6 +201,15 @@ async def test_characters_are_bounded_but_the_newest_event_is_always_kept(redis:
     assert waiting == Waiting((an_event(4, text="ง" * 50),), ("E0001", "E0002", "E0003"))
 
 
+@pytest.mark.parametrize("texts", [["ก" * 5000] * 3, ["ขอถามราคาหน่อยค่ะ"] * 30])
+async def test_long_messages_and_a_flurry_are_kept_whole(mailbox: RedisMailbox, texts: list[str]) -> None:
+    events = [an_event(n, text=text) for n, text in enumerate(texts)]
+    begun = await lead(mailbox, events[0])
+    for event in events[1:]:
+        await mailbox.begin(event)
+    assert await mailbox.finish(HERE, begun.fence, [], go_on=True) == Waiting(tuple(events))
+
+
 async def test_a_leader_does_not_stay_for_ids_alone(redis: Redis) -> None:
     mailbox = RedisMailbox(redis, lease_ms=LEASE_MS, session_ttl_s=1800, max_events=1)
     begun = await lead(mailbox, an_event(1))
