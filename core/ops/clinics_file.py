@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml.nodes import Node
 
 from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
-from core.domain.clinic_document import DEFAULT, budget_document, model_document
+from core.domain.clinic_document import DEFAULT, budget_document, model_document, stored_number
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
@@ -218,10 +218,10 @@ class _Reader:
                 fields.problem("daily_budget_baht", str(exc))
         threshold = fields.decimal("downgrade_threshold", 0, 1, "0.8")
         document = {
-            "daily_budget_baht": None if daily is None else str(daily),
+            "daily_budget_baht": None if daily is None else stored_number(daily),
             "hard_stop_enabled": fields.flag("hard_stop_enabled"),
             "model_downgrade_enabled": fields.flag("model_downgrade_enabled"),
-            "downgrade_threshold": None if threshold is None else str(threshold),
+            "downgrade_threshold": None if threshold is None else stored_number(threshold),
             "fallback_model": self._priced(fields, "fallback_model"),
         }
         without = {"fallback_model"} if "fallback_model" in fields else set()

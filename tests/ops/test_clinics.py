@@ -91,9 +91,9 @@ def test_the_example_of_the_help_is_applied_as_it_stands(apply: Run, run: Run, f
     assert result.exit_code == 0, result.output
     documents = stored()
     assert documents["line_channels/U8e742f61d673b39c7fff3cecb7536ef0"] == {"org_id": "bkk-smile"}
-    assert documents["org_ai_budgets/bkk-smile"] == {"daily_budget_baht": "500"}
+    assert documents["org_ai_budgets/bkk-smile"] == {"daily_budget_baht": 500}
     assert documents["org_ai_budgets/default"] == {
-        "daily_budget_baht": "300",
+        "daily_budget_baht": 300,
         "fallback_model": "gpt-6-luna",
     }
     assert documents["orgs/bkk-smile"]["handoff"] == {"keywords": ["staff"], "hours": 12}
@@ -179,7 +179,7 @@ def test_what_leaves_the_file_goes_back_to_the_default(apply: Run, run: Run) -> 
     apply({"defaults": {"budget": {"daily_budget_baht": "12.345678"}}, "clinics": [clinic(1, **own)]})
     shown = json.loads(run("show", "clinic-1", "--json").stdout)
     assert shown["own"] == ["model.model_name", "budget.daily_budget_baht", "budget.fallback_model"]
-    assert (shown["budget"]["daily_budget_baht"], shown["budget"]["fallback_model"]) == ("7", None)
+    assert (shown["budget"]["daily_budget_baht"], shown["budget"]["fallback_model"]) == (7, None)
     assert shown["secret_stored"]
 
     apply({"clinics": [clinic(1, budget={"hard_stop_enabled": False})]})
@@ -189,7 +189,7 @@ def test_what_leaves_the_file_goes_back_to_the_default(apply: Run, run: Run) -> 
 
     apply({"clinics": [clinic(1)]})
     shown = json.loads(run("show", "clinic-1", "--json").stdout)
-    assert (shown["own"], shown["budget"]["daily_budget_baht"]) == ([], "12.345678")
+    assert (shown["own"], shown["budget"]["daily_budget_baht"]) == ([], 12.345678)
     assert (shown["budget"]["hard_stop_enabled"], shown["budget"]["fallback_model"]) == (True, "gpt-6-luna")
 
 

@@ -172,7 +172,7 @@ def test_a_budget_is_changed_field_by_field(run: Callable[..., Result]) -> None:
     found = json.loads(run("budgets", "show", ORG, "--json").stdout)
     assert found == {
         "org_id": ORG,
-        "daily_budget_baht": "250.50",
+        "daily_budget_baht": "250.5",
         "daily_budget_micro_baht": 250_500_000,
         "hard_stop_enabled": False,
         "model_downgrade_enabled": False,
