@@ -166,7 +166,8 @@ def _fair(fair: timeline.Fairness) -> Promise:
             None,
             f"never were two clinics backlogged for {timeline.WINDOW_MS / 1000:g} s",
         )
-    note = f"mean of {fair.windows} windows of {timeline.WINDOW_MS / 1000:g} s, up to {fair.clinics} clinics backlogged throughout"
+    windows = f"{fair.windows} windows of {timeline.WINDOW_MS / 1000:g} s"
+    note = f"mean of {windows}, up to {fair.clinics} clinics backlogged throughout"
     return Promise(name, target, f"{fair.index:.3f}", fair.index, fair.index >= 0.95, note)
 
 
