@@ -137,14 +137,22 @@ class SlotScripts:
             options.requests_per_minute or 0,
             options.tokens_per_minute or 0,
         )
+        tuning = (
+            options.circuit_attempts,
+            options.circuit_share,
+            options.circuit_open_ms,
+            options.circuit_longest_ms,
+            options.quota_open_ms,
+        )
+        self._tuning = " ".join(map(str, tuning))
         self._acquire = _Script.of("state", "pump", "acquire")
         self._renew = _Script.of("state", "pump", "renew")
         self._release = _Script.of("state", "pump", "release")
         self._cancel = _Script.of("state", "pump", "cancel")
-        self._limit = _Script.of("state", "pump", "operator", "limit")
-        self._reset = _Script.of("state", "pump", "operator", "reset")
-        self._close = _Script.of("state", "pump", "operator", "close")
-        self._view = _Script.of("state", "pump", "operator", "view")
+        self._limit = _Script.of("state", "operator", "pump", "limit")
+        self._reset = _Script.of("state", "operator", "pump", "reset")
+        self._close = _Script.of("state", "operator", "pump", "close")
+        self._view = _Script.of("state", "operator", "pump", "view")
         self._lost = _Script.of("state", "pump", "lost")
         self._known_to_redis: set[str] = set()
 
@@ -194,11 +202,7 @@ class SlotScripts:
             retry_after_ms,
             -1 if outcome.tokens is None else outcome.tokens,
             options.circuit_window_ms,
-            options.circuit_attempts,
-            options.circuit_share,
-            options.circuit_open_ms,
-            options.circuit_longest_ms,
-            options.quota_open_ms,
+            self._tuning,
         )
         return Released(circuit.decode(), reason.decode(), open_ms, Outlook.of(outlook))
 

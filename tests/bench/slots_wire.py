@@ -60,8 +60,7 @@ class Wire:
         self._heads: dict[str, bytes] = {}
         outcome = (
             OutcomeKind.OK.value, OPTIONS.cooldown_ms, -1,
-            OPTIONS.circuit_window_ms, OPTIONS.circuit_attempts, OPTIONS.circuit_share,
-            OPTIONS.circuit_open_ms, OPTIONS.circuit_longest_ms, OPTIONS.quota_open_ms,
+            OPTIONS.circuit_window_ms, scripts._tuning,
         )  # fmt: skip
         self._outcome = (len(outcome), bulk(*outcome))
         self.sockets = [self._connect(port) for _ in range(AT_ONCE)]

@@ -15,8 +15,8 @@ if record and record[NONCE] == ARGV[9] then
     redis.call('ZREM', room.leases, id)
     redis.call('HDEL', room.tickets, id)
     room.used = room.used - 1
-    if redis.call('ZREM', room.starts, room.start_of(record)) == 1 then
-      room.set('tokens', room.state.tokens - record[TOKENS])
+    if room.rate_gate then
+      room.forget_start(record)
     end
   end
 end

@@ -1,5 +1,5 @@
 -- For an operator's commands, which run where the instances' settings are not known: take what the instances
--- last asked with instead of ARGV 1, 2, 5 and 6. Included after slots_pump.lua.
+-- last asked with instead of ARGV 1, 2, 5 and 6. Included after slots_state.lua.
 local configured = redis.call('HGET', room.caps, '*')
 if configured then
   local limit, org_limit, requests, tokens = string.match(configured, '(%d+) (%d+) (%d+) (%d+)')

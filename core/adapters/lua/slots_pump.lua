@@ -1,5 +1,5 @@
 -- The end of every slots operation: what the provider allows, who is next, and what the caller must know.
--- Included after slots_state.lua.
+-- Included after slots_state.lua (and slots_operator.lua).
 
 -- Slots held by each clinic. Read once, then kept up to date.
 function room.holders()
@@ -19,31 +19,44 @@ function room.cap_of(org)
   return tonumber(caps[1] or caps[2] or room.org_limit)
 end
 
--- A grant's member of `starts`.
-function room.start_of(record)
-  return string.format('%.0f %d', record[FENCE], record[TOKENS])
-end
-
-function room.has_rates()
-  return room.requests_limit > 0 or room.tokens_limit > 0
-end
-
-function room.forget_old_starts()
-  for _, start in ipairs(redis.call('ZRANGEBYSCORE', room.starts, '-inf', room.now - MINUTE_MS)) do
-    redis.call('ZREM', room.starts, start)
-    room.set('tokens', room.state.tokens - tonumber(string.match(start, '%d+$')))
+-- Without rates none of this is there.
+if room.requests_limit > 0 or room.tokens_limit > 0 then
+  -- A grant's member of `starts`.
+  local function start_of(record)
+    return string.format('%.0f %d', record[FENCE], record[TOKENS])
   end
-end
 
--- Until when the rates forbid a grant of `tokens`: nil, or the time (ms), the reason, and that it is certain.
-function room.rate_gate(tokens)
-  room.forget_old_starts()
-  local count = redis.call('ZCARD', room.starts)
-  local full = room.requests_limit > 0 and count >= room.requests_limit
-  -- What alone exceeds the limit runs when nothing else did in the last minute.
-  local spent = room.tokens_limit > 0 and count > 0 and room.state.tokens + tokens > room.tokens_limit
-  if full or spent then
-    return tonumber(redis.call('ZRANGE', room.starts, 0, 0, 'WITHSCORES')[2]) + MINUTE_MS, 'rate', true
+  function room.count_start(record)
+    room.set('tokens', room.state.tokens + record[TOKENS])
+    redis.call('ZADD', room.starts, record[GRANTED], start_of(record))
+  end
+
+  -- False if it was more than a minute ago.
+  function room.forget_start(record)
+    local known = redis.call('ZREM', room.starts, start_of(record)) == 1
+    if known then
+      room.set('tokens', room.state.tokens - record[TOKENS])
+    end
+    return known
+  end
+
+  function room.forget_old_starts()
+    for _, start in ipairs(redis.call('ZRANGEBYSCORE', room.starts, '-inf', room.now - MINUTE_MS)) do
+      redis.call('ZREM', room.starts, start)
+      room.set('tokens', room.state.tokens - tonumber(string.match(start, '%d+$')))
+    end
+  end
+
+  -- Until when the rates forbid a grant of `tokens`: nil, or the time (ms), the reason, and that it is certain.
+  function room.rate_gate(tokens)
+    room.forget_old_starts()
+    local count = redis.call('ZCARD', room.starts)
+    local full = room.requests_limit > 0 and count >= room.requests_limit
+    -- What alone exceeds the limit runs when nothing else did in the last minute.
+    local spent = room.tokens_limit > 0 and count > 0 and room.state.tokens + tokens > room.tokens_limit
+    if full or spent then
+      return tonumber(redis.call('ZRANGE', room.starts, 0, 0, 'WITHSCORES')[2]) + MINUTE_MS, 'rate', true
+    end
   end
 end
 
@@ -63,15 +76,9 @@ function room.gate(tokens)
   if state.cool_until and room.now < state.cool_until then
     return state.cool_until, 'cooldown', true
   end
-  if room.has_rates() then
+  if room.rate_gate then
     return room.rate_gate(tokens)
   end
-end
-
-function room.forget_circuit()
-  room.set('circuit_until', nil)
-  room.state.circuit_ms, room.state.circuit_why, room.state.probe = nil, nil, nil
-  redis.call('DEL', room.calls)
 end
 
 -- Turn a waiter's record into a claim: it becomes a lease with the first renewal.
@@ -86,9 +93,8 @@ function room.lease(id, org, record)
   if room.state.circuit_until then
     room.set('probe', id)
   end
-  if room.has_rates() then
-    room.set('tokens', room.state.tokens + record[TOKENS])
-    redis.call('ZADD', room.starts, room.now, room.start_of(record))
+  if room.rate_gate then
+    room.count_start(record)
   end
 end
 
@@ -143,12 +149,6 @@ function room.pump()
   end
 end
 
-function room.save()
-  if room.changed then
-    redis.call('SET', KEYS[6], cmsgpack.pack(room.state))
-  end
-end
-
 -- Save what the operation changed, and say what a process with waiters must know: {ms until time alone may let
 -- somebody run (-1: nobody waits), ms for which the provider's state certainly forbids any grant, the reason,
 -- slots used, waiters, limit, now (ms)}.
@@ -161,7 +161,9 @@ function room.outlook()
   if waiting > 0 then
     again_ms = math.max(1, math.min(shut_until or NEVER, room.state.lease_due, now + room.lease_ms) - now)
   end
-  room.save()
+  if room.changed then
+    redis.call('SET', KEYS[6], cmsgpack.pack(room.state))
+  end
   local shut_ms, reason = certain and shut_until - now or 0, certain and shut_by or ''
   return { again_ms, shut_ms, reason, room.used, waiting, room.limit, now }
 end

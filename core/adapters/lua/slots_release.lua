@@ -2,8 +2,8 @@
 --
 -- ARGV  7: org, 8: ticket, 9: fence, 10: outcome (ok, failed, rate_limited, quota, neutral),
 --       11: Retry-After (ms; of a 429 without one: the default), 12: tokens really used (-1: not known),
---       13: the circuit's window (ms), 14: attempts in it before it may open, 15: share of failures that opens
---       it, 16: open (ms), 17: longest open (ms), 18: open after a quota code (ms)
+--       13: the circuit's window (ms), 14: of the circuit "attempts in the window before it may open, share of
+--       failures that opens it, open (ms), longest open (ms), open after a quota code (ms)"
 -- Returns {1 released or 0 the lease was lost (then nothing changed), "opened", "closed" or "",
 --   reason of the opening, open for (ms), outlook…}
 --
@@ -20,6 +20,12 @@ local function learn()
   if outcome == 'ok' and counts and not new and not failing then
     return
   end
+
+  local tuning = {}
+  for number in string.gmatch(ARGV[14], '%S+') do
+    tuning[#tuning + 1] = tonumber(number)
+  end
+  local least_attempts, share, open_for_ms, longest_ms, quota_ms = unpack(tuning)
 
   local function open(reason, for_ms)
     if not (state.circuit_until and now < state.circuit_until and state.circuit_why == reason) then
@@ -44,8 +50,8 @@ local function learn()
         sums[kind] = sums[kind] + tonumber(calls[i + 1])
       end
     end
-    if sums.a >= tonumber(ARGV[14]) and sums.f >= tonumber(ARGV[15]) * sums.a then
-      open('failures', tonumber(ARGV[16]))
+    if sums.a >= least_attempts and sums.f >= share * sums.a then
+      open('failures', open_for_ms)
     end
   end
 
@@ -54,14 +60,15 @@ local function learn()
   end
   local is_probe = state.probe == id
   if outcome == 'quota' then
-    open('quota', tonumber(ARGV[18]))
+    open('quota', quota_ms)
   elseif is_probe and outcome == 'failed' then
     -- Twice as long as the last time; after a quota code the same again.
     local last_ms, cause = state.circuit_ms, state.circuit_why
-    open(cause, cause == 'quota' and last_ms or math.min(2 * last_ms, tonumber(ARGV[17])))
+    open(cause, cause == 'quota' and last_ms or math.min(2 * last_ms, longest_ms))
   elseif is_probe and outcome ~= 'neutral' then
     event = 'closed'
-    room.forget_circuit()
+    room.set('circuit_until', nil)
+    state.circuit_ms, state.circuit_why, state.probe = nil, nil, nil
   elseif counts then
     count()
   end
@@ -74,10 +81,9 @@ if mine then
   redis.call('HDEL', room.tickets, id)
   room.used = room.used - 1
   learn()
-  if room.has_rates() and tokens >= 0 and redis.call('ZREM', room.starts, room.start_of(record)) == 1 then
-    room.set('tokens', room.state.tokens + tokens - record[TOKENS])
+  if room.rate_gate and tokens >= 0 and room.forget_start(record) then
     record[TOKENS] = tokens
-    redis.call('ZADD', room.starts, record[GRANTED], room.start_of(record))
+    room.count_start(record)
   end
 end
 room.pump()

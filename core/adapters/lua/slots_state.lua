@@ -33,7 +33,7 @@ local room = {
   shut_until = false, shut_by = false, shut_certain = false,
   -- The operations' functions follow; named here, they find a table that is large enough.
   set = false, next_tick = false, record_of = false, member_of = false, id_of = false, heads = false,
-  keep_lease = false, keep_waiting = false, stop_waiting = false, holders = false, gate = false,
+  keep_lease = false, keep_waiting = false, stop_waiting = false,
 }
 room.limit, room.kept_n = room.state.limit or tonumber(ARGV[1]), room.state.n
 local MINUTE_MS, NEVER = 60000, 1e15

@@ -30,7 +30,7 @@ if room.state.circuit_until then
   circuit = room.now < room.state.circuit_until and 'open' or 'half-open'
 end
 local requests, tokens = -1, -1
-if room.has_rates() then
+if room.rate_gate then
   room.forget_old_starts()
   requests, tokens = redis.call('ZCARD', room.starts), room.state.tokens
 end
@@ -48,7 +48,7 @@ for i = 1, #calls, 2 do
     sums[kind] = sums[kind] + tonumber(calls[i + 1])
   end
 end
-room.save()
+room.outlook() -- saves what has expired
 return {
   room.limit, room.configured_limit, orgs,
   circuit, room.state.circuit_why or '', math.max(0, (room.state.circuit_until or room.now) - room.now),
