@@ -11,6 +11,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.tasks_v2 import CloudTasksAsyncClient, CreateTaskRequest
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
+from core.adapters import google_credentials
 from core.domain.errors import TasksUnavailableError
 from core.domain.task import TurnTask
 
@@ -86,11 +87,15 @@ class CloudTasksQueue:
 
 
 def connect(emulator_host: str | None = None) -> CloudTasksAsyncClient:
-    """A client of Cloud Tasks, or of a local server at `host:port`."""
+    """A client of Cloud Tasks, or of a local server at `host:port`. Raises TasksUnavailableError where there
+    are no credentials."""
     channel: Any = _open_channel
     if emulator_host:
         channel = grpc.aio.insecure_channel(emulator_host, options=_RECONNECT)
-    return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+    try:
+        return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+    except GoogleAuthError as exc:
+        raise TasksUnavailableError(f"Cloud Tasks: {google_credentials.missing(exc)}") from exc
 
 
 def _open_channel(host: str, *, options: list[tuple[str, Any]], **kwargs: Any) -> grpc.aio.Channel:

@@ -25,6 +25,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.field_path import FieldPath
 
+from core.adapters import google_credentials
 from core.domain.errors import DocumentsUnavailableError, InvalidInputError
 from core.ports.documents import (
     DELETE_FIELD,
@@ -44,6 +45,7 @@ T = TypeVar("T")
 Snapshot = Any  # the client's own type is generic in a way that only it knows
 
 _CONFLICTS = (AlreadyExists, FailedPrecondition, NotFound, Aborted)
+"""Of a commit. The same answers to a read mean an outage: no such database, or no index."""
 _PAUSES_S = (0.1, 0.5, 0.8)
 """Between the tries of a call that a lost connection ended. gRPC opens another at once, and if that fails too
 the next one after about a second."""
@@ -80,7 +82,10 @@ class FirestoreDocuments:
             self._add(batch, write)
 
         async def send() -> Sequence[Any]:
-            return await batch.commit(retry=None)
+            try:
+                return await batch.commit(retry=None)
+            except _CONFLICTS as exc:
+                raise ConflictError(f"Firestore: {exc.message}") from exc
 
         results = await self._call(send, again=_was_never_sent)
         return [
@@ -124,7 +129,10 @@ class FirestoreDocuments:
     @property
     def _client(self) -> firestore.AsyncClient:
         if self._made is None:
-            self._made = firestore.AsyncClient(project=self._project, database=self._database)
+            try:
+                self._made = firestore.AsyncClient(project=self._project, database=self._database)
+            except GoogleAuthError as exc:
+                raise DocumentsUnavailableError(f"Firestore: {google_credentials.missing(exc)}") from exc
         return self._made
 
     def _reference(self, key: Key) -> firestore.AsyncDocumentReference:
@@ -165,8 +173,6 @@ class FirestoreDocuments:
                             raise
                     await asyncio.sleep(pause_s)
                 return await call()
-        except _CONFLICTS as exc:
-            raise ConflictError(f"Firestore: {exc.message}") from exc
         except InvalidArgument as exc:
             raise InvalidInputError(f"Firestore: {exc.message}") from exc
         except (GoogleAPICallError, RetryError, GoogleAuthError, TimeoutError) as exc:

@@ -28,6 +28,7 @@ from google.cloud.secretmanager_v1 import (
     SecretPayload,
 )
 
+from core.adapters import google_credentials
 from core.domain.errors import InvalidInputError, SecretsUnavailableError
 
 T = TypeVar("T")
@@ -85,7 +86,10 @@ class SecretManagerSecrets:
     @property
     def _client(self) -> SecretManagerServiceAsyncClient:
         if self._made is None:
-            self._made = SecretManagerServiceAsyncClient()
+            try:
+                self._made = SecretManagerServiceAsyncClient()
+            except GoogleAuthError as exc:
+                raise SecretsUnavailableError(f"Secret Manager: {google_credentials.missing(exc)}") from exc
         return self._made
 
     def _path(self, name: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 import pytest
 
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.errors import DocumentsUnavailableError, InvalidInputError
+from core.local.processes import free_port
 from core.ports.documents import (
     DELETE_FIELD,
     ConflictError,
@@ -290,6 +293,33 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(link: FaultyLink,
     await store.close()
 
 
+@pytest.mark.parametrize("status", ["NOT_FOUND", "FAILED_PRECONDITION", "ABORTED"])
+async def test_a_read_that_is_refused_is_an_outage_and_no_conflict(
+    monkeypatch: pytest.MonkeyPatch, project: str, status: str
+) -> None:
+    async def refuse(_request: bytes, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode[status], "The database (default) does not exist")
+
+    streams = {
+        name: grpc.unary_stream_rpc_method_handler(refuse) for name in ("BatchGetDocuments", "RunQuery")
+    }
+    handlers = {**streams, "Commit": grpc.unary_unary_rpc_method_handler(refuse)}
+    server, port = grpc.aio.server(), free_port()
+    service = grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", handlers)
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{port}")
+    store = FirestoreDocuments(project)
+    for read in (store.get_many([A]), store.query("orgs")):
+        with pytest.raises(DocumentsUnavailableError, match=r"database \(default\) does not exist"):
+            await read
+    with pytest.raises(ConflictError):
+        await store.commit([Create(A, {})])
+    await store.close()
+    await server.stop(None)
+
+
 async def test_what_a_store_can_never_take_is_not_called_an_outage(
     firestore_emulator: str, project: str
 ) -> None:
@@ -302,21 +332,16 @@ async def test_what_a_store_can_never_take_is_not_called_an_outage(
 async def test_a_store_that_does_not_answer_is_unavailable_in_time(
     monkeypatch: pytest.MonkeyPatch, project: str, tmp_path: Path
 ) -> None:
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    firestore = FirestoreDocuments(project, timeout_s=0.5)
-    began = asyncio.get_running_loop().time()
-    with pytest.raises(DocumentsUnavailableError):
-        await firestore.get_many([A])
-    with pytest.raises(DocumentsUnavailableError):
-        await firestore.commit([Create(A, {})])
-    assert asyncio.get_running_loop().time() - began < 2
-    await firestore.close()
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        firestore = FirestoreDocuments(project, timeout_s=0.5)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DocumentsUnavailableError):
+            await firestore.get_many([A])
+        with pytest.raises(DocumentsUnavailableError):
+            await firestore.commit([Create(A, {})])
+        assert asyncio.get_running_loop().time() - began < 2
+        await firestore.close()
 
     (tmp_path / "file").write_text("not a database, but long enough to be taken for one" * 100)
     sqlite = SqliteDocuments(str(tmp_path / "file"))
