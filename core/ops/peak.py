@@ -37,7 +37,7 @@ def peak(
     load: Annotated[
         float, typer.Option(help="Mean arrivals, as a share of what the slots can answer.", min=0.05, max=2)
     ] = 0.65,
-    slots: Annotated[int, typer.Option(help="CHAT_MAX_CONCURRENT.", min=1, max=1000)] = 15,
+    slots: Annotated[int, typer.Option(help="CHAT_MAX_CONCURRENT.", min=1, max=1000)] = 10,
     faults: Annotated[
         bool, typer.Option("--faults", help="Redeliveries, duplicates, 429 storms, kills, a lost Redis.")
     ] = False,

@@ -39,7 +39,7 @@ class ScenarioOptions:
 
     clinics: int = 500
     minutes: float = 60.0
-    slots: int = 15
+    slots: int = 10
     org_slots: int = 5
     load: float = 0.65
     latency: Latency = field(default_factory=lambda: Latency(median_s=4.0, sigma=0.3))
