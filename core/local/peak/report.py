@@ -245,7 +245,7 @@ def _spend_plot(hour: _Hour) -> str:
         for i, (clinic, points) in enumerate(sorted(lines.items()))
     ]
     series.append(Series("budget", [(hour.range[0], 100.0), (hour.range[1], 100.0)], _RED, "limit"))
-    drawn = hour.drawn("plot-spend", series, "% of the day's budget", y_top=100)
+    drawn = hour.drawn("plot-spend", series, "% of a budget", y_top=100)
     note = (
         "Spent and reserved, of clinics whose budget is too small for the hour: from 80 % the cheaper model, "
         "in the end no call."
