@@ -76,6 +76,7 @@ class FaultScene:
         self._rows = 0
         self._reviver: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
+        self.revive = True
 
     # What goes wrong
 
@@ -244,7 +245,7 @@ class FaultScene:
         """As the platform does: an instance that died is replaced."""
         while True:
             for i, turn in enumerate(self.stack.turns):
-                if not turn.running and not self._starting.locked():
+                if self.revive and not turn.running and not self._starting.locked():
                     await self.restart(i)
             await asyncio.sleep(0.05)
 
