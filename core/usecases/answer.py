@@ -102,38 +102,31 @@ class Answer:
 
     async def record_failed(self, event: InboundEvent, trace: str, reason: str) -> None:
         """An event that can't be answered, in the journal, with nothing sent. Raises UnavailableError."""
-        now_ms = self._clock.now_ms()
-        day = budget_day(now_ms, self._policy.timezone)
-        look = await self._journal.look(event.org_id, day, event.event_id, [event.event_id])
         log.error("turn.failed", reason=reason, turn=event.event_id)
-        if look.claims:
-            return
-        record = replace(
-            record_of(event.event_id, event.conversation, [event], now_ms),
-            state=TurnState.FAILED,
-            failure=reason,
-            trace=trace,
-        )
-        await self._journal.answer(record, [event.event_id], None, look.books)
+        record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
+        await self._record(replace(record, failure=reason, trace=trace), [event.event_id])
 
     async def record_malformed(self, body: bytes, reason: str) -> None:
         """A task that is none of ours, among the failed turns: its words are not kept, its digest is."""
-        now_ms = self._clock.now_ms()
-        turn_id = f"malformed-{hashlib.sha256(body).hexdigest()[:32]}"
-        look = await self._journal.look("", budget_day(now_ms, self._policy.timezone), turn_id, ())
         record = TurnRecord(
-            id=turn_id,
+            id=f"malformed-{hashlib.sha256(body).hexdigest()[:32]}",
             org_id="",
             channel="",
             chat_id="",
             chat_type="user",
             state=TurnState.FAILED,
             events=(),
-            created_ms=now_ms,
+            created_ms=self._clock.now_ms(),
             failure=f"malformed: {reason}",
         )
-        if not look.turns:
-            await self._journal.answer(record, (), None, look.books)
+        await self._record(record, ())
+
+    async def _record(self, failed: TurnRecord, event_ids: Sequence[str]) -> None:
+        """As failed, unless the journal has the turn or its events already."""
+        day = budget_day(failed.created_ms, self._policy.timezone)
+        look = await self._journal.look(failed.org_id, day, failed.id, event_ids)
+        if not (look.claims or look.turns):
+            await self._journal.answer(replace(failed, state=TurnState.FAILED), event_ids, None, look.books)
 
     async def _finish_earlier(self, scene: Scene) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""

@@ -272,3 +272,13 @@ async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) ->
     assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
     assert said(scene, row.sent[0]) == []
     assert verdict.calls == 0
+
+
+async def test_task_that_is_none_of_ours_is_recorded_once_without_its_words(scene: FaultScene) -> None:
+    body = "ข้อความของใครก็ไม่รู้".encode()
+    async with serving(scene) as run:
+        for _ in range(2):
+            await run.record_malformed(body, "the task's body is not JSON")
+    found = [d for d in await scene.documents.query("turns") if d.key.id.startswith("malformed-")]
+    assert [d.data["failure"] for d in found] == ["malformed: the task's body is not JSON"]
+    assert "ข้อความ" not in str(found)
