@@ -72,7 +72,7 @@ class HeldSlot:
         self._last_until = last_until
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
-        self._lost = False
+        self.lost = False
         self._timer = loop.call_at(grant.good_until, self.lose)
 
     @property
@@ -85,14 +85,14 @@ class HeldSlot:
 
     def prolong(self, good_until: float) -> None:
         self._timer.cancel()
-        if not self._lost:
+        if not self.lost:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(min(good_until, self._last_until), self.lose)
 
     def lose(self) -> None:
         self._timer.cancel()
-        if self._task is not None and not self._lost:
-            self._lost = True
+        if self._task is not None and not self.lost:
+            self.lost = True
             self._task.cancel()
 
     def __enter__(self) -> None:
@@ -105,7 +105,7 @@ class HeldSlot:
     ) -> None:
         task, self._task = self._task, None
         self._timer.cancel()
-        if task is None or not self._lost:
+        if task is None or not self.lost:
             return
         # As in asyncio.timeout: if nobody else cancelled the task, the cancellation was ours.
         ours = task.uncancel() <= self._cancelling

@@ -116,7 +116,7 @@ class RedisSlotsOperator:
         await self._scripts.reset()
 
     async def close_circuit(self) -> bool:
-        """Let calls through again; True if the circuit was not closed."""
+        """Let calls through again, and end a cooldown; True if there was anything to end."""
         was_open = await self._scripts.close_circuit()
         if was_open:
             log.info("circuit.closed", by="operator")

@@ -97,7 +97,12 @@ class ProcessRoom:
         if outlook.again_ms is not None and (self.waiting or outlook.shut_ms):
             self._pulse.ask(max(_SOONEST_BEAT_S, outlook.again_ms / 1000))
         if self.waiting:
-            self._pulse.ask(self._options.lease_ms / 3000)
+            self._pulse.ask(self._heartbeat_s)
+
+    @property
+    def _heartbeat_s(self) -> float:
+        """Waiters beat as often as a claim needs: one whose announcement was lost is found while it holds."""
+        return (self._options.first_lease_ms if self.waiting else self._options.lease_ms) / 3000
 
     def refusal(self, reason: Refusal, place: int | None, outlook: Outlook | None = None) -> NoSlotError:
         """When to come back: when the provider allows it, spread over a second."""
@@ -110,7 +115,7 @@ class ProcessRoom:
     async def _beat(self) -> None:
         """Renew all leases and mark all waiters alive, in one round trip."""
         loop = asyncio.get_running_loop()
-        held = list(self.held.values())
+        held = [slot for slot in self.held.values() if not slot.lost]
         waiting = [waiter for waiter in self.waiting.values() if waiter.queued]
         sent_at = loop.time()
         try:
@@ -137,7 +142,7 @@ class ProcessRoom:
             elif self._too_late(waiter, renewed.outlook):
                 waiter.fail(self.refusal(Refusal(renewed.outlook.reason), waiter.place, renewed.outlook))
         if held or waiting:
-            self._pulse.ask(self._options.lease_ms / 3000)
+            self._pulse.ask(self._heartbeat_s)
         self.heed(renewed.outlook)
 
     def _too_late(self, waiter: Waiter, outlook: Outlook) -> bool:

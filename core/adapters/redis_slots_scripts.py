@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from typing import Any, Self
 
 from redis.asyncio import Redis
@@ -32,7 +35,8 @@ class SlotOptions:
 
     The circuit opens when `circuit_share` of at least `circuit_attempts` calls in `circuit_window_ms` failed,
     for `circuit_open_ms`, then for twice as long each time up to `circuit_longest_ms`; after a quota code for
-    `quota_open_ms`. `cooldown_ms`: after a 429 without Retry-After. A call to Redis may take `call_ms`.
+    `quota_open_ms`. `cooldown_ms`: after a 429 without Retry-After; with one at most `cooldown_longest_ms`,
+    since one strange header must not stop everybody. A call to Redis may take `call_ms`.
     """
 
     global_limit: int = 15
@@ -50,6 +54,7 @@ class SlotOptions:
     circuit_longest_ms: int = 120_000
     quota_open_ms: int = 600_000
     cooldown_ms: int = 1_000
+    cooldown_longest_ms: int = 120_000
     call_ms: int = 2_000
 
     @property
@@ -62,7 +67,7 @@ class SlotOptions:
 class Outlook:
     """How the room stands after an operation. `again_ms`: when time alone may let a waiter run, None if
     nobody waits. `shut_ms`: how long the provider's state certainly forbids any grant, and `reason` why.
-    `now_ms`: Redis' clock."""
+    `now_ms`: Redis' clock. `generation`: another one than before if Redis has lost its data."""
 
     again_ms: int | None
     shut_ms: int
@@ -71,14 +76,14 @@ class Outlook:
     waiting: int
     limit: int
     now_ms: int
+    generation: int
 
     @classmethod
-    def of(cls, reply: Sequence[Any]) -> Self:
-        again_ms, shut_ms, reason, used, waiting, limit, now_ms = reply
-        return cls(None if again_ms < 0 else again_ms, shut_ms, reason.decode(), used, waiting, limit, now_ms)
-
-
-_OUTLOOK = 7  # fields of an outlook in a reply
+    def of(cls, reason: bytes, packed_numbers: bytes) -> tuple[Self, list[int]]:
+        """From the end of a reply; also the operation's own numbers."""
+        again_ms, shut_ms, used, waiting, limit, now_ms, generation, *own = map(int, unpacked(packed_numbers))
+        shown = None if again_ms < 0 else again_ms
+        return cls(shown, shut_ms, reason.decode(), used, waiting, limit, now_ms, generation), own
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,15 @@ class _Script:
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def packed(*numbers: float) -> bytes:
+    """Numbers as one argument, which Lua's `struct.unpack` reads at a fraction of an argument's cost."""
+    return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def unpacked(data: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(data) // 8}d", data)
+
+
 class SlotScripts:
     """One method an operation. All raise RedisUnavailableError when Redis does not answer in time; whether
     the operation happened is then not known, and doing it again does no harm."""
@@ -129,7 +143,7 @@ class SlotScripts:
     def __init__(self, redis: Redis, options: SlotOptions) -> None:
         self._redis = redis
         self._options = options
-        self._common = (
+        self._common = packed(
             options.global_limit,
             options.per_org_limit,
             options.lease_ms,
@@ -137,104 +151,101 @@ class SlotScripts:
             options.requests_per_minute or 0,
             options.tokens_per_minute or 0,
         )
-        tuning = (
+        self._tuning = (
             options.circuit_attempts,
             options.circuit_share,
             options.circuit_open_ms,
             options.circuit_longest_ms,
             options.quota_open_ms,
         )
-        self._tuning = " ".join(map(str, tuning))
-        self._acquire = _Script.of("state", "pump", "acquire")
-        self._renew = _Script.of("state", "pump", "renew")
-        self._release = _Script.of("state", "pump", "release")
-        self._cancel = _Script.of("state", "pump", "cancel")
-        self._limit = _Script.of("state", "operator", "pump", "limit")
-        self._reset = _Script.of("state", "operator", "pump", "reset")
-        self._close = _Script.of("state", "operator", "pump", "close")
-        self._view = _Script.of("state", "operator", "pump", "view")
-        self._lost = _Script.of("state", "pump", "lost")
-        self._known_to_redis: set[str] = set()
+        self._acquire = _Script.of("state", "acquire_free", "room", "pump", "acquire")
+        self._renew = _Script.of("state", "room", "pump", "renew")
+        self._release = _Script.of("state", "release_free", "room", "pump", "release")
+        self._cancel = _Script.of("state", "room", "pump", "cancel")
+        self._limit = _Script.of("state", "room", "operator", "pump", "limit")
+        self._reset = _Script.of("state", "room", "operator", "pump", "reset")
+        self._close = _Script.of("state", "room", "operator", "pump", "close")
+        self._view = _Script.of("state", "room", "operator", "pump", "view")
+        self._generation = 0
+        self._heard_at = 0.0
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
     ) -> Acquired:
-        status, place, fence, _, *outlook = await self._call(
+        (status,), outlook, (place, fence, _) = await self._call(
             self._acquire,
+            (wait_ms, request.org_cap or 0, request.tokens, place or 0, self._options.org_room),
             request.org_id,
             request.ticket,
             nonce,
             channel,
-            wait_ms,
-            request.org_cap or 0,
-            request.tokens,
-            place or 0,
-            self._options.org_room,
         )
-        return Acquired(status.decode(), place, fence, Outlook.of(outlook))
+        return Acquired(status, place, fence, outlook)
 
     async def renew(
         self, leases: Sequence[tuple[str, str, int]], waiters: Sequence[tuple[str, str, str]]
     ) -> Renewed:
         """`leases`: org, ticket, fence; `waiters`: org, ticket, nonce."""
-        args: list[str | int] = [self._options.max_hold_ms, len(leases)]
-        for lease in leases:
-            args.extend(lease)
-        for waiter in waiters:
-            args.extend(waiter)
-        reply = await self._call(self._renew, *args)
-        results = reply[_OUTLOOK:]
-        return Renewed(
-            [result == 1 for result in results[: len(leases)]],
-            results[len(leases) :],
-            Outlook.of(reply[:_OUTLOOK]),
-        )
+        numbers = (self._options.max_hold_ms, len(leases))
+        _, outlook, results = await self._call(self._renew, numbers, *chain[str | int](*leases, *waiters))
+        prolonged = [result == 1 for result in results[: len(leases)]]
+        return Renewed(prolonged, results[len(leases) :], outlook)
 
     async def release(self, org_id: str, ticket: str, fence: int, outcome: Outcome) -> Released:
         options = self._options
-        retry_after_ms = options.cooldown_ms if outcome.retry_after_ms is None else outcome.retry_after_ms
-        _, circuit, reason, open_ms, *outlook = await self._call(
+        asked_ms = options.cooldown_ms if outcome.retry_after_ms is None else outcome.retry_after_ms
+        retry_after_ms = min(max(0, asked_ms), options.cooldown_longest_ms)
+        used_tokens = -1 if outcome.tokens is None else outcome.tokens
+        (circuit, reason), outlook, (_, open_ms) = await self._call(
             self._release,
+            (fence, options.circuit_window_ms, retry_after_ms, used_tokens, *self._tuning),
             org_id,
             ticket,
-            fence,
             OutcomeKind(outcome.kind).value,
-            retry_after_ms,
-            -1 if outcome.tokens is None else outcome.tokens,
-            options.circuit_window_ms,
-            self._tuning,
         )
-        return Released(circuit.decode(), reason.decode(), open_ms, Outlook.of(outlook))
+        return Released(circuit, reason, open_ms, outlook)
 
     async def cancel(self, org_id: str, ticket: str, nonce: str) -> Outlook:
-        return Outlook.of(await self._call(self._cancel, org_id, ticket, nonce))
+        _, outlook, _ = await self._call(self._cancel, (), org_id, ticket, nonce)
+        return outlook
 
     async def limit(self, org_id: str | None, slots: int | None) -> Outlook:
-        return Outlook.of(await self._call(self._limit, org_id or "", slots or 0))
+        _, outlook, _ = await self._call(self._limit, (slots or 0,), org_id or "")
+        return outlook
 
     async def reset(self) -> Outlook:
-        return Outlook.of(await self._call(self._reset))
+        _, outlook, _ = await self._call(self._reset, ())
+        return outlook
 
     async def close_circuit(self) -> bool:
         """Was it open?"""
-        was, *_ = await self._call(self._close)
+        *_, (was,) = await self._call(self._close, ())
         return bool(was)
 
     async def view(self) -> list[Any]:
-        return list(await self._call(self._view, self._options.circuit_window_ms))
+        return await self._run(self._view, (self._options.circuit_window_ms,))
 
-    async def _call(self, script: _Script, *args: Any) -> list[Any]:
-        keys_and_args = (len(KEYS), *KEYS, *self._common, *args)
+    async def _call(
+        self, script: _Script, numbers: tuple[float, ...], *words: str | int
+    ) -> tuple[list[str], Outlook, list[int]]:
+        """The operation's own words, how the room stands, and its own numbers."""
+        *own, reason, packed_numbers = await self._run(script, numbers, *words)
+        outlook, own_numbers = Outlook.of(reason, packed_numbers)
+        self._generation, self._heard_at = outlook.generation, time.monotonic()
+        return [word.decode() for word in own], outlook, own_numbers
+
+    async def _run(self, script: _Script, numbers: tuple[float, ...], *words: str | int) -> list[Any]:
+        # What was heard longer than a lease ago says nothing about slots that may still be in use.
+        recent = time.monotonic() - self._heard_at < self._options.lease_ms / 1000
+        known_generation = self._generation if recent else 0
+        keys_and_args: tuple[Any, ...] = (
+            *KEYS, self._common, packed(known_generation, *numbers), *words,
+        )  # fmt: skip
         try:
             async with asyncio.timeout(self._options.call_ms / 1000):
                 try:
-                    reply: list[Any] = await self._redis.evalsha(script.sha, *keys_and_args)
+                    return list(await self._redis.evalsha(script.sha, len(KEYS), *keys_and_args))
                 except NoScriptError:
-                    # New to Redis; or forgotten, and with it perhaps who holds slots.
-                    if script.sha in self._known_to_redis:
-                        await self._redis.eval(self._lost.source, len(KEYS), *KEYS, *self._common)
-                    reply = await self._redis.eval(script.source, *keys_and_args)
+                    return list(await self._redis.eval(script.source, len(KEYS), *keys_and_args))
         except (RedisError, OSError, TimeoutError) as exc:
             raise RedisUnavailableError(f"slots: Redis: {type(exc).__name__}: {exc}") from exc
-        self._known_to_redis.add(script.sha)
-        return reply

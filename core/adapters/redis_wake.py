@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from core.domain import log
 from core.ports.clock import Clock
 
 _QUIET_S = 5.0  # then the connection is tried with a PING: a cut one may never say so
@@ -56,6 +57,9 @@ class WakeChannel:
                     await pubsub.subscribe(self._channel)
                     await self._listen(pubsub)
             except (RedisError, OSError):
+                await self._clock.sleep(_AGAIN_S)
+            except Exception as exc:  # whatever it is, waiters must be woken again
+                log.error("slots.wake_failed", exc=exc)
                 await self._clock.sleep(_AGAIN_S)
 
     async def _listen(self, pubsub: PubSub) -> None:

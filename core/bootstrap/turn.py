@@ -58,7 +58,9 @@ def build(settings: Settings) -> RunTurn:
 
 
 def slot_options(settings: Settings) -> SlotOptions:
+    longest_attempt_ms = round(max(settings.llm_attempt_timeouts_s) * 1000)
     return SlotOptions(
+        max_hold_ms=max(SlotOptions().max_hold_ms, 2 * longest_attempt_ms),
         global_limit=settings.chat_max_concurrent,
         per_org_limit=settings.chat_max_concurrent_per_org,
         lease_ms=round(settings.slot_lease_s * 1000),

@@ -107,9 +107,9 @@ def set_limit(
 
 @app.command("close-circuit")
 def close_circuit() -> None:
-    """Let calls through again, before the circuit's own time is over."""
+    """Let calls through again, before the circuit's or a cooldown's own time is over."""
     was_open = run(lambda slots: slots.close_circuit())
-    typer.echo("the circuit is closed" if was_open else "the circuit was closed already")
+    typer.echo("calls may go through again" if was_open else "the circuit was closed already")
 
 
 def view_json(view: SlotsView) -> dict[str, Any]:

@@ -287,10 +287,11 @@ async def test_draining_hands_waiters_back_and_lets_holders_go_on(
 
 
 async def test_a_lost_lease_cancels_the_block_and_says_so(redis_url: str, redis: Redis) -> None:
+    keys = [redis_keys.slots(part) for part in ("leases", "tickets")]
     async with process(redis_url, lease_ms=600) as slots:
         with pytest.raises(SlotLostError):
             async with slots.hold(request("a", "t")):
-                await asyncio.gather(redis.flushall(), asyncio.sleep(5))
+                await asyncio.gather(redis.delete(*keys), asyncio.sleep(5))
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -232,32 +232,71 @@ async def test_a_wake_up_that_is_lost_is_healed(redis_url: str) -> None:
     await connection.aclose(close_connection_pool=True)
 
 
-async def test_redis_restarted_empty_heals_within_a_lease(own_redis: RedisServer) -> None:
-    """Holders are cancelled, waiters queue again in their order, and then the limit holds again."""
-    room = Room()
-    lost: list[str] = []
+async def _restart_empty(redis: RedisServer) -> None:
+    await redis.restart_empty()
 
-    async def holder(slots: Any, ticket: str) -> None:
-        try:
-            async with slots.hold(request("a", ticket)):
-                await asyncio.sleep(20)
-        except SlotLostError:
-            lost.append(ticket)
 
-    async with process(own_redis.url, global_limit=2, **QUICK) as slots, asyncio.TaskGroup() as turns:
+async def _flush(redis: RedisServer) -> None:
+    """Its scripts stay known."""
+    connection = client(redis.url)
+    await connection.flushall()
+    await connection.aclose(close_connection_pool=True)
+
+
+async def _flush_and_look(redis: RedisServer) -> None:
+    """An operator's command is the first to come."""
+    await _flush(redis)
+    async with operating(redis.url) as operator:
+        assert (await operator.snapshot()).used == 0
+
+
+@pytest.mark.parametrize("lose", [_restart_empty, _flush, _flush_and_look])
+async def test_who_holds_a_slot_keeps_it_when_redis_lost_its_data_and_nobody_comes_on_top(
+    own_redis: RedisServer, lose: Callable[[RedisServer], Awaitable[None]]
+) -> None:
+    """Holders are taken in again, waiters queue again, newcomers wait, and then the limit holds as before."""
+    room, gate = Room(), asyncio.Event()
+    async with (
+        process(own_redis.url, global_limit=2, **QUICK) as slots,
+        process(own_redis.url, global_limit=2, **QUICK) as other,
+        asyncio.TaskGroup() as turns,
+    ):
+        await room.turn(other, "z", "warm")
         for ticket in ("h1", "h2"):
-            turns.create_task(holder(slots, ticket))
-        await asyncio.sleep(0.2)
-        for n in range(6):
-            turns.create_task(room.turn(slots, f"o{n}", f"t{n}", 0.1))
-            await asyncio.sleep(0.02)
+            turns.create_task(room.turn(slots, "a", ticket, gate.wait, wait_s=10))
+        await until(lambda: _ran(room, 3))
+        turns.create_task(room.turn(slots, "b", "waiter", 0.1, wait_s=10))
+        await asyncio.sleep(0.1)
+        await lose(own_redis)
+        for n in range(3):
+            turns.create_task(room.turn(other, f"o{n}", f"t{n}", 0.1, wait_s=10))
+        await asyncio.sleep(2 * LEASE_S)
+        assert sorted(room.order) == ["h1", "h2", "warm"]
+        gate.set()
         before = now()
-        await own_redis.restart_empty()
-        await until(lambda: _ran(room, 6), within_s=6)
-        assert sorted(lost) == ["h1", "h2"]
-        assert now() - before < 2 * LEASE_S + 1
+        await until(lambda: _ran(room, 7))
+        assert now() - before < LEASE_S
     assert room.most == 2
-    assert sorted(room.order) == [f"t{n}" for n in range(6)]
+    assert not room.refused
+
+
+async def test_slots_of_those_who_died_with_redis_are_usable_within_a_lease(own_redis: RedisServer) -> None:
+    room = Room()
+    async with process(own_redis.url, global_limit=1, **QUICK) as slots:
+        await room.turn(slots, "a", "before")
+        await own_redis.restart_empty()
+        before = now()
+        await room.turn(slots, "a", "after")
+        assert 0.9 * LEASE_S < now() - before < LEASE_S + 1
+    assert room.order == ["before", "after"]
+
+
+async def test_a_first_start_waits_for_nobody(own_redis: RedisServer) -> None:
+    room = Room()
+    async with process(own_redis.url, **QUICK) as slots:
+        before = now()
+        await room.turn(slots, "a", "first")
+        assert now() - before < 0.5
 
 
 async def test_a_snapshot_restored_heals_within_a_lease(own_redis: RedisServer) -> None:
@@ -292,6 +331,41 @@ async def test_a_snapshot_restored_heals_within_a_lease(own_redis: RedisServer) 
         assert now() - before < 2 * LEASE_S + 1
         assert lost == ["new"]
     assert room.most <= 2
+
+
+async def test_a_lost_wake_up_costs_a_claim_however_long_the_lease(redis_url: str) -> None:
+    """Nobody asks or gives back meanwhile: only the waiter's own heartbeat can find the grant."""
+    room, gate = Room(), asyncio.Event()
+    options = {**QUICK, "lease_ms": 9_000}
+    async with process(redis_url, global_limit=1, **options) as slots, asyncio.TaskGroup() as turns:
+        turns.create_task(room.turn(slots, "a", "holder", gate.wait))
+        await until(lambda: _ran(room, 1))
+        turns.create_task(room.turn(slots, "b", "waiter"))
+        await asyncio.sleep(0.1)
+        assert slots._room._wake is not None
+        await slots._room._wake.close()
+        gate.set()
+        before = now()
+        await until(lambda: _ran(room, 2))
+        assert now() - before < 0.6
+
+
+async def test_a_strange_message_does_not_end_the_wake_channel(redis_url: str) -> None:
+    room, gate = Room(), asyncio.Event()
+    connection = client(redis_url)
+    async with process(redis_url, global_limit=1) as slots, asyncio.TaskGroup() as turns:
+        turns.create_task(room.turn(slots, "a", "holder", gate.wait))
+        await until(lambda: _ran(room, 1))
+        turns.create_task(room.turn(slots, "b", "waiter"))
+        await asyncio.sleep(0.1)
+        (waiter,) = slots._room.waiting.values()
+        await connection.publish(slots._room.channel, f"{waiter.nonce} no numbers")
+        await asyncio.sleep(0.4)  # the channel is opened again
+        gate.set()
+        before = now()
+        await until(lambda: _ran(room, 2))
+        assert now() - before < 0.5
+    await connection.aclose(close_connection_pool=True)
 
 
 async def test_redis_gone_for_longer_than_a_lease_ends_waits_and_blocks(own_redis: RedisServer) -> None:

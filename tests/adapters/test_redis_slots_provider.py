@@ -210,6 +210,18 @@ async def test_a_429_without_retry_after_cools_down_for_the_default(
         assert 900 < (await operator.snapshot()).cooldown_ms <= 1000
 
 
+@pytest.mark.parametrize("asked_ms", [86_400_000, 10**303])
+async def test_a_strange_retry_after_stops_nobody_for_long_and_an_operator_can_lift_it(
+    redis_url: str, operator: RedisSlotsOperator, asked_ms: int
+) -> None:
+    async with process(redis_url) as slots:
+        await call(slots, OutcomeKind.RATE_LIMITED, retry_after_ms=asked_ms)
+        assert 110_000 < (await operator.snapshot()).cooldown_ms <= 120_000
+        assert await operator.close_circuit()
+        assert (await operator.snapshot()).cooldown_ms == 0
+        await call(slots, OutcomeKind.OK, "t2")
+
+
 async def test_requests_a_minute_are_never_exceeded(redis_url: str, operator: RedisSlotsOperator) -> None:
     async with process(redis_url, requests_per_minute=3) as slots:
         for n in range(3):

@@ -6,6 +6,7 @@ A client library would take longer than Redis does, and hide what a script costs
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from typing import Any
 import redis
 
 from core.adapters import redis_keys
-from core.adapters.redis_slots_scripts import KEYS, SlotOptions, SlotScripts
+from core.adapters.redis_slots_scripts import KEYS, SlotOptions, SlotScripts, packed, unpacked
 from core.ports.slots import OutcomeKind
 from tests.adapters.slots_scene import client
 
 OPTIONS = SlotOptions(org_room=100_000, lease_ms=3_600_000, claim_ms=3_600_000, max_hold_ms=7_200_000)
 WAIT_MS = 3_600_000
 AT_ONCE = 10
+FENCE_TO_COME = (1e300,)
 
 
 def bulk(*words: Any) -> bytes:
@@ -29,6 +31,11 @@ def bulk(*words: Any) -> bytes:
         data = word if isinstance(word, bytes) else str(word).encode()
         out.append(b"$%d\r\n%s\r\n" % (len(data), data))
     return b"".join(out)
+
+
+def fence_in(granted: bytes) -> bytes:
+    """The fence in an acquire's reply, as packed as a release wants it: the last but one number."""
+    return granted[-2 - 2 * 8 : -2 - 8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,8 @@ class Wire:
         }
         self._sha["empty"] = self.control.script_load("return 1")
         self._heads: dict[str, bytes] = {}
-        outcome = (
-            OutcomeKind.OK.value, OPTIONS.cooldown_ms, -1,
-            OPTIONS.circuit_window_ms, scripts._tuning,
-        )  # fmt: skip
-        self._outcome = (len(outcome), bulk(*outcome))
+        self._tuning = scripts._tuning
+        self._ready: dict[tuple[str, str], list[bytes]] = {}
         self.sockets = [self._connect(port) for _ in range(AT_ONCE)]
         self.ear = self._connect(port)
         self.ear.sendall(b"*2\r\n" + bulk("SUBSCRIBE", self._channel))
@@ -71,6 +75,7 @@ class Wire:
             self.heard.readline()
         self.held: list[tuple[str, str, bytes]] = []
         self.count = 0
+        self.generation = 0.0
 
     @staticmethod
     def _connect(port: int) -> socket.socket:
@@ -84,23 +89,28 @@ class Wire:
         self.heard.close()
         self.control.close()
 
-    def command(self, name: str, *args: Any, tail: tuple[int, bytes] = (0, b"")) -> bytes:
-        """`tail`: number of further arguments, and these ready to be sent."""
-        common = () if name == "empty" else self._common
+    def command(self, name: str, *args: Any) -> bytes:
         if name not in self._heads:
-            self._heads[name] = bulk("EVALSHA", self._sha[name], len(KEYS), *self._keys, *common)
-        count = 3 + len(KEYS) + len(common) + len(args) + tail[0]
-        return b"*%d\r\n%s%s%s" % (count, self._heads[name], bulk(*args), tail[1])
+            self._heads[name] = bulk("EVALSHA", self._sha[name], len(KEYS), *self._keys)
+        return b"*%d\r\n%s%s" % (3 + len(KEYS) + len(args), self._heads[name], bulk(*args))
 
     def acquire(self, org: str, ticket: str, own_cap: int = 0) -> bytes:
-        waiting = (self._channel, WAIT_MS, own_cap, 0, 0, OPTIONS.org_room)
-        return self.command("acquire", org, ticket, f"{org}/{ticket}", *waiting)
+        numbers = packed(self.generation, WAIT_MS, own_cap, 0, 0, OPTIONS.org_room)
+        return self.command("acquire", self._common, numbers, org, ticket, f"{org}/{ticket}", self._channel)
 
     def release(self, org: str, ticket: str, fence: bytes) -> bytes:
-        return self.command("release", org, ticket, fence, tail=self._outcome)
+        if (org, ticket) not in self._ready:  # all but the fence
+            after = packed(OPTIONS.circuit_window_ms, OPTIONS.cooldown_ms, -1, *self._tuning)
+            numbers = packed(self.generation, *FENCE_TO_COME) + after
+            command = self.command("release", self._common, numbers, org, ticket, OutcomeKind.OK.value)
+            self._ready[org, ticket] = command.split(packed(*FENCE_TO_COME))
+        before, after = self._ready[org, ticket]
+        return before + fence + after
 
     def renew(self, org: str, ticket: str, fence: bytes) -> bytes:
-        return self.command("renew", OPTIONS.max_hold_ms, 1, org, ticket, fence)
+        numbers = packed(self.generation, OPTIONS.max_hold_ms, 1)
+        (number,) = unpacked(fence)
+        return self.command("renew", self._common, numbers, org, ticket, int(number))
 
     def exchange(self, commands: Sequence[bytes]) -> list[bytes]:
         for connection, command in zip(self.sockets, commands, strict=True):
@@ -128,28 +138,40 @@ class Wire:
 
     def pair_rate(self, rounds: int) -> Rate:
         """Acquire and release with free slots."""
-        self.control.delete(*self._keys)
+        self._begin_anew()
         asks = [self.acquire(f"o{n}", f"ticket-{n}") for n in range(AT_ONCE)]
 
         def work() -> None:
             for _ in range(rounds):
-                fences = [reply.split(b"\r\n", 5)[4][1:] for reply in self.exchange(asks)]
+                fences = [fence_in(reply) for reply in self.exchange(asks)]
                 self.exchange([self.release(f"o{n}", f"ticket-{n}", fence) for n, fence in enumerate(fences)])
 
         return self.rate(2 * rounds * AT_ONCE, work)
 
+    def _begin_anew(self) -> None:
+        self.control.delete(*self._keys)
+        self.generation = 0.0
+        for _ in range(2):  # the second time as somebody who knows this state
+            ask = self.acquire("first", "ticket")
+            granted = self._exchange_one(ask)
+            self._ready.clear()
+            (self.generation,) = struct.unpack_from("<d", granted, len(granted) - 2 - 4 * 8)
+            self._exchange_one(self.release("first", "ticket", fence_in(granted)))
+
+    def _exchange_one(self, command: bytes) -> bytes:
+        self.sockets[0].sendall(command)
+        return self.sockets[0].recv(4096)
+
     def fill(self, orgs: int) -> None:
         """15 slots held, and `orgs` clinics that wait."""
-        self.control.delete(*self._keys)
+        self._begin_anew()
         self.held.clear()
         holders = [(f"h{n % 5}", f"t{n}") for n in range(15)]
         for org, ticket in holders:
-            self.sockets[0].sendall(self.acquire(org, ticket))
-            fence = self.sockets[0].recv(4096).split(b"\r\n", 5)[4][1:]
+            fence = fence_in(self._exchange_one(self.acquire(org, ticket)))
             self.held.append((org, ticket, fence))
         for n in range(orgs):
-            self.sockets[0].sendall(self.acquire(f"o{n}", f"t{n}"))
-            self.sockets[0].recv(4096)
+            self._exchange_one(self.acquire(f"o{n}", f"t{n}"))
 
     def backlog_rate(self, rounds: int) -> Rate:
         """Release, the next waiter's first renewal, and a new waiter of its clinic."""
@@ -174,4 +196,4 @@ class Wire:
             self.heard.readline()
         nonce, fence, *_ = self.heard.readline().split()
         org, ticket = nonce.decode().split("/")
-        return org, ticket, fence
+        return org, ticket, packed(float(fence))

@@ -1,17 +1,19 @@
 -- An operator's limit, for all instances from now on.
 --
--- ARGV  7: org ("": the limit of all together), 8: slots (0: as configured again)
+-- ARGV  2: … slots (0: as configured again); 3: org ("": the limit of all together)
 -- Returns {outlook…}
 --
 -- Atomic, since a higher limit must let waiters run in the same step.
-local org, slots = ARGV[7], tonumber(ARGV[8])
+local slots = struct.unpack('<d', ARGV[2], 9)
+local org = ARGV[3]
 if org == '' then
-  room.set('limit', slots > 0 and slots or nil)
-  room.limit = room.state.limit or room.configured_limit
+  room.set_limit, room.changed = slots, true
+  room.limit = slots > 0 and slots or room.configured_limit
 elseif slots > 0 then
-  redis.call('HSET', room.caps, 'set ' .. org, slots)
+  call('HSET', room.caps, 'set ' .. org, slots)
+  room.capped, room.changed = 1, true
 else
-  redis.call('HDEL', room.caps, 'set ' .. org)
+  call('HDEL', room.caps, 'set ' .. org)
 end
-room.pump()
-return room.outlook()
+pump()
+return { outlook() }

@@ -1,51 +1,47 @@
--- Give a slot back, tell the provider's state how the call went, and let run whoever is next.
+-- Give a slot back, tell the provider's state how the call went, and let run whoever is next. Included after
+-- slots_release_free.lua, which reads the arguments.
 --
--- ARGV  7: org, 8: ticket, 9: fence, 10: outcome (ok, failed, rate_limited, quota, neutral),
---       11: Retry-After (ms; of a 429 without one: the default), 12: tokens really used (-1: not known),
---       13: the circuit's window (ms), 14: of the circuit "attempts in the window before it may open, share of
---       failures that opens it, open (ms), longest open (ms), open after a quota code (ms)"
--- Returns {1 released or 0 the lease was lost (then nothing changed), "opened", "closed" or "",
---   reason of the opening, open for (ms), outlook…}
+-- ARGV  2: … fence, the circuit's window (ms), Retry-After (ms; of a 429 without one: the default), tokens really
+--       used (-1: not known), and of the circuit: attempts in the window before it may open, share of failures
+--       that opens it, open (ms), longest open (ms), open after a quota code (ms);
+--       3: org, 4: ticket, 5: outcome (ok, failed, rate_limited, quota, neutral)
+-- Returns {"opened", "closed" or "", reason of the opening, outlook…: 1 released or 0 the lease was lost (then
+--   nothing changed), open for (ms)}
 --
 -- Atomic, since the slot must go to the next waiter in the same step, and a circuit opens once.
-local id, outcome = ARGV[7] .. ' ' .. ARGV[8], ARGV[10]
+local retry_after_ms, tokens, least_attempts, share, open_for_ms, longest_ms, quota_ms =
+  struct.unpack('<ddddddd', ARGV[2], 25)
 local event, why, open_ms = '', '', 0
 
--- What a call says about the provider. The circuit's window is counted in 30 buckets.
+-- What a call says about the provider.
 local function learn()
-  local state, now, bucket = room.state, room.now, math.floor(room.now / (tonumber(ARGV[13]) / 30))
-  local counts = not state.circuit_until and (outcome == 'ok' or outcome == 'failed')
-  local new = counts and redis.call('HINCRBY', room.calls, 'a ' .. bucket, 1) == 1
-  local failing = state.failing_until and now < state.failing_until
-  if outcome == 'ok' and counts and not new and not failing then
+  local counts = room.circuit_until == 0 and (outcome == 'ok' or outcome == 'failed')
+  if counts and counted == 0 then
+    counted = call('HINCRBY', room.calls, 'a ' .. bucket, 1)
+  end
+  if outcome == 'ok' and counted > 1 and room.now >= room.failing_until then
     return
   end
 
-  local tuning = {}
-  for number in string.gmatch(ARGV[14], '%S+') do
-    tuning[#tuning + 1] = tonumber(number)
-  end
-  local least_attempts, share, open_for_ms, longest_ms, quota_ms = unpack(tuning)
-
   local function open(reason, for_ms)
-    if not (state.circuit_until and now < state.circuit_until and state.circuit_why == reason) then
+    if not (room.now < room.circuit_until and room.circuit_why == reason) then
       event, why, open_ms = 'opened', reason, for_ms
     end
-    room.set('circuit_until', now + for_ms)
-    state.circuit_ms, state.circuit_why, state.probe = for_ms, reason, nil
-    redis.call('DEL', room.calls)
+    room.circuit_until, room.circuit_ms, room.circuit_why = room.now + for_ms, for_ms, reason
+    room.probe, room.changed = '', true
+    call('DEL', room.calls)
   end
 
   local function count()
     if outcome == 'failed' then
-      redis.call('HINCRBY', room.calls, 'f ' .. bucket, 1)
-      room.set('failing_until', now + tonumber(ARGV[13]))
+      call('HINCRBY', room.calls, 'f ' .. bucket, 1)
+      room.failing_until, room.changed = room.now + window_ms, true
     end
-    local sums, calls = { a = 0, f = 0 }, redis.call('HGETALL', room.calls)
+    local sums, calls = { a = 0, f = 0 }, call('HGETALL', room.calls)
     for i = 1, #calls, 2 do
       local kind, at = string.match(calls[i], '(%a) (%d+)')
       if tonumber(at) <= bucket - 30 then
-        redis.call('HDEL', room.calls, calls[i])
+        call('HDEL', room.calls, calls[i])
       else
         sums[kind] = sums[kind] + tonumber(calls[i + 1])
       end
@@ -56,35 +52,34 @@ local function learn()
   end
 
   if outcome == 'rate_limited' then
-    room.set('cool_until', math.max(state.cool_until or 0, now + tonumber(ARGV[11])))
+    room.cool_until, room.changed = math.max(room.cool_until, room.now + retry_after_ms), true
   end
-  local is_probe = state.probe == id
+  local is_probe = room.probe == id
   if outcome == 'quota' then
     open('quota', quota_ms)
   elseif is_probe and outcome == 'failed' then
     -- Twice as long as the last time; after a quota code the same again.
-    local last_ms, cause = state.circuit_ms, state.circuit_why
-    open(cause, cause == 'quota' and last_ms or math.min(2 * last_ms, longest_ms))
+    local why, last_ms = room.circuit_why, room.circuit_ms
+    open(why, why == 'quota' and last_ms or math.min(2 * last_ms, longest_ms))
   elseif is_probe and outcome ~= 'neutral' then
     event = 'closed'
-    room.set('circuit_until', nil)
-    state.circuit_ms, state.circuit_why, state.probe = nil, nil, nil
+    room.circuit_until, room.circuit_ms, room.circuit_why, room.probe, room.changed = 0, 0, '', '', true
   elseif counts then
     count()
   end
 end
 
-local record, tokens = room.record_of(id), tonumber(ARGV[12])
-local mine = record and record[FENCE] == tonumber(ARGV[9])
+local record = record_of(id)
+local mine = record and record[FENCE] == fence
 if mine then
-  redis.call('ZREM', room.leases, id)
-  redis.call('HDEL', room.tickets, id)
+  call('ZREM', room.leases, id)
+  call('HDEL', room.tickets, id)
   room.used = room.used - 1
   learn()
-  if room.rate_gate and tokens >= 0 and room.forget_start(record) then
+  if forget_start and tokens >= 0 and forget_start(record) then
     record[TOKENS] = tokens
-    room.count_start(record)
+    count_start(record)
   end
 end
-room.pump()
-return { mine and 1 or 0, event, why, open_ms, unpack(room.outlook()) }
+pump()
+return { event, why, outlook(mine and 1 or 0, open_ms) }

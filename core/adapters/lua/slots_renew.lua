@@ -1,23 +1,28 @@
 -- The heartbeat of one process: prolong its leases, mark its waiters alive, and let run whoever is next.
 --
--- ARGV  7: longest time a slot may be held (ms), 8: number of leases, then org, ticket, fence of each;
+-- ARGV  2: … longest time that a slot may be held (ms), number of leases; 3…: org, ticket, fence of each;
 --       then org, ticket, nonce of each waiter
--- Returns {outlook…, for each lease: 1 prolonged, 0 lost; for each waiter: its fence if it was granted (the
+-- Returns {outlook…: for each lease: 1 prolonged, 0 lost; for each waiter: its fence if it was granted (the
 --   claim becomes a lease), 0 still waiting, -1 unknown}
 --
 -- Atomic, since a lease that another operation has just swept must not come back. A fence that does not match
 -- changes nothing: the ticket was granted again to somebody else.
-local max_hold_ms, leases = tonumber(ARGV[7]), tonumber(ARGV[8])
+local max_hold_ms, leases = struct.unpack('<dd', ARGV[2], 9)
 
 local function prolong(id, record)
-  room.keep_lease(id, math.min(room.now + room.lease_ms, record[GRANTED] + max_hold_ms))
+  keep_lease(id, math.min(room.now + room.lease_ms, record[GRANTED] + max_hold_ms))
 end
 
 local results = {}
-for i = 9, 8 + 3 * leases, 3 do
+for i = 3, 2 + 3 * leases, 3 do
   local id = ARGV[i] .. ' ' .. ARGV[i + 1]
-  local record = room.record_of(id)
-  local mine = record and record[FENCE] == tonumber(ARGV[i + 2])
+  local record, fence = record_of(id), tonumber(ARGV[i + 2])
+  if not record and room.now < room.lost_until then
+    record = { fence, fence, room.now, 0, 0, room.now, '', '' }
+    keep_record(id, record)
+    room.used = room.used + 1
+  end
+  local mine = record and record[FENCE] == fence
   if mine then
     prolong(id, record)
   end
@@ -25,23 +30,23 @@ for i = 9, 8 + 3 * leases, 3 do
 end
 
 local records = {}
-for i = 9 + 3 * leases, #ARGV, 3 do
+for i = 3 + 3 * leases, #ARGV, 3 do
   local org, ticket = ARGV[i], ARGV[i + 1]
-  local record = room.record_of(org .. ' ' .. ticket)
+  local record = record_of(org .. ' ' .. ticket)
   if record and record[NONCE] == ARGV[i + 2] then
     records[i] = record
     if record[FENCE] == 0 then
       local alive_until = math.min(record[DEADLINE], room.now + room.lease_ms)
-      room.keep_waiting(room.member_of(org, record[PLACE], ticket), alive_until)
+      keep_waiting(member_of(org, record[PLACE], ticket), alive_until)
     end
   end
 end
-local used = room.used
-room.pump()
-for i = 9 + 3 * leases, #ARGV, 3 do
+local used_before = room.used
+pump()
+for i = 3 + 3 * leases, #ARGV, 3 do
   local id, record = ARGV[i] .. ' ' .. ARGV[i + 1], records[i]
-  if record and room.used > used then
-    record = room.record_of(id)
+  if record and room.used > used_before then
+    record = record_of(id)
   end
   if record and record[FENCE] > 0 then
     prolong(id, record)
@@ -49,8 +54,4 @@ for i = 9 + 3 * leases, #ARGV, 3 do
   results[#results + 1] = record and record[FENCE] or -1
 end
 
-local reply = room.outlook()
-for _, result in ipairs(results) do
-  reply[#reply + 1] = result
-end
-return reply
+return { outlook(unpack(results)) }

@@ -3,12 +3,11 @@
 -- Returns {outlook…}
 --
 -- Atomic, since a higher limit must let waiters run in the same step.
-room.set('limit', nil)
-room.limit = room.configured_limit
-for _, field in ipairs(redis.call('HKEYS', room.caps)) do
+room.set_limit, room.changed, room.limit = 0, true, room.configured_limit
+for _, field in ipairs(call('HKEYS', room.caps)) do
   if string.sub(field, 1, 4) == 'set ' then
-    redis.call('HDEL', room.caps, field)
+    call('HDEL', room.caps, field)
   end
 end
-room.pump()
-return room.outlook()
+pump()
+return { outlook() }

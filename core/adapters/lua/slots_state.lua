@@ -1,5 +1,5 @@
--- The beginning of every slots operation: keys, options, clock, then the sweep of what has expired. Redis
--- runs a script alone, so an operation sees and leaves a state in which nobody who could run is waiting.
+-- The beginning of every slots operation: keys, options, state, clock. Redis runs a script alone, so an
+-- operation sees and leaves a state in which nobody who could run is waiting.
 --
 -- KEYS, the same for every operation
 --   1 leases   ZSET  "org ticket" -> expiry (ms). The only truth about who holds a slot: counts are derived
@@ -8,107 +8,61 @@
 --   3 waits    ZSET  member of queue -> when it counts as dead (liveness mark, at most its deadline; ms)
 --   4 orgs     ZSET  clinic that has waiters -> tick of its last grant or its activation
 --   5 tickets  HASH  "org ticket" -> packed record (below), of waiters and of leases
---   6 state    packed map  n: last tick; limit: an operator's; tokens: of the last minute; lease_due, wait_due:
---                    no lease and no waiter expires before (ms); cool_until; failing_until: the circuit looks at
---                    its calls until then; while it is not closed circuit_until, circuit_ms, circuit_why, probe
---   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins;
---                    "*" -> "limit cap requests tokens" that instances last ran with, for operators' commands
+--   6 state    packed fields (below)
+--   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins
 --   8 calls    HASH  "a BUCKET" -> attempts, "f BUCKET" -> failures: what the circuit counts
 --   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate
 -- ARGV, the same for every operation
---   1 limit, 2 a clinic's cap, 3 lease (ms), 4 claim (ms), 5 requests and 6 tokens a minute (0: no limit)
+--   1 packed numbers: limit, a clinic's cap, lease (ms), claim (ms), requests and tokens a minute (0: no limit)
+--   2 packed numbers: the generation that the caller knows (0: none, or it last heard of it longer than a lease
+--     ago), then the operation's own
 --
--- All that the operations share is in one table, since each variable that a function captures costs time on
--- every call of the script.
-local time, packed_state = redis.call('TIME'), redis.call('GET', KEYS[6])
+-- While this runs, everybody else waits, so it is written for speed: numbers come packed (an argument costs as
+-- much as a small command), and what acquire and release need when nobody waits is plain code before the first
+-- function is defined (slots_acquire_free.lua, slots_release_free.lua), since a script defines its functions
+-- anew at each call. `python -m tests.bench --only slots` shows what it costs.
+local call = redis.call
+local LEASES, QUEUE, WAITS, ORGS, TICKETS, STATE, CAPS, CALLS, STARTS = unpack(KEYS)
+local OPTIONS = '<dddddd'
+local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_limit =
+  struct.unpack(OPTIONS, ARGV[1])
+
+-- The state's fields; 0 or '' is none.
+--   lease_due, wait_due   no lease and no waiter expires before (ms)
+--   last_tick             see next_tick
+--   set_limit, capped     an operator's limit of all together; 1 if `caps` may hold anything
+--   minute_tokens         granted in the last minute
+--   cool_until            nobody is granted a slot before (ms)
+--   failing_until         the circuit looks at its calls until then (ms)
+--   circuit_until, circuit_ms, circuit_why, probe
+--                         while it is not closed: until when and for how long it is open (ms), the reason, and
+--                         the id of the one lease that tries
+--   generation            when this state was begun (µs): another one than callers know means that Redis has lost
+--                         its data, and with it who holds a slot
+--   lost_until            so long may those of before such a loss still be calling the provider (ms)
+--   seen                  ARGV 1 that instances last asked with, for operators' commands
+local STATE_FORMAT = '<ddddddddddddc48ss'
+local lease_due, wait_due, last_tick, set_limit, capped, minute_tokens, cool_until = 0, 0, 0, 0, 0, 0, 0
+local failing_until, circuit_until, circuit_ms, generation, lost_until = 0, 0, 0, 0, 0
+local seen, circuit_why, probe = ARGV[1], '', ''
+local packed_state = call('GET', STATE)
+if packed_state then
+  lease_due, wait_due, last_tick, set_limit, capped, minute_tokens, cool_until, failing_until, circuit_until,
+    circuit_ms, generation, lost_until, seen, circuit_why, probe = struct.unpack(STATE_FORMAT, packed_state)
+end
+
+local time = call('TIME')
 local now_us = time[1] * 1000000 + time[2]
-local room = {
-  leases = KEYS[1], queue = KEYS[2], waits = KEYS[3], orgs = KEYS[4], tickets = KEYS[5],
-  caps = KEYS[7], calls = KEYS[8], starts = KEYS[9],
-  org_limit = tonumber(ARGV[2]), lease_ms = tonumber(ARGV[3]), claim_ms = tonumber(ARGV[4]),
-  requests_limit = tonumber(ARGV[5]), tokens_limit = tonumber(ARGV[6]),
-  now = math.floor(now_us / 1000), now_us = now_us,
-  state = packed_state and cmsgpack.unpack(packed_state) or { n = 0, lease_due = 0, wait_due = 0, tokens = 0 },
-  changed = false, kept_n = 0, limit = 0, used = 0, held = false, nobody = false,
-  shut_until = false, shut_by = false, shut_certain = false,
-  -- The operations' functions follow; named here, they find a table that is large enough.
-  set = false, next_tick = false, record_of = false, member_of = false, id_of = false, heads = false,
-  keep_lease = false, keep_waiting = false, stop_waiting = false,
-}
-room.limit, room.kept_n = room.state.limit or tonumber(ARGV[1]), room.state.n
-local MINUTE_MS, NEVER = 60000, 1e15
+local now = (now_us - now_us % 1000) / 1000
+local limit = set_limit > 0 and set_limit or configured_limit
 
--- A record's fields.
-local FENCE, PLACE, NONCE, CHANNEL, SINCE, DEADLINE, TOKENS, GRANTED = 1, 2, 3, 4, 5, 6, 7, 8
+-- A ticket's record: fence (0: waits), place, since, deadline (ms), tokens, granted (ms), nonce, wake channel.
+local RECORD_FORMAT = '<ddddddss'
 
-function room.set(field, value)
-  room.state[field], room.changed = value, true
-end
-
--- Places, fences and ticks are numbers of one sequence that follows the clock (µs), so that it goes on rising
--- when Redis has lost its data. It is kept for when the clock goes back or an operation takes more numbers than
--- microseconds; else once a second will do, which spares most operations the write.
-function room.next_tick()
-  local tick = math.max(room.state.n + 1, room.now_us)
-  room.state.n = tick
-  room.changed = room.changed or tick > room.now_us + 8 or tick > room.kept_n + 1000000
-  return tick
-end
-
-function room.record_of(id)
-  local packed = redis.call('HGET', room.tickets, id)
-  return packed and cmsgpack.unpack(packed)
-end
-
-function room.member_of(org, place, ticket)
-  return string.format('%s %016.0f %s', org, place, ticket)
-end
-
--- The ticket's id, "org ticket", of a member of the queue.
-function room.id_of(org, member)
-  return org .. ' ' .. string.sub(member, #org + 19)
-end
-
--- Up to `count` of a clinic's waiters, first come first. Clinics' names are made of a-z, 0-9 and "-", which
--- all sort after "!".
-function room.heads(org, count)
-  return redis.call('ZRANGEBYLEX', room.queue, '[' .. org .. ' ', '(' .. org .. '!', 'LIMIT', 0, count)
-end
-
-function room.keep_lease(id, expiry)
-  redis.call('ZADD', room.leases, expiry, id)
-  if expiry < room.state.lease_due then
-    room.set('lease_due', expiry)
-  end
-end
-
-function room.keep_waiting(member, expiry)
-  redis.call('ZADD', room.waits, expiry, member)
-  if expiry < room.state.wait_due then
-    room.set('wait_due', expiry)
-  end
-end
-
-function room.stop_waiting(org, member)
-  redis.call('ZREM', room.queue, member)
-  redis.call('ZREM', room.waits, member)
-  redis.call('HDEL', room.tickets, room.id_of(org, member))
-  if #room.heads(org, 1) == 0 then
-    redis.call('ZREM', room.orgs, org)
-  end
-end
-
-if room.state.lease_due <= room.now then
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', room.leases, '-inf', room.now)) do
-    redis.call('ZREM', room.leases, id)
-    redis.call('HDEL', room.tickets, id)
-  end
-  room.set('lease_due', tonumber(redis.call('ZRANGE', room.leases, 0, 0, 'WITHSCORES')[2] or NEVER))
-end
-if room.state.wait_due <= room.now then
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', room.waits, '-inf', room.now)) do
-    room.stop_waiting(string.match(member, '^%S+'), member)
-  end
-  room.set('wait_due', tonumber(redis.call('ZRANGE', room.waits, 0, 0, 'WITHSCORES')[2] or NEVER))
-end
-room.used = redis.call('ZCARD', room.leases)
+-- Nobody waits, nothing has expired, the provider is well and has no rates, and the state need not be saved:
+-- an operation then concerns nobody but its caller.
+local known_generation = struct.unpack('<d', ARGV[2])
+local quiet = known_generation == generation
+  and now < lease_due and now < wait_due and last_tick < now_us and now_us < last_tick + 1000000
+  and now >= cool_until and circuit_until == 0 and requests_limit + tokens_limit == 0
+  and call('EXISTS', ORGS) == 0

@@ -1,57 +1,58 @@
 -- What an operator sees. Looks at every waiter, so it is not for the path of a turn; changes nothing but what
 -- has expired.
 --
--- ARGV  7: the circuit's window (ms)
+-- ARGV  2: … the circuit's window (ms)
 -- Returns {limit, configured limit, {org, held, waiting, oldest wait (ms), cap, …}, circuit ("closed", "open",
 --   "half-open"), reason, open for (ms), cooldown (ms), requests and tokens of the last minute (-1: no limit),
 --   {org, operator's limit, …}, attempts and failures that the circuit counts}
 --
 -- Atomic, so that the numbers belong together.
-local held, waiting, oldest, names = room.holders(), {}, {}, {}
-for org in pairs(held) do
+local waiting, oldest, names = {}, {}, {}
+for org in pairs(holders()) do
   names[org] = true
 end
-for _, member in ipairs(redis.call('ZRANGE', room.queue, 0, -1)) do
+for _, member in ipairs(call('ZRANGE', room.queue, 0, -1)) do
   local org = string.match(member, '^%S+')
-  local record = room.record_of(room.id_of(org, member))
+  local record = record_of(id_of(org, member))
   names[org] = true
   waiting[org] = (waiting[org] or 0) + 1
   oldest[org] = math.max(oldest[org] or 0, room.now - record[SINCE])
 end
 local orgs = {}
 for org in pairs(names) do
-  for _, value in ipairs({ org, held[org] or 0, waiting[org] or 0, oldest[org] or 0, room.cap_of(org) }) do
+  for _, value in ipairs({ org, room.held[org] or 0, waiting[org] or 0, oldest[org] or 0, cap_of(org) }) do
     orgs[#orgs + 1] = value
   end
 end
 
 local circuit = 'closed'
-if room.state.circuit_until then
-  circuit = room.now < room.state.circuit_until and 'open' or 'half-open'
+if room.circuit_until > 0 then
+  circuit = room.now < room.circuit_until and 'open' or 'half-open'
 end
 local requests, tokens = -1, -1
-if room.rate_gate then
-  room.forget_old_starts()
-  requests, tokens = redis.call('ZCARD', room.starts), room.state.tokens
+if rate_gate then
+  forget_old_starts()
+  requests, tokens = call('ZCARD', room.starts), room.minute_tokens
 end
-local overrides, caps = {}, redis.call('HGETALL', room.caps)
+local overrides, caps = {}, call('HGETALL', room.caps)
 for i = 1, #caps, 2 do
   if string.sub(caps[i], 1, 4) == 'set ' then
     overrides[#overrides + 1] = string.sub(caps[i], 5)
     overrides[#overrides + 1] = tonumber(caps[i + 1])
   end
 end
-local sums, calls = { a = 0, f = 0 }, redis.call('HGETALL', room.calls)
+local window_ms = struct.unpack('<d', ARGV[2], 9)
+local sums, calls = { a = 0, f = 0 }, call('HGETALL', room.calls)
 for i = 1, #calls, 2 do
   local kind, bucket = string.match(calls[i], '(%a) (%d+)')
-  if tonumber(bucket) > math.floor(room.now / (tonumber(ARGV[7]) / 30)) - 30 then
+  if tonumber(bucket) > math.floor(room.now / (window_ms / 30)) - 30 then
     sums[kind] = sums[kind] + tonumber(calls[i + 1])
   end
 end
-room.outlook() -- saves what has expired
+outlook() -- saves what has expired
 return {
   room.limit, room.configured_limit, orgs,
-  circuit, room.state.circuit_why or '', math.max(0, (room.state.circuit_until or room.now) - room.now),
-  math.max(0, (room.state.cool_until or 0) - room.now), requests, tokens, overrides,
+  circuit, room.circuit_why, math.max(0, room.circuit_until - room.now),
+  math.max(0, room.cool_until - room.now), requests, tokens, overrides,
   sums.a, sums.f,
 }
