@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+ORG_ID = "[a-z0-9-]{1,40}"
+"""What an org_id matches (DESIGN §3.4)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:

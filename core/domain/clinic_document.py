@@ -136,7 +136,7 @@ def budget_from(where: str, data: Data) -> BudgetPolicy:
     fields, base = _Fields(where, data), BudgetPolicy()
     fallback = fields.text("fallback_model") if "fallback_model" in data else base.fallback_model
     return BudgetPolicy(
-        daily_budget_baht=fields.decimal("daily_budget_baht", base.daily_budget_baht),
+        daily_budget_baht=fields.decimal("daily_budget_baht", base.daily_budget_baht, decimals=_DECIMALS),
         hard_stop_enabled=fields.flag("hard_stop_enabled", default=base.hard_stop_enabled),
         model_downgrade_enabled=fields.flag("model_downgrade_enabled", default=base.model_downgrade_enabled),
         downgrade_threshold=fields.decimal("downgrade_threshold", base.downgrade_threshold),
@@ -202,7 +202,8 @@ class _Fields:
             raise self._wrong(name, value, "a number")
         return float(value)
 
-    def decimal(self, name: str, default: Decimal) -> Decimal:
+    def decimal(self, name: str, default: Decimal, *, decimals: int | None = None) -> Decimal:
+        """`decimals`: how many there may be; None: any number, as of a share."""
         value = self._data.get(name)
         if value is None:
             return default
@@ -212,8 +213,8 @@ class _Fields:
             number = Decimal("NaN")
         if not (number.is_finite() and number >= 0):
             raise self._wrong(name, value, "a number such as 300")
-        if int(number.as_tuple().exponent) < -_DECIMALS:
-            raise self._wrong(name, value, f"a number with at most {_DECIMALS} decimals")
+        if decimals is not None and int(number.as_tuple().exponent) < -decimals:
+            raise self._wrong(name, value, f"a number with at most {decimals} decimals")
         return number
 
     def _wrong(self, name: str, value: Any, expected: str) -> InvalidInputError:

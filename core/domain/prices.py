@@ -20,7 +20,7 @@ from core.domain.errors import InvalidInputError
 OutputLimit = Literal["max_completion_tokens", "max_tokens"]
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-_CAPABILITIES = {"temperature", "output_limit", "reasoning_effort", "shutdown"}
+_CAPABILITIES = {"temperature", "output_limit", "max_output", "reasoning_effort", "shutdown"}
 _ROW = {"from", "input", "cached_input", "cache_write", "output"}
 
 
@@ -76,10 +76,12 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What may be sent to a model, and until when it exists."""
+    """What may be sent to a model, and until when it exists. `max_output`: the most tokens that an answer
+    may be allowed; None: not known."""
 
     temperature: bool = False
     output_limit: OutputLimit = "max_completion_tokens"
+    max_output: int | None = None
     reasoning_effort: str | None = None
     shutdown: date | None = None
 
@@ -122,6 +124,14 @@ class Prices:
     def capabilities(self, model: str) -> Capabilities:
         """Raises UnpricedModelError."""
         return self._entry(model).capabilities
+
+    def too_long_for(self, model: str, max_tokens: int) -> int | None:
+        """The model's own limit if `max_tokens` is beyond it: that is a 400, which is never retried."""
+        try:
+            most = self.capabilities(model).max_output
+        except UnpricedModelError:  # never called
+            return None
+        return most if most is not None and max_tokens > most else None
 
     def shuts_down_within(self, model: str, when_ms: int, *, days: int = 60) -> date | None:
         """The model's last day if it is within `days` (or past), else None. Raises UnpricedModelError."""
@@ -183,12 +193,15 @@ def _capabilities(name: str, raw: Mapping[str, Any], base: Capabilities) -> Capa
     limit = raw.get("output_limit", base.output_limit)
     if limit not in get_args(OutputLimit):
         raise PriceTableError(f"price of {name}: output_limit: expected max_completion_tokens or max_tokens")
+    most = raw.get("max_output", base.max_output)
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise PriceTableError(f"price of {name}: max_output: expected a number of tokens such as 16384")
     effort = raw.get("reasoning_effort", base.reasoning_effort)
     if not (effort is None or isinstance(effort, str)):
         raise PriceTableError(f"price of {name}: reasoning_effort: expected a text such as none, or nothing")
     shutdown = raw.get("shutdown", base.shutdown)
     last_day = None if shutdown is None else _moment(name, "shutdown", shutdown).date()
-    return Capabilities(temperature, cast(OutputLimit, limit), effort, last_day)
+    return Capabilities(temperature, cast(OutputLimit, limit), most, effort, last_day)
 
 
 def _row(name: str, where: str, raw: Any, version: str) -> tuple[datetime, Price]:

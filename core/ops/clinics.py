@@ -58,6 +58,7 @@ def apply_file(
             plan = await applying.plan(clinics.wanted)
         except TakenError as exc:
             raise clinics.refused(exc) from exc
+        clinics.check_output(plan.as_read, prices)
         if not dry_run:
             with _progress() as progress:
                 task = progress.add_task("clinics", total=len(plan.changes))

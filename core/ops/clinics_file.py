@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.nodes import Node
 
-from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
+from core.domain.clinic import ORG_ID, BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
 from core.domain.clinic_document import DEFAULT, budget_document, model_document, stored_number
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
 from core.domain.texts import LANGUAGES, TEXT_KEYS
+from core.ops.clinics_file_lines import ClinicsFile
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
-from core.usecases.apply_clinics import TakenError
 from core.usecases.clinic_changes import Wanted, WantedClinic
 
 EXAMPLE = """\
@@ -66,6 +65,8 @@ RETENTION = ("memory_days", "unfollow_days")
 PERSONA_CHARACTERS = 20_000
 """A persona goes into every prompt, and is paid for with every turn."""
 MESSAGE_CHARACTERS = 5_000
+MIN_OUTPUT_TOKENS = 100
+"""Below, an answer is cut off within its JSON: it is paid for and can't be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +76,6 @@ class Rules:
     prices: Prices
     now_ms: int
     max_concurrent: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClinicsFile:
-    path: Path
-    wanted: Wanted
-    warnings: tuple[str, ...]
-    lines: Mapping[tuple[str, str], int] = field(repr=False)
-
-    def refused(self, error: TakenError) -> FileProblemsError:
-        """The error in terms of this file."""
-        remedy = "use another, or put that clinic into this file as well with the channel that it has now"
-        problems = [
-            Problem(
-                self.lines[t.org_id, t.field],
-                f"{t.org_id}: {t.field}",
-                f"belongs to the clinic {t.owner}: {remedy}",
-            )
-            for t in error.taken
-        ]
-        return FileProblemsError(self.path, problems)
 
 
 def read_clinics_file(path: Path, rules: Rules) -> ClinicsFile:
@@ -117,10 +97,12 @@ class _Reader:
         defaults = top.fields("defaults", ("model", "budget"))
         if not self._problems and not ("clinics" in top or defaults):
             top.problem("clinics", "is missing: expected a list of clinics")
+        if top.is_empty("clinics"):
+            top.problem("clinics", "is empty: put `- org_id: …` below it for each clinic, or leave it out")
         nodes = top.items("clinics", "expected a list: one `- org_id: …` for each clinic")
         clinics = [self._clinic(node, place) for place, node in enumerate(nodes)]
-        model = self._model(defaults) if defaults else None
-        budget = self._budget(defaults) if defaults else None
+        model = self._model(defaults, DEFAULT) if defaults else None
+        budget = self._budget(defaults, DEFAULT) if defaults else None
         if self._problems:
             raise FileProblemsError(self._path, self._problems)
         wanted = Wanted(tuple(clinic for clinic in clinics if clinic), model, budget)
@@ -132,18 +114,19 @@ class _Reader:
         org_id = entry.text(
             "org_id",
             "expected 1 to 40 small letters, digits and hyphens, such as bkk-smile",
-            pattern=r"[a-z0-9-]{1,40}",
+            pattern=ORG_ID,
             required=True,
         )
         if org_id == DEFAULT:
             entry.problem("org_id", "'default' is kept for the defaults: choose another")
         self._once(entry, "org_id", org_id)
+        self._located(entry, org_id, "org_id", "org_id")
         line = entry.fields("line", LINE)
         if line is None:
             entry.problem("line", f"is missing: expected {', '.join(LINE)}, as in LINE's console")
         name = entry.text("name", "expected the clinic's name, as customers know it", required=True)
         channel = self._channel(line, org_id) if line else None
-        model, budget = self._model(entry), self._budget(entry)
+        model, budget = self._model(entry, org_id), self._budget(entry, org_id)
         clinic = Clinic(
             org_id=org_id or "",
             name=name or "",
@@ -183,33 +166,35 @@ class _Reader:
         )
         for name, value in (("bot_user_id", bot_user_id), ("channel_id", channel_id)):
             self._once(line, name, value)
-            if org_id:
-                self._lines[org_id, f"line.{name}"] = line.line_of(name)
+            self._located(line, org_id, name, f"line.{name}")
         if not (bot_user_id and channel_id and secret):
             return None
         return bot_user_id, ChannelCredentials(channel_id, secret)
 
-    def _model(self, entry: Fields) -> dict[str, Any] | None:
+    def _model(self, entry: Fields, org_id: str | None) -> dict[str, Any] | None:
         """The document of what is set here, None if nothing is."""
         fields = entry.fields("model", MODEL)
         if fields is None:
             return None
+        for place in ("model_name", "max_tokens"):
+            self._located(fields, org_id, place, f"model.{place}")
         temperature = fields.decimal("temperature", 0, 2, "0.4")
         name = self._priced(fields, "model_name")
         if name and temperature is not None and not self._rules.prices.capabilities(name).temperature:
             self._warn(fields, "temperature", f"{name} takes no temperature: it is left out of calls")
         document = {
             "model_name": name,
-            "max_tokens": fields.whole("max_tokens", 1, 100_000),
+            "max_tokens": fields.whole("max_tokens", MIN_OUTPUT_TOKENS, 100_000),
             "temperature": None if temperature is None else float(temperature),
         }
         return {key: value for key, value in document.items() if value is not None} or None
 
-    def _budget(self, entry: Fields) -> dict[str, Any] | None:
+    def _budget(self, entry: Fields, org_id: str | None) -> dict[str, Any] | None:
         """As for the model; a `fallback_model` that stands here empty means that there is none."""
         fields = entry.fields("budget", BUDGET)
         if fields is None:
             return None
+        self._located(fields, org_id, "fallback_model", "budget.fallback_model")
         daily = fields.decimal("daily_budget_baht", 0, 100_000_000, "300 or 300.50")
         if daily is not None:
             try:
@@ -288,6 +273,11 @@ class _Reader:
         if (first := self._seen.get((name, value))) is not None:
             fields.problem(name, f"{value!r} stands in line {first} too: each clinic has its own")
         self._seen.setdefault((name, value), fields.line_of(name))
+
+    def _located(self, fields: Fields, org_id: str | None, name: str, place: str) -> None:
+        """For what is known to be wrong only together with what is stored."""
+        if org_id and name in fields:
+            self._lines[org_id, place] = fields.line_of(name)
 
     def _warn(self, fields: Fields, name: str, message: str) -> None:
         problem = Problem(fields.line_of(name), f"{fields.way}.{name}", message)

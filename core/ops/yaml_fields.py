@@ -20,6 +20,7 @@ from core.domain.errors import InvalidInputError
 
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
+_FIELD_NAME = re.compile(r"[A-Za-z_]{1,30}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,6 +55,8 @@ def read_yaml(path: Path) -> Node:
         raise FileProblemsError(path, [problem]) from exc
     except YAMLError as exc:
         raise FileProblemsError(path, [Problem(1, "YAML", "has a character that is not text")]) from exc
+    except RecursionError:
+        raise FileProblemsError(path, [Problem(1, "YAML", "is nested too deeply to be read")]) from None
     if root is None:
         raise FileProblemsError(
             path, [Problem(1, "clinics", "the file is empty: expected a list of clinics")]
@@ -72,28 +75,54 @@ def text_of(node: Node) -> str | None:
 class Fields:
     """One mapping of the file. Each method reads a field, or notes a problem and returns None."""
 
-    def __init__(self, node: Node, way: str, allowed: Collection[str], problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        way: str,
+        allowed: Collection[str],
+        problems: list[Problem],
+        *,
+        at_least: int = 1,
+    ) -> None:
+        """`at_least`: the line that the mapping hangs on. What came there by an alias is written above it,
+        and it is the alias that is to be changed."""
         self.way = way
-        self.line = node.start_mark.line + 1
+        self.line = max(at_least, node.start_mark.line + 1)
         self._problems = problems
         self._values: dict[str, tuple[int, Node]] = {}
         if not isinstance(node, MappingNode):
             self.problem(None, f"expected fields: {', '.join(allowed)}")
             return
         for key, value in node.value:
-            name, line = text_of(key) or "", key.start_mark.line + 1
+            name, line = text_of(key) or "", max(self.line, key.start_mark.line + 1)
             if name in self._values:
                 problems.append(Problem(line, self._way(name), "stands here twice: keep one"))
             elif name not in allowed:
-                close = get_close_matches(name, allowed, 1)
-                remedy = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(allowed)}"
-                problems.append(Problem(line, self._way(name), f"unknown field: {remedy}"))
+                problems.append(self._unknown(name, line, allowed))
             else:
                 self._values[name] = (line, value)
+
+    def _unknown(self, name: str, line: int, allowed: Collection[str]) -> Problem:
+        """Of a key, only what can be a field's name is shown: without the blank after its colon, a field and
+        its value, be it a secret, are one key."""
+        field, colon, _ = name.partition(":")
+        if colon and field in allowed:
+            return Problem(line, self._way(field), "a blank is missing after the colon")
+        expected = f"expected one of {', '.join(allowed)}"
+        if not _FIELD_NAME.fullmatch(name):
+            message = f"unknown field, not shown since it may hold a secret: {expected}"
+            return Problem(line, self.way or "the file", message)
+        close = get_close_matches(name, allowed, 1)
+        remedy = f"did you mean {close[0]}?" if close else expected
+        return Problem(line, self._way(name), f"unknown field: {remedy}")
 
     def __contains__(self, name: str) -> bool:
         """Whether it stands in the file, be it with an empty value."""
         return name in self._values
+
+    def is_empty(self, name: str) -> bool:
+        """Whether it stands in the file without a value."""
+        return name in self and self._node(name) is None
 
     def line_of(self, name: str) -> int:
         return self._values[name][0] if name in self._values else self.line
@@ -130,10 +159,12 @@ class Fields:
         node = self._node(name)
         if node is None:
             return None
-        if node.tag != _BOOL:
-            self.problem(name, f"{text_of(node)!r}: expected true or false")
+        value = text_of(node)
+        # YAML 1.1, which a file may ask for, knows yes and on as well: nothing is guessed.
+        if node.tag != _BOOL or value is None or value.lower() not in {"true", "false"}:
+            self.problem(name, f"{value!r}: expected true or false")
             return None
-        return str(node.value).lower() == "true"
+        return value.lower() == "true"
 
     def whole(self, name: str, low: int, high: int, remark: str = "") -> int | None:
         node = self._node(name)
@@ -161,7 +192,9 @@ class Fields:
 
     def fields(self, name: str, allowed: Collection[str]) -> Fields | None:
         node = self._node(name)
-        return None if node is None else Fields(node, self._way(name), allowed, self._problems)
+        if node is None:
+            return None
+        return Fields(node, self._way(name), allowed, self._problems, at_least=self.line_of(name))
 
     def items(self, name: str, expected: str) -> list[Node]:
         node = self._node(name)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from core.domain.clinic import secret_name
-from core.domain.clinic_document import DEFAULT
+from core.domain.clinic import Clinic, secret_name
+from core.domain.clinic_document import DEFAULT, clinic_from, org_document
 from core.domain.errors import FairlaneError, InvalidInputError
 from core.ports.documents import ConflictError, DocumentStore
 from core.ports.line import ChannelCredentials
@@ -24,10 +25,13 @@ CONCURRENT = 16
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`left_alone`: clinics that are stored but not wanted: they stay as they are."""
+    """`left_alone`: clinics that are stored but not wanted: they stay as they are. `as_read`: as turns will
+    read them, the wanted clinics, one that says nothing (`default`), and those left alone that new defaults
+    change."""
 
     changes: tuple[Change, ...]
     left_alone: tuple[str, ...]
+    as_read: tuple[Clinic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,13 @@ class ApplyClinics:
         self._secrets = secrets
 
     async def plan(self, wanted: Wanted) -> Plan:
-        """Compare, write nothing. Raises TakenError, UnavailableError."""
+        """Compare, write nothing. Raises TakenError, UnavailableError; InvalidInputError naming the field for
+        what could be written but not be read: a clinic with it would answer nobody."""
         stored = await read_stored(self._documents)
         ours = {each.clinic.org_id for each in wanted.clinics}
         if taken := list(_taken(wanted.clinics, stored, ours)):
             raise TakenError(taken)
+        as_read = tuple(_as_read(wanted, stored, ours))
         gate = asyncio.Semaphore(CONCURRENT)
 
         async def is_secret_stored(each: WantedClinic) -> bool:
@@ -77,7 +83,7 @@ class ApplyClinics:
         ]
         if wanted.model is not None or wanted.budget is not None:
             changes.insert(0, change_of_defaults(wanted, stored))
-        return Plan(tuple(changes), tuple(sorted(set(stored.orgs) - ours)))
+        return Plan(tuple(changes), tuple(sorted(set(stored.orgs) - ours)), as_read)
 
     async def apply(self, plan: Plan, on_done: Callable[[Change], None] = lambda _: None) -> None:
         """Write the plan, the defaults first. Raises IncompleteError after all has been tried."""
@@ -113,6 +119,23 @@ class ApplyClinics:
 
 def _secret(credentials: ChannelCredentials) -> dict[str, str]:
     return {"channel_id": credentials.channel_id, "channel_secret": credentials.channel_secret}
+
+
+def _as_read(wanted: Wanted, stored: StoredClinics, ours: Collection[str]) -> Iterator[Clinic]:
+    model = wanted.model if wanted.model is not None else stored.model(DEFAULT)
+    budget = wanted.budget if wanted.budget is not None else stored.budget(DEFAULT)
+    if wanted.model is not None or wanted.budget is not None:
+        yield clinic_from(DEFAULT, {}, model, None, budget, None)
+    for each in wanted.clinics:
+        org_id, document = each.clinic.org_id, org_document(each.clinic)
+        yield clinic_from(org_id, document, each.model, model, each.budget, budget)
+    for org_id in sorted(set(stored.orgs) - set(ours)):
+        own = stored.model(org_id), stored.budget(org_id)
+        with suppress(InvalidInputError):  # what can't be read before is nothing that the plan breaks
+            before = stored.clinic(org_id)
+            after = clinic_from(org_id, stored.orgs[org_id].data, own[0], model, own[1], budget)
+            if after != before:
+                yield after
 
 
 def _taken(wanted: Iterable[WantedClinic], stored: StoredClinics, ours: Collection[str]) -> Iterator[Taken]:

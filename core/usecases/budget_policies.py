@@ -6,7 +6,15 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 from core.domain.clinic import BudgetPolicy
-from core.domain.clinic_document import BUDGETS, DEFAULT, ORGS, budget_document, budget_from
+from core.domain.clinic_document import (
+    BUDGETS,
+    DEFAULT,
+    MODELS,
+    ORGS,
+    budget_document,
+    budget_from,
+    model_from,
+)
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.ports.clock import Clock
@@ -57,13 +65,28 @@ async def change_policy(documents: DocumentStore, clock: Clock, org_id: str, cha
     if changes.fallback_model == "none":
         wanted["fallback_model"] = None
     elif changes.fallback_model:
-        prices = await PriceList(documents, clock).current()
-        prices.price_at(changes.fallback_model, clock.now_ms())
+        await _check_fallback(documents, clock, org_id, changes.fallback_model)
     policy = replace(found.policy, **wanted)
     _check(policy)
-    data = {name: value for name, value in budget_document(policy).items() if name in wanted}
+    document = budget_document(policy)
+    budget_from(f"{BUDGETS}/{org_id}", document)  # what can be written but not be read would stop the clinic
+    data = {name: value for name, value in document.items() if name in wanted}
     await documents.commit([Merge(Key(BUDGETS, org_id), data)])
     return Found(org_id, policy, tuple(f.name for f in fields(policy) if f.name in {*found.own, *wanted}))
+
+
+async def _check_fallback(documents: DocumentStore, clock: Clock, org_id: str, model: str) -> None:
+    """It has a price, and may answer as long as the clinic's answers may be."""
+    prices = await PriceList(documents, clock).current()
+    prices.price_at(model, clock.now_ms())
+    found = await documents.get_many([Key(MODELS, DEFAULT), Key(MODELS, org_id)])
+    set_here = {name: value for document in found if document for name, value in document.data.items()}
+    max_tokens = model_from(f"{MODELS}/{org_id}", set_here).max_tokens
+    if most := prices.too_long_for(model, max_tokens):
+        raise InvalidInputError(
+            f"--fallback {model}: answers at most {most:,} tokens, max_tokens is {max_tokens:,}: "
+            "choose another, or set max_tokens in the clinics file"
+        )
 
 
 def _check(policy: BudgetPolicy) -> None:

@@ -31,16 +31,19 @@ class StoredClinics:
         return clinic_from(
             org_id,
             self.orgs[org_id].data,
-            *(_data(self.models, name) for name in (org_id, DEFAULT)),
-            *(_data(self.budgets, name) for name in (org_id, DEFAULT)),
+            *(self.model(name) for name in (org_id, DEFAULT)),
+            *(self.budget(name) for name in (org_id, DEFAULT)),
         )
+
+    def model(self, name: str) -> Data | None:
+        """What a clinic, or `default`, has set of its model."""
+        return self.models[name].data if name in self.models else None
+
+    def budget(self, name: str) -> Data | None:
+        return self.budgets[name].data if name in self.budgets else None
 
 
 async def read_stored(documents: DocumentStore) -> StoredClinics:
     """Four queries, however many clinics there are."""
     found = await asyncio.gather(*(documents.query(name) for name in (ORGS, CHANNELS, MODELS, BUDGETS)))
     return StoredClinics(*({document.key.id: document for document in many} for many in found))
-
-
-def _data(documents: ById, name: str) -> Data | None:
-    return documents[name].data if name in documents else None

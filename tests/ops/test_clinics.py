@@ -334,6 +334,73 @@ def test_prices_in_documents_count_and_a_model_past_its_end_is_refused(apply: Ru
     assert "old-model was shut down on 2026-01-02: choose another" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("defaults", "own", "complaint"),
+    [
+        (
+            {},
+            {"model": {"model_name": "gpt-4o-mini", "max_tokens": 16_385}},
+            "clinic-1: model.max_tokens: gpt-4o-mini",
+        ),
+        (
+            {},
+            {"model": {"max_tokens": 20_000}, "budget": {"fallback_model": "gpt-4o-mini"}},
+            "clinic-1: model.max_tokens: gpt-4o-mini answers at most 16,384 tokens, max_tokens is 20,000",
+        ),
+        (
+            {"model": {"max_tokens": 20_000}},
+            {"budget": {"fallback_model": "gpt-4o-mini"}},
+            "clinic-1: budget.fallback_model: gpt-4o-mini answers at most",
+        ),
+        (
+            {"model": {"max_tokens": 40_000}, "budget": {"fallback_model": "gpt-4.1"}},
+            {},
+            "defaults: model.max_tokens: gpt-4.1 answers at most 32,768",
+        ),
+    ],
+)
+def test_more_tokens_than_a_model_may_answer_are_refused_for_primary_and_fallback(
+    apply: Run, defaults: dict[str, Any], own: dict[str, Any], complaint: str
+) -> None:
+    result = apply({"defaults": defaults, "clinics": [clinic(1, **own)]})
+    assert result.exit_code == 1
+    assert complaint in result.stderr
+    assert stored() == {}
+
+
+def test_new_defaults_may_not_break_a_clinic_that_is_left_alone(apply: Run) -> None:
+    apply({"clinics": [clinic(1, model={"model_name": "gpt-4o-mini"}), clinic(2, model={"max_tokens": 700})]})
+    before = stored()
+    result = apply({"defaults": {"model": {"max_tokens": 20_000}}})
+    assert result.exit_code == 1
+    assert "clinics.yaml:1: defaults: model.max_tokens: gpt-4o-mini answers at most" in result.stderr
+    assert stored() == before
+
+
+@pytest.mark.parametrize("threshold", ["0.6666667", "0.66666666666666666666666666666666666666"])
+def test_a_threshold_of_many_decimals_is_read_back_as_it_was_written(
+    apply: Run, run: Run, threshold: str
+) -> None:
+    share = {"budget": {"downgrade_threshold": threshold}}
+    assert apply({"defaults": share, "clinics": [clinic(1), clinic(2, **share)]}).exit_code == 0
+    shown = json.loads(run("list", "--json").stdout)
+    assert {str(row["budget"]["downgrade_threshold"]) for row in shown} == {threshold}
+
+
+def test_what_could_be_written_but_not_be_read_is_refused_before_anything_is_written(apply: Run) -> None:
+    """Here a default that somebody broke in the console: whoever follows it would answer nobody."""
+    apply({"clinics": [clinic(1)]})
+    broken = {"daily_budget_baht": "much"}
+    in_store(lambda store: store.commit([Create(Key("org_ai_budgets", "default"), broken)]))
+    before = stored()
+    result = apply({"clinics": [clinic(1, persona="new"), clinic(2)]})
+    assert result.exit_code == 1
+    assert "document org_ai_budgets/clinic-1, field daily_budget_baht: 'much'" in result.stderr
+    assert stored() == before
+    mended = {"defaults": {"budget": {"daily_budget_baht": 5}}, "clinics": [clinic(1), clinic(2)]}
+    assert apply(mended).exit_code == 0
+
+
 async def test_a_model_that_shuts_down_within_60_days_is_warned_of(
     documents: DocumentStore, clock: FakeClock, tmp_path: Path
 ) -> None:

@@ -216,6 +216,22 @@ def test_a_wrong_budget_is_refused_and_nothing_is_written(
     assert json.loads(run("budgets", "show", ORG, "--json").stdout)["own"] == []
 
 
+def test_a_threshold_of_many_decimals_is_kept_as_it_was_given(run: Callable[..., Result]) -> None:
+    assert run("budgets", "set", ORG, "--threshold", "0.6666667").exit_code == 0
+    found = run("budgets", "show", ORG, "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["downgrade_threshold"] == "0.6666667"
+
+
+def test_a_fallback_that_may_not_answer_so_long_is_refused(run: Callable[..., Result]) -> None:
+    long = [Create(Key("ai_model_config", "default"), {"max_tokens": 20_000})]
+    with_store(lambda documents: documents.commit(long))
+    result = run("budgets", "set", ORG, "--fallback", "gpt-4o-mini")
+    assert result.exit_code == 1
+    assert "--fallback gpt-4o-mini: answers at most 16,384 tokens, max_tokens is 20,000" in result.stderr
+    assert run("budgets", "set", ORG, "--fallback", "gpt-6-luna").exit_code == 0
+
+
 def test_what_is_no_number_is_refused_by_option(run: Callable[..., Result]) -> None:
     result = run("budgets", "set", ORG, "--daily", "much")
     assert result.exit_code == 2

@@ -1,0 +1,57 @@
+"""A clinics file that was read, and its lines for what only the stores show to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.domain.clinic import Clinic
+from core.domain.clinic_document import DEFAULT
+from core.domain.prices import Prices
+from core.ops.yaml_fields import FileProblemsError, Problem
+from core.usecases.apply_clinics import TakenError
+from core.usecases.clinic_changes import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicsFile:
+    path: Path
+    wanted: Wanted
+    warnings: tuple[str, ...]
+    lines: Mapping[tuple[str, str], int] = field(repr=False)
+
+    def refused(self, error: TakenError) -> FileProblemsError:
+        """The error in terms of this file."""
+        remedy = "use another, or put that clinic into this file as well with the channel that it has now"
+        problems = [
+            Problem(
+                self.lines[t.org_id, t.field],
+                f"{t.org_id}: {t.field}",
+                f"belongs to the clinic {t.owner}: {remedy}",
+            )
+            for t in error.taken
+        ]
+        return FileProblemsError(self.path, problems)
+
+    def check_output(self, clinics: Iterable[Clinic], prices: Prices) -> None:
+        """Primary and fallback may answer at `max_tokens`, by whatever default they follow. Raises
+        FileProblemsError with the line that is nearest to the cause."""
+        problems = []
+        for clinic in clinics:
+            for place, model in (
+                ("model.model_name", clinic.model.model_name),
+                ("budget.fallback_model", clinic.budget.fallback_model),
+            ):
+                most = prices.too_long_for(model, clinic.model.max_tokens) if model else None
+                if most is None:
+                    continue
+                ways = [(name, at) for name in (clinic.org_id, DEFAULT) for at in ("model.max_tokens", place)]
+                owner, at = next((way for way in ways if way in self.lines), (clinic.org_id, "org_id"))
+                who = "defaults" if owner == DEFAULT else owner
+                message = (
+                    f"{model} answers at most {most:,} tokens, max_tokens is {clinic.model.max_tokens:,}"
+                )
+                problems.append(Problem(self.lines.get((owner, at), 1), f"{who}: {at}", message))
+        if problems:
+            raise FileProblemsError(self.path, problems)

@@ -1,0 +1,112 @@
+"""The clinics file: what a model could not answer, what would leak, what YAML would guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.domain.errors import InvalidInputError
+from core.domain.prices import load_prices
+from core.ops.clinics_file import Rules, read_clinics_file
+from core.ops.clinics_file_lines import ClinicsFile
+from tests.conftest import FakeClock
+
+SECRET = "8c570fa6dd201bb328f1c1eac23a96d8"
+BOT = "U8e742f61d673b39c7fff3cecb7536ef0"
+LINE = f'{{bot_user_id: {BOT}, channel_id: "1650000001", channel_secret: {SECRET}}}'
+Read = Callable[[str], ClinicsFile]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def read(text: str) -> ClinicsFile:
+        path = tmp_path / "clinics.yaml"
+        path.write_text(text, "utf-8")
+        return read_clinics_file(path, Rules(load_prices(), FakeClock().now_ms(), 15))
+
+    return read
+
+
+def one(more: str = "", line: str = LINE) -> str:
+    return f"clinics:\n  - org_id: a\n    name: A\n    line: {line}\n{more}"
+
+
+def refused(read: Read, text: str) -> str:
+    with pytest.raises(InvalidInputError) as error:
+        read(text)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{bot_user_id: {BOT}, channel_id: "1", channel_secret:{SECRET}}}',
+        f'{{bot_user_id: {BOT}, channel_id: "1", chanel_secret:{SECRET}}}',
+        f'{{bot_user_id: {BOT}, channel_id: "1", channel_secret: , {SECRET}}}',
+        f'{{bot_user_id: {BOT}, channel_id: "1", channel_secret: x, {SECRET.upper()}: 1}}',
+    ],
+)
+def test_a_key_that_may_be_a_secret_is_not_shown(read: Read, line: str) -> None:
+    complaint = refused(read, one(line=line))
+    assert SECRET not in complaint.lower()
+    assert "clinics.yaml:4: a: line" in complaint
+
+
+def test_a_blank_forgotten_after_a_colon_is_named(read: Read) -> None:
+    complaint = refused(read, one(line=f'{{bot_user_id: {BOT}, channel_id: "1", channel_secret:{SECRET}}}'))
+    assert "clinics.yaml:4: a: line.channel_secret: a blank is missing after the colon" in complaint
+
+
+@pytest.mark.parametrize(
+    ("head", "value"),
+    [("", "!!bool yes"), ("", "!!bool 1"), ("%YAML 1.1\n---\n", "yes"), ("%YAML 1.1\n---\n", "on")],
+)
+def test_only_true_and_false_are_flags_whatever_the_yaml_version(read: Read, head: str, value: str) -> None:
+    line = 5 + head.count("\n")
+    complaint = refused(read, head + one(f"    budget: {{hard_stop_enabled: {value}}}\n"))
+    assert f"clinics.yaml:{line}: a: budget.hard_stop_enabled: " in complaint
+    assert "expected true or false" in complaint
+
+
+@pytest.mark.parametrize(("value", "meant"), [("true", True), ("false", False), ("True", True)])
+def test_a_flag_is_what_it_says(read: Read, value: str, meant: bool) -> None:
+    (wanted,) = read(one(f"    budget: {{hard_stop_enabled: {value}}}\n")).wanted.clinics
+    assert wanted.budget == {"hard_stop_enabled": meant}
+
+
+def test_what_two_clinics_share_by_an_anchor_is_refused_where_the_alias_stands(read: Read) -> None:
+    text = one(line=f"&shared {LINE}") + "  - org_id: b\n    name: B\n    line: *shared\n"
+    complaint = refused(read, text)
+    assert "clinics.yaml:7: b: line.bot_user_id: " in complaint
+    assert "stands in line 4 too" in complaint
+
+
+@pytest.mark.parametrize("head", ["", "defaults: {budget: {daily_budget_baht: 1}}\n"])
+def test_clinics_with_nothing_below_is_a_mistake(read: Read, head: str) -> None:
+    complaint = refused(read, f"{head}clinics:\n")
+    assert (
+        f"clinics.yaml:{1 + head.count(chr(10))}: clinics: is empty: put `- org_id: …` below it" in complaint
+    )
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, "clinics: " + "{a: " * 5_000])
+def test_a_file_nested_too_deeply_is_refused_in_words(read: Read, text: str) -> None:
+    assert "YAML: is nested too deeply" in refused(read, text)
+
+
+def test_too_few_tokens_for_an_answer_are_refused(read: Read) -> None:
+    complaint = refused(read, one("    model: {max_tokens: 99}\n"))
+    assert "5: a: model.max_tokens: '99': expected a whole number from 100 to" in complaint
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [("gpt-6.1-terra", 128_000), ("gpt-4o-mini", 16_384), ("gpt-4.1-mini-2025-04-14", 32_768)],
+)
+def test_a_model_answers_at_most_so_many_tokens(model: str, most: int) -> None:
+    prices = load_prices()
+    assert prices.too_long_for(model, most) is None
+    assert prices.too_long_for(model, most + 1) == most
+    assert prices.too_long_for("of nobody's", most + 1) is None
