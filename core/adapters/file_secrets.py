@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,19 @@ class FileSecrets:
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         """See the port."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                secrets = self._load()
-                if secrets.get(name) != value:
-                    self._replace({**secrets, name: dict(value)})
-        except OSError as exc:
-            raise SecretsUnavailableError(f"secrets file {self._path}: {exc}") from exc
+        with self._alone():
+            secrets = self._load()
+            if secrets.get(name) != value:
+                self._replace({**secrets, name: dict(value)})
+
+    async def delete(self, name: str) -> bool:
+        """See the port."""
+        with self._alone():
+            secrets = self._load()
+            if name not in secrets:
+                return False
+            self._replace({other: value for other, value in secrets.items() if other != name})
+            return True
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -47,12 +52,16 @@ class FileSecrets:
     def _alone(self) -> Iterator[None]:
         """Two processes that write at once would lose one of the secrets. Locks the folder, since the file
         is replaced; the lock ends with the process if not before."""
-        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(folder)
+        except OSError as exc:
+            raise SecretsUnavailableError(f"secrets file {self._path}: {exc}") from exc
 
     def _replace(self, secrets: Mapping[str, Any]) -> None:
         text = json.dumps(secrets, ensure_ascii=False, indent=2, sort_keys=True)
@@ -64,6 +73,9 @@ class FileSecrets:
     def _load(self) -> dict[str, Any]:
         try:
             stat = self._path.stat()
+            if stat.st_mode & 0o077:  # made by hand, or copied: for its owner only, whatever stands in it
+                with suppress(PermissionError):
+                    self._path.chmod(0o600)
             if (stat.st_mtime_ns, stat.st_ino) != self._read_of:
                 self._secrets = dict(json.loads(self._path.read_text("utf-8")).items())
                 self._read_of = (stat.st_mtime_ns, stat.st_ino)

@@ -78,6 +78,14 @@ class SecretManagerSecrets:
         payload = SecretPayload(data=json.dumps(dict(value), sort_keys=True).encode())
         await self._call(self._client.add_secret_version(parent=self._path(name), payload=payload))
 
+    async def delete(self, name: str) -> bool:
+        """See the port."""
+        try:
+            await self._call(self._client.delete_secret(name=self._path(name)))
+        except NotFound:
+            return False
+        return True
+
     async def close(self) -> None:
         if self._made is not None:
             await self._made.transport.close()

@@ -445,6 +445,9 @@ class NoSecrets(SecretStore):
 
     async def get(self, name: str) -> None: ...
 
+    async def delete(self, name: str) -> bool:
+        raise SecretsUnavailableError("as asked")
+
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         if name == "line-clinic-2":
             raise SecretsUnavailableError("as asked")

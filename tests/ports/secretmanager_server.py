@@ -10,14 +10,17 @@ from google.cloud.secretmanager_v1 import (
     AccessSecretVersionResponse,
     AddSecretVersionRequest,
     CreateSecretRequest,
+    DeleteSecretRequest,
     Secret,
     SecretVersion,
 )
+from google.protobuf.empty_pb2 import Empty
 
 METHODS = {
     "AccessSecretVersion": (AccessSecretVersionRequest, AccessSecretVersionResponse),
     "CreateSecret": (CreateSecretRequest, Secret),
     "AddSecretVersion": (AddSecretVersionRequest, SecretVersion),
+    "DeleteSecret": (DeleteSecretRequest, None),
 }
 
 
@@ -39,7 +42,7 @@ class SecretManagerServer:
             name: grpc.unary_unary_rpc_method_handler(
                 self._method(name),
                 request_deserializer=request.pb().FromString,
-                response_serializer=response.pb().SerializeToString,
+                response_serializer=response.pb().SerializeToString if response else Empty.SerializeToString,
             )
             for name, (request, response) in METHODS.items()
         }
@@ -87,3 +90,8 @@ class SecretManagerServer:
         self.disabled = False
         version = f"{request.parent}/versions/{len(self.secrets[request.parent])}"
         return None, SecretVersion.pb(SecretVersion(name=version))
+
+    def _DeleteSecret(self, request: Any) -> Any:  # noqa: N802
+        return (
+            None if self.secrets.pop(request.name, None) is not None else grpc.StatusCode.NOT_FOUND
+        ), Empty()

@@ -68,6 +68,17 @@ async def test_what_was_put_is_read_and_the_newest_counts(secrets: SecretStore) 
     assert await secrets.get("line-other") is None
 
 
+async def test_a_deleted_secret_is_gone_and_can_be_put_again(secrets: SecretStore) -> None:
+    assert await secrets.delete(NAME) is False
+    await secrets.put("line-other", VALUE)
+    for _ in range(2):
+        await secrets.put(NAME, VALUE)
+        assert await secrets.delete(NAME) is True
+        assert await secrets.get(NAME) is None
+    assert await secrets.delete(NAME) is False
+    assert await secrets.get("line-other") == VALUE
+
+
 async def test_many_secrets_put_at_once_are_all_kept(secrets: SecretStore) -> None:
     await asyncio.gather(*(secrets.put(f"line-{n}", {"n": str(n)}) for n in range(20)))
     assert [await secrets.get(f"line-{n}") for n in range(20)] == [{"n": str(n)} for n in range(20)]
@@ -83,6 +94,19 @@ async def test_the_file_is_for_its_owner_only_and_the_same_value_does_not_touch_
     await store.put(NAME, VALUE)
     assert path.stat().st_ino == before
     assert os.listdir(tmp_path) == ["secrets.json"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("operation", ["get", "put"])
+async def test_a_file_that_others_may_read_is_closed_to_them_though_nothing_in_it_changes(
+    tmp_path: Path, operation: str
+) -> None:
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps({NAME: VALUE}))
+    store = FileSecrets(str(path))
+    assert await store.get(NAME) == VALUE
+    path.chmod(0o644)
+    await (store.get(NAME) if operation == "get" else store.put(NAME, VALUE))
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_secret_put_by_another_process_is_seen_by_the_next_read(tmp_path: Path) -> None:
@@ -142,6 +166,9 @@ async def test_reading_needs_the_accessor_alone(server: SecretManagerServer) -> 
     assert server.called == ["AccessSecretVersion"]
     with pytest.raises(SecretsUnavailableError, match="roles/secretmanager"):
         await store.put(NAME, {"channel_id": "1"})
+    server.denied = {"DeleteSecret"}
+    with pytest.raises(SecretsUnavailableError, match="roles/secretmanager"):
+        await store.delete(NAME)
     await store.close()
 
 
