@@ -46,6 +46,7 @@ RUN_WITH = {
     "budgets set ORG": ["--daily", "400"],
     "budgets set ORG …": ["--daily", "400"],
     "clinics apply": ["clinics.yaml"],
+    "clinics remove ORG": ["--yes"],
     "conversations pause": _CUSTOMER,
     "conversations resume": _CUSTOMER,
     "customers export": _CUSTOMER,
@@ -174,11 +175,12 @@ def _clinics() -> list[dict[str, str]]:
 
 
 async def test_commands_run_against_a_local_deployment(environment: Mapping[str, str]) -> None:
-    """In the order of the runbook: apply, connect, then whatever is named."""
+    """In the order of the runbook: apply, connect, then whatever is named, at last remove."""
     first = ["clinics apply --dry-run clinics.yaml", "clinics apply clinics.yaml", "clinics connect ORG_ID"]
+    last = ["clinics remove ORG"]
     named = [command for command in commands() if command.split()[0] not in WHOLE_SYSTEMS]
-    assert set(first) <= set(named)
-    for command in [*first, *(command for command in named if command not in first)]:
+    assert {*first, *last} <= set(named)
+    for command in [*first, *(command for command in named if command not in {*first, *last}), *last]:
         words = [*arguments(command), *RUN_WITH.get(command, ())]
         if words[:2] == ["clinics", "connect"]:
             words += ["--url", environment["WEBHOOK_URL"]]

@@ -1,4 +1,4 @@
-"""`fairlane clinics`: apply a file, list, show."""
+"""`fairlane clinics`: apply a file, list, show; connect and remove are modules of their own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from core.domain.clinic import Clinic, secret_name
 from core.domain.clinic_document import DEFAULT, budget_document, model_document, org_document
 from core.domain.errors import InvalidInputError
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
+from core.ops.remove import remove
 from core.ops.session import Session, run
 from core.usecases.apply_clinics import ApplyClinics, Plan, TakenError
 from core.usecases.clinic_changes import Change, FieldChange
 from core.usecases.price_list import PriceList
 from core.usecases.stored_clinics import StoredClinics, read_stored
 
-app = typer.Typer(help="The clinics: apply a file, list, show, connect with LINE.", no_args_is_help=True)
+app = typer.Typer(
+    help="The clinics: apply a file, list, show, connect with LINE, remove.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 SHOWN_CHARACTERS = 40
@@ -219,5 +222,6 @@ def _table(stored: StoredClinics, clinics: list[Clinic]) -> Table:
     return out
 
 
+app.command("remove")(remove)
 if find_spec("core.ops.connect"):
     app.command("connect")(import_module("core.ops.connect").connect)
