@@ -17,14 +17,13 @@ from rich.text import Text
 
 from core.domain.clinic import Clinic, secret_name
 from core.domain.clinic_document import DEFAULT, budget_document, model_document, org_document
-from core.domain.errors import InvalidInputError
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.remove import remove
 from core.ops.session import Session, run
 from core.usecases.apply_clinics import ApplyClinics, Plan, TakenError
 from core.usecases.clinic_changes import Change, FieldChange
 from core.usecases.price_list import PriceList
-from core.usecases.stored_clinics import StoredClinics, read_stored
+from core.usecases.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 app = typer.Typer(
     help="The clinics: apply a file, list, show, connect with LINE, remove.", no_args_is_help=True
@@ -164,7 +163,7 @@ def show_clinic(
     async def read(here: Session) -> tuple[StoredClinics, bool]:
         stored = await read_stored(here.documents)
         if org not in stored.orgs:
-            raise InvalidInputError(f"ORG {org!r}: no such clinic; `fairlane clinics list` shows them")
+            raise NoSuchClinicError(org)
         return stored, await here.secrets.get(secret_name(org)) is not None
 
     stored, has_secret = run(read, with_secrets=True)

@@ -22,9 +22,9 @@ from core.usecases.conversation_control import (
     ConversationControl,
     Handoff,
     Notice,
-    find_clinic,
     list_handoffs,
 )
+from core.usecases.stored_clinics import find_clinic
 
 app = typer.Typer(help="Conversations handed over to people: list, pause, resume.", no_args_is_help=True)
 

@@ -19,6 +19,7 @@ from core.domain.event import Conversation
 from core.ops.session import REDIS, Session, run
 from core.ops.turn_view import shown_time, turn_json, turns_table
 from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
+from core.usecases.stored_clinics import find_clinic
 
 app = typer.Typer(help="What is kept of a customer: show, export, forget.", no_args_is_help=True)
 
@@ -61,8 +62,8 @@ def forget(
     customer. Firestore's point-in-time recovery keeps the old state for 7 days.
     """
     customer = _customer(org, user)
+    kept, _ = _kept(org, user)
     if not yes:
-        kept, _ = _kept(org, user)
         facts, turns = len(kept.memory.facts), len(kept.turns)
         typer.confirm(
             f"Erase the texts of {turns} turns, {facts} facts and the conversation of {user}?",
@@ -80,7 +81,11 @@ def _kept(org: str, user: str) -> tuple[KeptOfCustomer, str]:
     customer = _customer(org, user)
 
     async def read(rights: CustomerRights, here: Session) -> tuple[KeptOfCustomer, str]:
-        return await rights.kept(customer), here.settings.budget_timezone
+        kept = await rights.kept(customer)
+        # A mistyped ORG must not look like a customer of whom nothing is kept; a removed clinic's still are.
+        if kept.nothing:
+            await find_clinic(here.documents, org)
+        return kept, here.settings.budget_timezone
 
     return _run(read)
 

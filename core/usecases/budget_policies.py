@@ -20,6 +20,7 @@ from core.domain.money import to_micro_baht
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key, Merge
 from core.usecases.price_list import PriceList
+from core.usecases.stored_clinics import NoSuchClinicError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ async def find_policy(documents: DocumentStore, org_id: str) -> Found:
         [Key(BUDGETS, org_id), Key(BUDGETS, DEFAULT), Key(ORGS, org_id)]
     )
     if clinic is None and org_id != DEFAULT:
-        raise InvalidInputError(f"ORG {org_id!r}: no such clinic; `fairlane clinics list` shows them")
+        raise NoSuchClinicError(org_id)
     set_here = own.data if own else {}
     policy = budget_from(f"{BUDGETS}/{org_id}", {**(default.data if default else {}), **set_here})
     return Found(org_id, policy, tuple(f.name for f in fields(BudgetPolicy) if f.name in set_here))

@@ -15,12 +15,12 @@ from typing import Any
 
 from core.domain.clinic import Clinic, secret_name
 from core.domain.clinic_document import ORGS
-from core.domain.errors import FairlaneError, InvalidInputError, LineUnavailableError
+from core.domain.errors import FairlaneError, LineUnavailableError
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key, Merge
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
 from core.ports.secrets import SecretStore
-from core.usecases.stored_clinics import StoredClinics, read_stored
+from core.usecases.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 FIELD = "connected"
 _AT_ONCE = 8
@@ -85,7 +85,7 @@ class ConnectClinics:
         stored = await read_stored(self._documents)
         wanted = sorted(stored.orgs) if org_ids is None else list(dict.fromkeys(org_ids))
         if missing := [org_id for org_id in wanted if org_id not in stored.orgs]:
-            raise InvalidInputError(f"ORG {missing[0]!r}: no such clinic; `fairlane clinics list` shows them")
+            raise NoSuchClinicError(missing[0])
         room, ready = asyncio.Semaphore(_AT_ONCE), 0
         progress(ready, len(wanted))
 

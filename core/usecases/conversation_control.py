@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from core.domain import log, memory
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import ORGS, clinic_from
-from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
 from core.domain.handoff import HOUR_MS
 from core.domain.memory import CustomerMemory
@@ -47,14 +45,6 @@ async def list_handoffs(documents: DocumentStore, now_ms: int, org_id: str | Non
         if known.handoff_until_ms is not None and org_id in {None, org}:
             handoffs.append(Handoff(org, chat, known.handoff_until_ms, known.handoff_reason))
     return handoffs
-
-
-async def find_clinic(documents: DocumentStore, org_id: str) -> Clinic:
-    """With its own texts and hours; raises InvalidInputError if there is none."""
-    (document,) = await documents.get_many([Key(ORGS, org_id)])
-    if document is None:
-        raise InvalidInputError(f"ORG {org_id!r}: no such clinic; `fairlane clinics list` shows them")
-    return clinic_from(org_id, document.data, None, None, None, None)
 
 
 class ConversationControl:

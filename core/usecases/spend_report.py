@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +18,7 @@ from core.domain.turn import TurnRecord
 from core.ports.documents import DocumentStore, Where
 from core.ports.llm import Usage
 from core.usecases.spend_books import COLLECTION, day_key, turn_key
+from core.usecases.stored_clinics import find_clinic
 
 LONGEST_RANGE_DAYS = 400
 
@@ -52,11 +55,16 @@ class SpendRow:
 async def spend_rows(
     documents: DocumentStore, first_day: str, last_day: str, *, org_id: str | None = None
 ) -> list[SpendRow]:
-    """Days on which something was reserved or stopped, by day and clinic. Days: YYYYMMDD, both included."""
+    """Days on which something was reserved or stopped, by day and clinic. Days: YYYYMMDD, both included.
+
+    Raises NoSuchClinicError for a clinic that there is not and of which nothing is in the books.
+    """
     days = days_between(first_day, last_day)
     if org_id is not None:
         keys = [day_key(org_id, day) for day in days]
         found = [document for document in await documents.get_many(keys) if document is not None]
+        if not found:
+            await find_clinic(documents, org_id)
     else:
         in_range = [Where("day", ">=", first_day), Where("day", "<=", last_day)]
         found = await documents.query(COLLECTION, in_range, order_by="day")
@@ -93,10 +101,11 @@ def parse_day(text: str, today: str) -> str:
         return today
     if text == "yesterday":
         return _shifted(today, -1)
-    try:
-        return datetime.strptime(text.replace("-", ""), "%Y%m%d").strftime("%Y%m%d")  # noqa: DTZ007  a day, no time
-    except ValueError:
-        raise InvalidInputError(f"day {text!r}: expected YYYY-MM-DD, today or yesterday") from None
+    # Without its hyphens, strptime would read 2026-1-12 as a day in November.
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}|\d{8}", text, re.ASCII):
+        with suppress(ValueError):
+            return datetime.strptime(text.replace("-", ""), "%Y%m%d").strftime("%Y%m%d")  # noqa: DTZ007  a day, no time
+    raise InvalidInputError(f"day {text!r}: expected YYYY-MM-DD, today or yesterday")
 
 
 def days_between(first_day: str, last_day: str) -> list[str]:

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from core.domain.clinic import Clinic
 from core.domain.clinic_document import BUDGETS, CHANNELS, DEFAULT, MODELS, ORGS, Data, clinic_from
 from core.domain.errors import InvalidInputError
-from core.ports.documents import Document, DocumentStore
+from core.ports.documents import Document, DocumentStore, Key
 
 ById = Mapping[str, Document]
+
+
+class NoSuchClinicError(InvalidInputError):
+    def __init__(self, org_id: str) -> None:
+        super().__init__(f"ORG {org_id!r}: no such clinic; `fairlane clinics list` shows them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,10 @@ class StoredClinics:
     budgets: ById
 
     def clinic(self, org_id: str) -> Clinic:
-        """With what it has from the defaults. Raises InvalidInputError if there is no such clinic, or naming
+        """With what it has from the defaults. Raises NoSuchClinicError, InvalidInputError naming
         the document and field that can't be read."""
         if org_id not in self.orgs:
-            raise InvalidInputError(f"ORG {org_id!r}: no such clinic; `fairlane clinics list` shows them")
+            raise NoSuchClinicError(org_id)
         return clinic_from(
             org_id,
             self.orgs[org_id].data,
@@ -41,6 +46,14 @@ class StoredClinics:
 
     def budget(self, name: str) -> Data | None:
         return self.budgets[name].data if name in self.budgets else None
+
+
+async def find_clinic(documents: DocumentStore, org_id: str) -> Clinic:
+    """With its own texts and hours, without model and budget. Raises as `StoredClinics.clinic` does."""
+    (document,) = await documents.get_many([Key(ORGS, org_id)])
+    if document is None:
+        raise NoSuchClinicError(org_id)
+    return clinic_from(org_id, document.data, None, None, None, None)
 
 
 async def read_stored(documents: DocumentStore) -> StoredClinics:

@@ -21,7 +21,7 @@ from core.domain.stages import Stage
 from core.domain.turn import TurnState
 from core.ops.cli import app
 from core.ports.clock import SystemClock
-from core.ports.documents import Create, DocumentStore, Key
+from core.ports.documents import Create, Delete, DocumentStore, Key
 from core.ports.mailbox import Lead
 from tests.usecases.everything_kept import documents_text, redis_text
 from tests.usecases.turn_samples import CUSTOMER, sample, store
@@ -62,6 +62,7 @@ async def _write(documents: DocumentStore, redis_url: str) -> None:
     now_ms = SystemClock().now_ms()
     known = CustomerMemory((Fact("allergy", "penicillin", "t1", now_ms, "allergic to penicillin"),))
     await documents.commit([Create(Key(COLLECTION, document_id(CUSTOMER)), known.encode(now_ms))])
+    await documents.commit([Create(Key("orgs", CUSTOMER.org_id), {"name": "Bangkok Smile"})])
     await store(documents, sample("t1", state=TurnState.DELIVERED, failure=None, created_ms=now_ms))
     redis = connect(redis_url)
     mailbox = RedisMailbox(redis, lease_ms=100, session_ttl_s=600)
@@ -131,6 +132,31 @@ def test_forget_erases_all_of_it_and_logs_that_it_did(
 
 def test_nothing_is_kept_of_a_stranger(run: Run) -> None:
     assert "nothing is kept" in run("show", CUSTOMER.org_id, "U" + "9" * 32).stdout
+
+
+@pytest.mark.parametrize("command", [["show"], ["export"], ["forget", "--yes"]])
+def test_a_clinic_that_there_is_not_is_named_instead_of_a_customer_without_data(
+    run: Run, command: list[str]
+) -> None:
+    name, *options = command
+    result = run(name, "bkk-smlie", CUSTOMER.chat_id, *options)
+    assert result.exit_code == 1
+    assert "ORG 'bkk-smlie': no such clinic; `fairlane clinics list` shows them" in result.stderr
+    assert result.stdout == ""
+
+
+def test_customers_of_a_removed_clinic_can_still_be_forgotten(
+    run: Run, open_documents: Callable[[], DocumentStore]
+) -> None:
+    async def remove() -> None:
+        documents = open_documents()
+        await documents.commit([Delete(Key("orgs", CUSTOMER.org_id))])
+        await documents.close()
+
+    asyncio.run(remove())
+    result = run("forget", *WHO, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "erased: texts of 1 turns" in result.stdout
 
 
 def test_redis_must_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from core.domain.clinic import BudgetPolicy
 from core.ops import cli
 from core.ports.clock import SystemClock
-from core.ports.documents import Create, DocumentStore, Key, Merge
+from core.ports.documents import Create, Delete, DocumentStore, Key, Merge
 from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, open_store
 
 DAY = "20261124"
@@ -101,7 +101,13 @@ def test_spend_finds_days_by_clinic_and_range(run: Callable[..., Result]) -> Non
 
     assert found("--org", ORG, "--from", "2026-11-01", "--to", "20261130") == [DAY]
     assert found("--from", "2026-11-25", "--to", "2026-11-30") == []
-    assert found("--org", "another", "--day", DAY) == []
+    assert found("--org", ORG, "--day", "2026-11-25") == []
+
+
+def test_the_books_of_a_clinic_that_was_removed_are_still_shown(run: Callable[..., Result]) -> None:
+    with_store(lambda documents: documents.commit([Delete(Key("orgs", ORG))]))
+    result = run("spend", "--org", ORG, "--day", DAY, "--json")
+    assert [row["day"] for row in json.loads(result.stdout)] == [DAY]
 
 
 def test_spend_for_people_shows_bar_sums_and_models(run: Callable[..., Result]) -> None:
@@ -124,13 +130,19 @@ def test_spend_as_csv_has_a_line_a_clinic_and_day(run: Callable[..., Result]) ->
     ("arguments", "complaint"),
     [
         (["--day", "24.11."], "expected YYYY-MM-DD"),
+        (["--day", "2026-1-12"], "day '2026-1-12': expected YYYY-MM-DD"),
+        (["--day", "2026-11-2"], "expected YYYY-MM-DD"),
+        (["--day", "2026-1124"], "expected YYYY-MM-DD"),
+        (["--day", "2026-02-30"], "expected YYYY-MM-DD"),
+        (["--org", "typo"], "ORG 'typo': no such clinic; `fairlane clinics list` shows them"),
+        (["--org", "typo", "--json"], "ORG 'typo': no such clinic"),
         (["--day", DAY, "--from", DAY], "use one or the other"),
         (["--org", ORG, "--from", "2026-11-25", "--to", "2026-11-24"], "swap them"),
         (["--from", "2026-11-25", "--to", "2026-11-24"], "swap them"),
         (["--org", ORG, "--from", "2016-11-25", "--to", "2026-11-24"], "at most 400 days"),
     ],
 )
-def test_a_wrong_day_is_refused_with_the_remedy(
+def test_a_wrong_day_or_clinic_is_refused_with_the_remedy(
     run: Callable[..., Result], arguments: list[str], complaint: str
 ) -> None:
     result = run("spend", *arguments)
