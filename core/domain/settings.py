@@ -117,7 +117,8 @@ _SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
 _REDIS = _matching(r"(redis|rediss|unix)://.+", "redis://, rediss:// or unix://")
 _QUEUE = _matching(r"projects/[^/]+/locations/[^/]+/queues/[^/]+", "projects/P/locations/L/queues/Q")
 _HOSTPORT = _matching(r"[^\s/:]+:\d+", "host:port")
-_MANY = _whole(1, 100_000)
+MOST_SLOTS = 100_000
+_MANY = _whole(1, MOST_SLOTS)
 _COUNT = _whole(1, 10_000_000)
 
 VARIABLES: tuple[Variable, ...] = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -17,8 +18,9 @@ from rich.text import Text
 
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.bootstrap import shared
-from core.domain.errors import FairlaneError
-from core.domain.settings import Settings
+from core.domain.clinic import ORG_ID
+from core.domain.errors import FairlaneError, RedisUnavailableError
+from core.domain.settings import MOST_SLOTS, Settings
 
 app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_args_is_help=False)
 
@@ -65,37 +67,69 @@ def show(
 
 async def _watch(slots: RedisSlotsOperator, *, as_json: bool) -> None:
     """With --json one line a look, for pipes."""
+    looks = _looks(slots)
+    view, trouble = await anext(looks)
     if as_json:
-        while True:
-            typer.echo(json.dumps(view_json(await slots.snapshot()), ensure_ascii=False))
-            await asyncio.sleep(REFRESH_S)
-    with Live(view_table(await slots.snapshot()), auto_refresh=False) as live:
-        while True:
-            await asyncio.sleep(REFRESH_S)
-            live.update(view_table(await slots.snapshot()), refresh=True)
+        typer.echo(json.dumps(view_json(view), ensure_ascii=False))
+        async for view, trouble in looks:
+            if trouble:
+                typer.echo(trouble, err=True)
+            else:
+                typer.echo(json.dumps(view_json(view), ensure_ascii=False))
+    with Live(view_table(view), auto_refresh=False) as live:
+        async for view, trouble in looks:
+            table = view_table(view)
+            live.update(Group(Text(trouble, style="red"), table) if trouble else table, refresh=True)
+
+
+async def _looks(slots: RedisSlotsOperator) -> AsyncIterator[tuple[SlotsView, str]]:
+    """The newest view, and why there is no newer one. Only the first look may fail: who watches through an
+    outage wants to see its end."""
+    view = await slots.snapshot()
+    yield view, ""
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        trouble = ""
+        try:
+            view = await slots.snapshot()
+        except RedisUnavailableError as exc:
+            trouble = f"Redis does not answer: {exc}"
+        yield view, trouble
 
 
 @app.command("set")
 def set_limit(
     everywhere: Annotated[
-        int | None, typer.Option("--global", min=1, metavar="N", help="Calls at the provider at once.")
+        int | None,
+        typer.Option(
+            "--global",
+            min=0,
+            max=MOST_SLOTS,
+            metavar="N",
+            help="Calls at the provider at once; 0: as configured again.",
+        ),
     ] = None,
     org: Annotated[
-        tuple[str, int] | None, typer.Option("--org", metavar="ORG N", help="Of these, for one clinic.")
+        tuple[str, int] | None,
+        typer.Option("--org", metavar="ORG N", help="Of these, for one clinic; 0: as configured again."),
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="As configured again, for all.")] = False,
 ) -> None:
     """Override the limits for all instances, from their next operation on; no deployment is needed."""
     if everywhere is None and org is None and not reset:
         raise typer.BadParameter("say what to set: --global N, --org ORG N, or --reset")
+    if org is not None and not (re.fullmatch(ORG_ID, org[0]) and 0 <= org[1] <= MOST_SLOTS):
+        raise typer.BadParameter(
+            f"expected a clinic's org_id and 0 to {MOST_SLOTS}, such as bkk-smile 8", param_hint="--org"
+        )
 
     async def change(slots: RedisSlotsOperator) -> SlotsView:
         if reset:
             await slots.reset_limits()
         if everywhere is not None:
-            await slots.set_limit(everywhere)
+            await slots.set_limit(everywhere or None)
         if org is not None:
-            await slots.set_limit(org[1], org_id=org[0])
+            await slots.set_limit(org[1] or None, org_id=org[0])
         return await slots.snapshot()
 
     view = run(change)
@@ -103,6 +137,9 @@ def set_limit(
     typer.echo(
         f"limit {view.limit} (configured {view.configured_limit}), clinics: {overrides or 'as configured'}"
     )
+    for name, cap in sorted(view.overrides.items()):
+        if cap > view.limit:
+            typer.echo(f"{name} {cap} is more than the limit: it gets {view.limit} at most")
 
 
 @app.command("close-circuit")

@@ -48,8 +48,8 @@ class RemoveClinic:
 
     async def __call__(self, removal: Removal) -> None:
         """As it was seen. Instances go on for as long as they remember the clinic, then its webhook is
-        answered with 404. Raises FairlaneError if somebody changed it meanwhile, and UnavailableError; the same again
-        goes on where this ended."""
+        answered with 404. Raises FairlaneError if somebody changed it meanwhile, and UnavailableError; the
+        same again goes on where this ended."""
         try:
             if removal.documents:
                 await self._documents.commit([Delete(d.key, if_version=d.version) for d in removal.documents])

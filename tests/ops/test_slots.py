@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 from typer.testing import CliRunner, Result
 
+from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
+from core.domain.errors import RedisUnavailableError
 from core.ops.slots import app
 from core.ports.slots import Outcome, OutcomeKind
 from tests.adapters.slots_scene import Room, process, request
@@ -74,12 +78,59 @@ async def test_a_limit_set_by_an_operator_lets_waiters_run_at_once(fairlane: Any
     assert "limit 1 (configured 1), clinics: as configured" in (await fairlane("set", "--reset")).output
 
 
-async def test_set_without_anything_to_set_or_below_one_is_refused(fairlane: Any) -> None:
-    assert (await fairlane("set")).exit_code == 2
-    assert (await fairlane("set", "--global", "0")).exit_code == 2
-    result = await fairlane("set", "--org", "a", "0")
-    assert result.exit_code == 1
-    assert "must be at least 1" in result.output
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--global", "-1"],
+        ["--global", "1" + "0" * 30],
+        ["--global", "100001"],
+        ["--org", "a", "-1"],
+        ["--org", "a", "100001"],
+        ["--org", "Bangkok Smile", "3"],
+        ["--org", "a" * 41, "3"],
+    ],
+)
+async def test_what_can_be_no_limit_or_no_clinic_is_refused(fairlane: Any, words: list[str]) -> None:
+    assert (await fairlane("set", *words)).exit_code == 2
+    assert "limit 15 (configured 15), clinics: as configured" in (await fairlane("set", "--reset")).output
+
+
+async def test_each_override_is_taken_back_alone(fairlane: Any) -> None:
+    await fairlane("set", "--global", "20", "--org", "a", "7")
+    await fairlane("set", "--org", "b", "8")
+    assert "limit 20 (configured 15), clinics: b 8" in (await fairlane("set", "--org", "a", "0")).output
+    assert "limit 15 (configured 15), clinics: b 8" in (await fairlane("set", "--global", "0")).output
+
+
+async def test_a_cap_beyond_the_limit_is_pointed_out(fairlane: Any) -> None:
+    assert "more than" not in (await fairlane("set", "--org", "a", "15")).output
+    result = await fairlane("set", "--org", "a", "16")
+    assert result.exit_code == 0
+    assert "a 16 is more than the limit: it gets 15 at most" in result.output
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_watching_goes_on_while_redis_does_not_answer(
+    fairlane: Any, options: list[str], mocker: MockerFixture
+) -> None:
+    view = json.loads((await fairlane("--json")).output)
+    names = [field.name for field in fields(SlotsView)]
+    seen = SlotsView(**{name: view[name] for name in names})
+    down = RedisUnavailableError("connection refused")
+    looks = [seen, down, replace(seen, limit=77), down, KeyboardInterrupt()]
+    mocker.patch.object(RedisSlotsOperator, "snapshot", side_effect=looks)
+    mocker.patch("core.ops.slots.REFRESH_S", 0)
+    result = await fairlane("--watch", *options)
+    assert "Redis does not answer: connection refused" in result.output
+    assert "77" in result.output
+
+
+async def test_a_watch_that_can_not_begin_ends_at_once(
+    fairlane: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    assert (await fairlane("--watch")).exit_code == 1
 
 
 async def test_an_open_circuit_is_shown_and_closed(fairlane: Any, redis_url: str) -> None:
