@@ -7,11 +7,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from core.domain.money import format_baht, to_micro_baht
 from core.ops.session import Session, run
+from core.ops.terminal import stdout
 from core.usecases.budget_policies import Changes, Found, change_policy, find_policy
 
 app = typer.Typer(help="A clinic's daily budget and what happens as it is used up.", no_args_is_help=True)
@@ -77,7 +77,7 @@ def _print(found: Found, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(policy_json(found), ensure_ascii=False, indent=2))
     else:
-        Console().print(policy_table(found))
+        stdout().print(policy_table(found))
 
 
 def policy_json(found: Found) -> dict[str, Any]:

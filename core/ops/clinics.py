@@ -20,6 +20,7 @@ from core.domain.clinic_document import DEFAULT, budget_document, model_document
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.remove import remove
 from core.ops.session import Session, run
+from core.ops.terminal import stdout
 from core.usecases.apply_clinics import ApplyClinics, Plan, TakenError
 from core.usecases.clinic_changes import Change, FieldChange
 from core.usecases.price_list import PriceList
@@ -148,7 +149,7 @@ def list_clinics(as_json: AsJson = False) -> None:
         rows = [clinic_json(stored, clinic) for clinic in clinics]
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif clinics:
-        Console().print(_table(stored, clinics))
+        stdout().print(_table(stored, clinics))
     else:
         typer.echo("no clinics yet: `fairlane clinics apply FILE` adds them (--help shows an example)")
 
@@ -182,7 +183,7 @@ def show_clinic(
         else:
             shown = str(value).strip() or "none"
         out.add_row(name, Text(shown))
-    Console(highlight=False).print(out)
+    stdout(highlight=False).print(out)
 
 
 def clinic_json(stored: StoredClinics, clinic: Clinic) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.domain.clinic import secret_name
 from core.domain.errors import InvalidInputError
 from core.ops.session import Session, run
+from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time
 from core.ports.line import ChannelCredentials
 from core.usecases.conversation_control import (
@@ -50,7 +50,7 @@ def list_command(
     if as_json:
         typer.echo(json.dumps([asdict(handoff) for handoff in handoffs], ensure_ascii=False, indent=2))
     else:
-        Console().print(_table(handoffs, timezone) if handoffs else "the bot answers everywhere")
+        stdout().print(_table(handoffs, timezone) if handoffs else "the bot answers everywhere")
 
 
 @app.command("pause")

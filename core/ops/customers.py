@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +17,7 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
 from core.ops.session import REDIS, Session, run
+from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time, turn_json, turns_table
 from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.stored_clinics import find_clinic
@@ -37,7 +38,7 @@ def show(org: Org, user: User, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(kept_json(kept, texts=False), ensure_ascii=False, indent=2, default=str))
     else:
-        Console(highlight=False).print(_page(kept, timezone))
+        stdout(highlight=False).print(_page(kept, timezone))
 
 
 @app.command("export")

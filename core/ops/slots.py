@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,7 @@ from core.bootstrap import shared
 from core.domain.clinic import ORG_ID
 from core.domain.errors import FairlaneError, RedisUnavailableError
 from core.domain.settings import MOST_SLOTS, Settings
+from core.ops.terminal import stdout
 
 app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_args_is_help=False)
 
@@ -62,7 +63,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(view_json(view), ensure_ascii=False, indent=2))
     else:
-        Console().print(view_table(view))
+        stdout().print(view_table(view))
 
 
 async def _watch(slots: RedisSlotsOperator, *, as_json: bool) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from core.domain.budget import budget_day
 from core.domain.errors import InvalidInputError
 from core.domain.money import format_baht
 from core.ops.session import Session, run
+from core.ops.spend_table import shown_day, table
+from core.ops.terminal import stdout
 from core.usecases.price_list import PriceList
-from core.usecases.spend_report import Explanation, SpendRow, explain, parse_day, spend_rows, total
+from core.usecases.spend_report import Explanation, SpendRow, explain, parse_day, spend_rows
 
 app = typer.Typer(help="What clinics spent, by day and model.", no_args_is_help=False)
-
-BAR_WIDTH = 10
 
 
 @app.callback(invoke_without_command=True)
@@ -51,8 +48,11 @@ def report(
         typer.echo(json.dumps([row.as_json() for row in rows], ensure_ascii=False, indent=2))
     elif as_csv:
         typer.echo(as_lines(rows), nl=False)
+    elif rows:
+        console = stdout(highlight=False)
+        console.print(table(rows, console.width))
     else:
-        Console().print(table(rows) if rows else "nothing was spent or reserved on these days")
+        typer.echo("nothing was spent or reserved on these days")
 
 
 def _days(today: str, day: str | None, first: str | None, last: str | None) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def explain_turn(
     if as_json:
         typer.echo(json.dumps(explanation_json(found), ensure_ascii=False, indent=2))
     else:
-        Console(highlight=False).print(explanation(found))
+        stdout(highlight=False).print(explanation(found))
 
 
 CSV_COLUMNS = (
@@ -109,58 +109,6 @@ def as_lines(rows: list[SpendRow]) -> str:
     return text.getvalue()
 
 
-def table(rows: list[SpendRow]) -> Table:
-    """For people: a line a clinic and day, its models with their tokens below it, the sum at the end."""
-    out = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    for name in ("clinic", "day", "share of the budget"):
-        out.add_column(name, no_wrap=True)
-    for name in ("spent", "held", "turns", "downgraded", "stopped", "ambiguous"):
-        out.add_column(name, justify="right")
-    for row in rows:
-        _add(out, row.org_id, _shown_day(row.day), row)
-        for model, counts in sorted(row.books.by_model.items()):
-            _add_model(out, model, counts)
-    if len(rows) > 1:
-        out.add_section()
-        _add(out, "all", "", SpendRow("all", "", total(rows)), style="bold")
-    return out
-
-
-def _add(out: Table, name: str, day: str, row: SpendRow, style: str | None = None) -> None:
-    books = row.books
-    out.add_row(
-        name,
-        day,
-        bar(books.committed, row.budget_micro_baht),
-        format_baht(books.spent),
-        format_baht(books.held) if books.held else "",
-        str(books.turns),
-        *(str(number) if number else "" for number in (books.downgraded, books.stopped, books.ambiguous)),
-        style=style,
-    )
-
-
-def _add_model(out: Table, model: str, counts: Mapping[str, int]) -> None:
-    tokens = f"in {counts['input']:,} ({counts['cached']:,}) → {counts['output']:,}"
-    spent = format_baht(counts["spent_micro_baht"])
-    out.add_row(f"  {model}", "", tokens, spent, "", str(counts["turns"]), "", "", "", style="dim")
-
-
-def bar(committed: int, budget: int) -> Text:
-    """`████░░░░ 41 % of ฿300.00`, red when used up."""
-    share = committed / budget if budget else 1.0
-    filled = min(BAR_WIDTH, int(share * BAR_WIDTH))
-    colour = "red" if share >= 0.995 else "yellow" if share >= 0.8 else "green"
-    text = Text("█" * filled, style=colour)
-    text.append("░" * (BAR_WIDTH - filled), style="dim")
-    text.append(f" {share:4.0%} of {format_baht(budget)}", style="default")
-    return text
-
-
-def _shown_day(day: str) -> str:
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
-
-
 def explanation(found: Explanation) -> Table:
     """For people: one line a kind of token, down to the cost."""
     turn, money = found.turn, found.turn.money
@@ -172,7 +120,7 @@ def explanation(found: Explanation) -> Table:
     flagged = ", beyond the budget (no hard stop)" if money.flagged else ""
     out.add_row("decision", f"{money.decision or 'none'} ({money.reason or 'no call was made'}){flagged}", "")
     if money.model:
-        out.add_row("model", f"{money.model} on {_shown_day(money.day)}, {turn.attempts} attempts", "")
+        out.add_row("model", f"{money.model} on {shown_day(money.day)}, {turn.attempts} attempts", "")
     if found.price is not None:
         out.add_row("price", f"version {found.price.version}, USD per 1,000,000 tokens", "")
         out.add_row("rate", f"{money.thb_per_usd} baht per USD", "")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from core.domain.errors import InvalidInputError
 from core.domain.turn import TurnRecord, TurnState
 from core.ops.session import TASKS, Session, run
+from core.ops.terminal import stdout
 from core.ops.turn_view import turn_json, turn_page, turns_table
 from core.usecases.replay_turn import Outcome, Replay, ReplayTurn
 from core.usecases.turn_report import find_turn, list_turns
@@ -52,7 +53,7 @@ def list_command(
     if as_json:
         typer.echo(json.dumps([turn_json(turn) for turn in turns], ensure_ascii=False, indent=2))
     elif turns:
-        Console().print(turns_table(turns, timezone))
+        stdout().print(turns_table(turns, timezone))
     else:
         typer.echo(f"no such turn in the last {since}")
 
@@ -77,7 +78,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(turn_json(turn, texts=texts), ensure_ascii=False, indent=2))
     else:
-        Console(highlight=False).print(turn_page(turn, timezone, texts=texts))
+        stdout(highlight=False).print(turn_page(turn, timezone, texts=texts))
 
 
 @app.command("replay")

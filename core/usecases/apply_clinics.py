@@ -31,7 +31,7 @@ class Plan:
 
     changes: tuple[Change, ...]
     left_alone: tuple[str, ...]
-    as_read: tuple[Clinic, ...] = ()
+    as_read: tuple[Clinic, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,53 @@ def test_spend_for_people_shows_bar_sums_and_models(run: Callable[..., Result]) 
     assert "4,000 (0) → 1,200" in result.stdout
 
 
+LONG = "clinic-of-a-name-of-40-characters-exactly"[:40]
+
+
+async def write_day_of_a_long_name(documents: DocumentStore) -> None:
+    tokens = {"turns": 3, "input": 24_063_495, "cached": 15_779_424, "cache_write": 0, "output": 2_269_008}
+    day = {
+        "day": DAY,
+        "spent": 41_230_000,
+        "held": 1_200_000,
+        "turns": 1_234,
+        "downgraded": 12,
+        "stopped": 3,
+        "ambiguous": 1,
+        "budget_micro_baht": 100_000_000_000,
+        "by_model": {"gpt-6.1-terra": {**tokens, "spent_micro_baht": 41_230_000}},
+    }
+    await documents.commit([Create(Key("org_ai_spend", f"{LONG}:{DAY}"), day)])
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "100", "120", None])
+def test_no_amount_is_cut_however_narrow_the_terminal_or_in_a_pipe(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    with_store(write_day_of_a_long_name)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS")
+    shown = run("spend", "--day", DAY).stdout
+    amounts = ("฿41.23", "฿1.20", "1,234", "of ฿100,000.00", "of ฿100,000.59")
+    words = ("12 downgraded, 3 stopped, 1 ambiguous", "in 24,063,495 (15,779,424) → 2,269,008")
+    assert [text for text in (LONG, *amounts, *words) if text not in shown] == []
+    assert "…" not in shown
+    longest = max(map(len, shown.splitlines()))
+    assert longest <= 80 if columns in {"40", "80"} else longest > 80
+
+
+def test_what_a_table_shows_is_whole_in_a_pipe(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here of another command's: all of them print by the same rule."""
+    name = f"{LONG} {LONG} {LONG}"
+    with_store(lambda documents: documents.commit([Create(Key("orgs", LONG), {"name": name})]))
+    monkeypatch.delenv("COLUMNS")
+    assert name in run("clinics", "list").stdout
+
+
 def test_spend_as_csv_has_a_line_a_clinic_and_day(run: Callable[..., Result]) -> None:
     header, line, *rest = run("spend", "--day", DAY, "--csv").stdout.splitlines()
     assert rest == []
