@@ -14,7 +14,7 @@ from rich.table import Table
 
 from core.domain.capacity.cost import cloud_prices, monthly_usd
 from core.domain.capacity.demand import Demand, Latency
-from core.domain.capacity.plan import Plan, Provider, plan
+from core.domain.capacity.plan import QUEUE_PER_S, Plan, Provider, plan
 from core.domain.capacity.simulation import Simulated, simulate
 from core.domain.clinic import ModelConfig
 from core.domain.prices import load_prices
@@ -44,11 +44,13 @@ def capacity(
     """Slots, dispatch rate, instances, Redis, Firestore and money for a number of clinics.
 
     Waiting times come from a queueing model (M/G/c); --simulate checks them event by event, also for 50,000
-    clinics. Example: fairlane capacity --clinics 5000 --rpm 10000 --simulate --tfvars sizes.auto.tfvars
+    clinics, and shows how cells go on where one queue or one Redis ends.
+
+        fairlane capacity --clinics 5000 --rpm 10000 --simulate --tfvars sizes.auto.tfvars
     """
     demand = Demand(clinics, messages, Latency(latency_s, sigma))
     found = plan(demand, Provider(rpm, tpm), per_org=per_org)
-    seen = simulate(demand, found.slots, per_org, seconds=SIMULATED_S) if simulated else None
+    seen = simulate_cells(found) if simulated else {}
     price = load_prices().price_at(ModelConfig().model_name, SystemClock().now_ms())
     costs = monthly_usd(found, price)
     if tfvars is not None:
@@ -59,12 +61,41 @@ def capacity(
     console = Console(highlight=False)
     console.print(_sizes(found, seen))
     console.print(_limits(found))
+    if seen:
+        console.print(_cells(found, seen))
     console.print(_costs(costs))
     if tfvars is not None:
         console.print(f"wrote {tfvars}: terraform plan -var-file={tfvars}")
 
 
-def _sizes(found: Plan, seen: Simulated | None) -> Table:
+def simulate_cells(found: Plan) -> dict[int, Simulated]:
+    """By number of cells: one, as many as the plan asks for, and twice as many."""
+    return {
+        cells: simulate(
+            found.demand,
+            found.slots,
+            found.per_org,
+            cells=cells,
+            dispatches_per_s=QUEUE_PER_S,
+            seconds=SIMULATED_S,
+        )
+        for cells in sorted({1, found.cells, 2 * found.cells})
+    }
+
+
+def _cells(found: Plan, seen: dict[int, Simulated]) -> Table:
+    title = "\nas cells: whole deployments side by side, the clinics and the slots shared out"
+    out = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for name in ("cells", "slots each", "p50", "p95", "p99", "wait for dispatch at the end"):
+        out.add_column(name, justify="right")
+    for cells, run in seen.items():
+        times = (_seconds(value) for value in (run.p50_s, run.p95_s, run.p99_s, run.queued_s))
+        style = "red" if run.queued_s > 1 else None
+        out.add_row(f"{cells}", f"{found.slots // cells:,}", *times, style=style)
+    return out
+
+
+def _sizes(found: Plan, seen: dict[int, Simulated]) -> Table:
     demand = found.demand
     out = Table(
         box=None, show_header=False, pad_edge=False, title=f"{demand.clinics:,} clinics", title_justify="left"
@@ -84,12 +115,15 @@ def _sizes(found: Plan, seen: Simulated | None) -> Table:
             f"{found.document_writes_per_s:,.0f} writes/s, busiest {found.hottest_document_per_s:.2f}/s",
         ),
     ]
-    if seen is not None:
+    if seen:
+        run = seen[found.cells]
         times = ", ".join(
             f"{name} {_seconds(value)}"
-            for name, value in (("p50", seen.p50_s), ("p95", seen.p95_s), ("p99", seen.p99_s))
+            for name, value in (("p50", run.p50_s), ("p95", run.p95_s), ("p99", run.p99_s))
         )
-        rows.insert(4, ("  simulated", f"{times} of {seen.turns:,} turns"))
+        rows.insert(4, ("  simulated", f"{times} of {run.turns:,} turns"))
+    if found.cells > 1:
+        rows.append(("cells", f"{found.cells} deployments: one queue or Redis does not carry it"))
     for row in rows:
         out.add_row(*row)
     return out
@@ -137,8 +171,10 @@ def _tfvars(found: Plan, rpm: int | None, tpm: int | None) -> str:
     return head + "".join(f"{name} = {value}\n" for name, value in values.items() if value is not None)
 
 
-def _json(found: Plan, costs: dict[str, float], seen: Simulated | None) -> dict[str, Any]:
+def _json(found: Plan, costs: dict[str, float], seen: dict[int, Simulated]) -> dict[str, Any]:
     data = asdict(found)
     for name in ("p50_s", "p95_s"):
         data[name] = None if math.isinf(data[name]) else data[name]
-    return {**data, "monthly_usd": costs, "simulated": asdict(seen) if seen else None}
+    by_cells = {cells: asdict(run) for cells, run in seen.items()}
+    simulated = {"simulated": by_cells.get(found.cells), "simulated_by_cells": by_cells}
+    return {**data, "monthly_usd": costs, **simulated}

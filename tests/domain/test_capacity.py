@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.capacity.cost import monthly_usd
 from core.domain.capacity.demand import Demand, Latency
-from core.domain.capacity.plan import Provider, plan
+from core.domain.capacity.plan import QUEUE_PER_S, Provider, plan
 from core.domain.capacity.queueing import erlang_c, turn_latency_s
 from core.domain.capacity.simulation import simulate
 from core.domain.prices import load_prices
@@ -52,6 +52,22 @@ def test_a_plan_keeps_waiting_rare_and_grows_with_the_clinics() -> None:
     assert all(found.delayed <= 0.05 and found.utilisation <= 0.81 for found in plans)
     assert [found.slots for found in plans] == sorted(found.slots for found in plans)
     assert [p.bottlenecks[0].part for p in plans][-1] == "queue"
+
+
+def test_where_one_queue_ends_cells_go_on() -> None:
+    demand = Demand(50_000)
+    found = plan(demand, Provider())
+    assert found.cells == 3
+    one, cells = (
+        simulate(demand, found.slots, found.per_org, cells=cells, dispatches_per_s=QUEUE_PER_S, seconds=120)
+        for cells in (1, found.cells)
+    )
+    assert (
+        one.queued_s > 60
+    )  # 833 dispatches a second wanted, 500 allowed: it grows as long as the peak lasts
+    assert cells.queued_s < 0.1
+    assert cells.p95_s == pytest.approx(found.p95_s, rel=0.2)
+    assert plan(Demand(500), Provider()).cells == 1
 
 
 def test_the_providers_rates_are_a_bottleneck_like_any_other() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from core.domain.capacity.demand import Demand
 from core.domain.capacity.queueing import erlang_c, turn_latency_s, wait
+from core.domain.capacity.simulation import DISPATCHES_AN_EVENT
 
 QUEUE_PER_S = 500  # Cloud Tasks: dispatches a second, one queue
 QUEUE_AT_ONCE = 5_000  # Cloud Tasks: dispatches at once, one queue
@@ -41,7 +42,12 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes for a demand. Rates are a second, latencies seconds from the webhook to LINE."""
+    """Sizes for a demand. Rates are a second, latencies seconds from the webhook to LINE.
+
+    `cells`: whole deployments side by side (Terraform's `name` and `firestore_database`), among which the
+    clinics are shared out so that no queue and no Redis is more than `busy`. They share nothing but the
+    provider, whose limits are shared out with the clinics; a clinic's webhook URL leads to its cell.
+    """
 
     demand: Demand
     slots: int
@@ -59,6 +65,7 @@ class Plan:
     document_writes_per_s: float
     hottest_document_per_s: float
     bottlenecks: tuple[Bottleneck, ...]
+    cells: int
 
 
 def plan(
@@ -103,6 +110,10 @@ def plan(
         document_writes_per_s=demand.turns_per_s * WRITES,
         hottest_document_per_s=hottest,
         bottlenecks=_bottlenecks(demand, provider, slots, hottest),
+        cells=max(
+            math.ceil(DISPATCHES_AN_EVENT * demand.messages_per_s / (busy * QUEUE_PER_S)),
+            math.ceil(demand.turns_per_s / (busy * REDIS_TURNS_PER_S)),
+        ),
     )
 
 
@@ -119,16 +130,15 @@ def _bottlenecks(demand: Demand, provider: Provider, slots: int, hottest: float)
         ),
         Bottleneck(
             "queue",
-            # An event is dispatched about twice: coalesced ones, put-backs.
-            2 * demand.messages_per_s / QUEUE_PER_S,
+            DISPATCHES_AN_EVENT * demand.messages_per_s / QUEUE_PER_S,
             f"{QUEUE_PER_S} dispatches a second",
-            "several queues, clinics spread over them by a hash of org_id",
+            "cells, each with its queue and its clinics",
         ),
         Bottleneck(
             "Redis",
             rate / REDIS_TURNS_PER_S,
             f"{REDIS_TURNS_PER_S:.0f} turns a second on one core",
-            "conversations on a cluster (their keys share a hash tag each); the slots stay on one shard",
+            "cells, each with its Redis and its share of the slots",
         ),
         Bottleneck(
             "the busiest clinic's day",

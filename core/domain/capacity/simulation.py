@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from core.domain.capacity.demand import Demand
 
-_ARRIVAL, _END = 0, 1
+DISPATCHES_AN_EVENT = 2  # coalesced ones and put-backs are dispatched again
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """Seconds; `busy`: share of the slots' time that was used; `longest`: turns waiting at once."""
+    """Seconds; `busy`: share of the slots' time that was used; `longest`: turns waiting for slots at once;
+    `queued_s`: how long the last event had to wait for its dispatch (one that grows means: never)."""
 
     turns: int
     p50_s: float
@@ -24,6 +25,28 @@ class Simulated:
     waited_p95_s: float
     busy: float
     longest: int
+    queued_s: float
+
+
+@dataclass(slots=True)
+class _Load:
+    """What comes to one cell: by turn its arrival, its clinic, its call's length."""
+
+    arrivals: list[float]
+    clinics: list[int]
+    calls: list[float]
+
+
+@dataclass(slots=True)
+class _Served:
+    """By turn: how long it waited for dispatch and slot together, and in all."""
+
+    waits: list[float]
+    totals: list[float]
+    used_s: float
+    last_s: float
+    longest: int
+    queued_s: float
 
 
 def simulate(
@@ -31,39 +54,86 @@ def simulate(
     slots: int,
     per_org: int,
     *,
+    cells: int = 1,
+    dispatches_per_s: float = math.inf,
     seconds: float = 3600.0,
     overhead_s: float = 0.05,
     seed: int = 1,
 ) -> Simulated:
-    """Poisson arrivals over `seconds`; all that arrived is answered before it ends."""
-    rng = random.Random(seed)
-    clinics = range(demand.clinics)
+    """Poisson arrivals over `seconds`; all that arrived is answered before it ends.
+
+    The clinics are spread over `cells` by chance, as by a hash; each has a queue of its own that dispatches
+    at most `dispatches_per_s`, and its share of the `slots`.
+    """
+    served = [
+        _serve(demand, load, max(1, slots // cells), per_org, dispatches_per_s, overhead_s)
+        for load in _loads(demand, cells, seconds, random.Random(seed))
+    ]
+    waits = sorted(wait for cell in served for wait in cell.waits)
+    totals = sorted(total for cell in served for total in cell.totals)
+    possible_s = sum(max(1, slots // cells) * cell.last_s for cell in served)
+    return Simulated(
+        turns=len(totals),
+        p50_s=_at(totals, 0.5),
+        p95_s=_at(totals, 0.95),
+        p99_s=_at(totals, 0.99),
+        waited_p95_s=_at(waits, 0.95),
+        busy=sum(cell.used_s for cell in served) / possible_s if possible_s else 0.0,
+        longest=max(cell.longest for cell in served),
+        queued_s=max(cell.queued_s for cell in served),
+    )
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def _loads(demand: Demand, cells: int, seconds: float, rng: random.Random) -> list[_Load]:
     arrivals = _arrivals(demand, seconds, rng)
-    owners = rng.choices(clinics, weights=demand.shares(), k=len(arrivals))
+    clinics = rng.choices(range(demand.clinics), weights=demand.shares(), k=len(arrivals))
     calls = [demand.latency.median_s * math.exp(demand.latency.sigma * rng.gauss(0, 1)) for _ in arrivals]
-    queue = _Slots(demand.clinics, slots, per_org)
-    ends: list[tuple[float, int]] = []
-    waits, totals, used, last = [0.0] * len(arrivals), [0.0] * len(arrivals), 0.0, 0.0
+    cell_of = [rng.randrange(cells) for _ in range(demand.clinics)] if cells > 1 else [0] * demand.clinics
+    loads = [_Load([], [], []) for _ in range(cells)]
+    for at_s, clinic, call_s in zip(arrivals, clinics, calls, strict=True):
+        load = loads[cell_of[clinic]]
+        load.arrivals.append(at_s)
+        load.clinics.append(clinic)
+        load.calls.append(call_s)
+    return loads
 
-    def start(now: float) -> None:
-        for turn in queue.granted():
-            waits[turn] = now - arrivals[turn]
-            totals[turn] = waits[turn] + calls[turn] + overhead_s
-            heapq.heappush(ends, (now + calls[turn], turn))
 
-    upcoming = 0
-    while upcoming < len(arrivals) or ends:
-        if upcoming < len(arrivals) and (not ends or arrivals[upcoming] <= ends[0][0]):
-            now = arrivals[upcoming]
-            queue.put(owners[upcoming], upcoming)
+def _serve(
+    demand: Demand, load: _Load, slots: int, per_org: int, dispatches_per_s: float, overhead_s: float
+) -> _Served:
+    entered = _dispatched(load.arrivals, DISPATCHES_AN_EVENT / (1 - demand.coalesced) / dispatches_per_s)
+    waits, totals = [0.0] * len(entered), [0.0] * len(entered)
+    queue, ends = _Slots(demand.clinics, slots, per_org), list[tuple[float, int]]()
+    used, last, upcoming = 0.0, 0.0, 0
+    while upcoming < len(entered) or ends:
+        if upcoming < len(entered) and (not ends or entered[upcoming] <= ends[0][0]):
+            now = entered[upcoming]
+            queue.put(load.clinics[upcoming], upcoming)
             upcoming += 1
         else:
             now, turn = heapq.heappop(ends)
-            queue.release(owners[turn])
+            queue.release(load.clinics[turn])
         used += min(queue.held_before, slots) * (now - last)
         last = now
-        start(now)
-    return _summary(totals, waits, used / (slots * last) if last else 0.0, queue.longest)
+        for turn in queue.granted():
+            waits[turn] = now - load.arrivals[turn]
+            totals[turn] = waits[turn] + load.calls[turn] + overhead_s
+            heapq.heappush(ends, (now + load.calls[turn], turn))
+    queued_s = entered[-1] - load.arrivals[-1] if entered else 0.0
+    return _Served(waits, totals, used, last, queue.longest, queued_s)
+
+
+def _dispatched(arrivals: list[float], every_s: float) -> list[float]:
+    """When each is let through by a queue that takes `every_s` for one."""
+    entered, free_at = [], 0.0
+    for at_s in arrivals:
+        free_at = max(at_s, free_at) + every_s
+        entered.append(free_at)
+    return entered
 
 
 def _arrivals(demand: Demand, seconds: float, rng: random.Random) -> list[float]:
@@ -131,20 +201,3 @@ class _Slots:
     def _offer(self, clinic: int) -> None:
         if self._held[clinic] < self._per_org:
             heapq.heappush(self._heap, (self._held[clinic], self._served[clinic], clinic))
-
-
-def _summary(totals: list[float], waits: list[float], busy: float, longest: int) -> Simulated:
-    ordered, waited = sorted(totals), sorted(waits)
-
-    def at(values: list[float], share: float) -> float:
-        return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
-
-    return Simulated(
-        turns=len(totals),
-        p50_s=at(ordered, 0.5),
-        p95_s=at(ordered, 0.95),
-        p99_s=at(ordered, 0.99),
-        waited_p95_s=at(waited, 0.95),
-        busy=busy,
-        longest=longest,
-    )
