@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from typing import Any
 
 import grpc.aio
-from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, RetryError
+from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.tasks_v2 import CloudTasksAsyncClient, CreateTaskRequest
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
@@ -15,12 +17,21 @@ from core.adapters import google_credentials
 from core.domain.errors import TasksUnavailableError
 from core.domain.task import TurnTask
 
-# gRPC waits up to two minutes before it tries a lost connection again; a webhook has two seconds.
-_RECONNECT = [
+# A task waits for a lost connection as long as its time-out allows, instead of failing at once; and gRPC,
+# which waits up to two minutes before it tries again, must have tried by then: a webhook has two seconds.
+_WAITS = {"service": "google.cloud.tasks.v2.CloudTasks", "method": "CreateTask"}
+_CHANNEL = [
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [_WAITS], "waitForReady": True}]})),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Channels share connections otherwise, so that a new channel would be as dead as the one it replaces.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
+_TELLING_S = 0.25
+"""A shorter time-out says nothing about the connection."""
+_GRACE_S = 10.0
+"""Longer than any call, so that none that still runs on a channel is cut off when it is closed."""
 
 
 class CloudTasksQueue:
@@ -44,6 +55,7 @@ class CloudTasksQueue:
         self._queue = queue
         self._emulator_host = emulator_host
         self._client: CloudTasksAsyncClient | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         # What is the same in every request. Plain protobuf: the client's own wrappers (proto-plus) take
         # several times as long to fill in.
         self._template = CreateTaskRequest.pb()(parent=queue)
@@ -60,19 +72,36 @@ class CloudTasksQueue:
         """See the port. Raises TasksUnavailableError."""
         if self._client is None:
             self._client = connect(self._emulator_host)
+        client = self._client
         try:
-            await self._client.create_task(self._request(task, delay_ms), retry=None, timeout=timeout_s)
+            await client.create_task(self._request(task, delay_ms), retry=None, timeout=timeout_s)
         except AlreadyExists:
             return False
+        except DeadlineExceeded as exc:
+            if timeout_s >= _TELLING_S:
+                self._replace(client)
+            raise TasksUnavailableError(f"the queue did not confirm the task: {exc}") from exc
         except (GoogleAPICallError, RetryError, GoogleAuthError, grpc.aio.AioRpcError) as exc:
             raise TasksUnavailableError(f"the queue did not confirm the task: {exc}") from exc
         return True
 
     async def close(self) -> None:
-        if self._client is not None:
-            transport: Any = self._client.transport  # untyped
-            self._client = None
-            await transport.close()
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        client, self._client = self._client, None
+        if client is not None:
+            await _close_after(0, client)
+
+    def _replace(self, client: CloudTasksAsyncClient) -> None:
+        """The next task opens a new channel: the connection may be dead without anybody having said so, and
+        then every call on it runs out of time until TCP gives up, minutes later. Calls that run go on."""
+        if client is not self._client:
+            return
+        self._client = None
+        closing = asyncio.create_task(_close_after(_GRACE_S, client))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _request(self, task: TurnTask, delay_ms: int) -> CreateTaskRequest:
         request = type(self._template)()
@@ -86,12 +115,21 @@ class CloudTasksQueue:
         return wrapped
 
 
+async def _close_after(grace_s: float, client: CloudTasksAsyncClient) -> None:
+    """At once when cancelled. Not gRPC's own grace, which refuses calls that are just about to start."""
+    try:
+        await asyncio.sleep(grace_s)
+    finally:
+        transport: Any = client.transport  # untyped
+        await transport.close()
+
+
 def connect(emulator_host: str | None = None) -> CloudTasksAsyncClient:
     """A client of Cloud Tasks, or of a local server at `host:port`. Raises TasksUnavailableError where there
     are no credentials."""
     channel: Any = _open_channel
     if emulator_host:
-        channel = grpc.aio.insecure_channel(emulator_host, options=_RECONNECT)
+        channel = grpc.aio.insecure_channel(emulator_host, options=_CHANNEL)
     try:
         return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
     except GoogleAuthError as exc:
@@ -99,4 +137,4 @@ def connect(emulator_host: str | None = None) -> CloudTasksAsyncClient:
 
 
 def _open_channel(host: str, *, options: list[tuple[str, Any]], **kwargs: Any) -> grpc.aio.Channel:
-    return CloudTasksGrpcAsyncIOTransport.create_channel(host, options=[*options, *_RECONNECT], **kwargs)
+    return CloudTasksGrpcAsyncIOTransport.create_channel(host, options=[*options, *_CHANNEL], **kwargs)

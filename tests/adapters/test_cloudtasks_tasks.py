@@ -8,13 +8,16 @@ from typing import Any
 
 import grpc
 import pytest
+from google.auth.credentials import AnonymousCredentials
 from google.cloud.tasks_v2 import CreateTaskRequest, Task
+from pytest_mock import MockerFixture
 
-from core.adapters.cloudtasks_tasks import CloudTasksQueue
+from core.adapters.cloudtasks_tasks import CloudTasksQueue, connect
 from core.domain.errors import TasksUnavailableError
 from core.domain.event import InboundEvent
 from core.domain.task import TurnTask
 from core.local.processes import free_port
+from tests.ports.faulty_link import FaultyLink
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
 URL = "https://turn-123.asia-southeast1.run.app"
@@ -152,6 +155,61 @@ async def test_a_queue_that_was_away_is_found_again_within_seconds() -> None:
             await asyncio.sleep(0.1)
     await queue.close()
     await server.stop(None)
+
+
+async def test_a_task_waits_for_a_queue_that_comes_back_within_its_timeout() -> None:
+    far_side, port = FarSide(), free_port()
+    server = await far_side.serve(port)
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host=f"127.0.0.1:{port}")
+    assert await queue.create(TASK)
+    await server.stop(None)
+    creating = asyncio.create_task(queue.create(TASK.successor(), timeout_s=1.8))
+    await asyncio.sleep(0.5)
+    server = await far_side.serve(port)
+    assert await creating
+    await queue.close()
+    await server.stop(None)
+
+
+async def test_after_a_timeout_the_next_attempt_has_a_connection_of_its_own(
+    far_side: tuple[FarSide, str],
+) -> None:
+    link = FaultyLink(far_side[1])
+    await link.start()
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host=link.address)
+    assert await queue.create(TASK)
+    link.fall_silent()
+    with pytest.raises(TasksUnavailableError):
+        await queue.create(TASK.successor(), timeout_s=0.3)
+    assert await queue.create(TASK.successor(), timeout_s=1)
+    assert link.connections == 2
+    await queue.close()
+    await link.stop()
+
+
+async def test_a_call_that_runs_is_not_cut_off_by_anothers_timeout(
+    far_side: tuple[FarSide, str], queue: CloudTasksQueue
+) -> None:
+    assert await queue.create(TASK)
+    far_side[0].hang_s = 0.6
+    patient = asyncio.create_task(queue.create(TASK.successor(), timeout_s=5))
+    hasty = [queue.create(TurnTask(TASK.event, "t", hop=10 + n), timeout_s=0.3) for n in range(5)]
+    ended = await asyncio.gather(*hasty, return_exceptions=True)
+    assert all(isinstance(e, TasksUnavailableError) for e in ended)
+    assert await patient
+
+
+async def test_googles_queue_is_reached_over_a_channel_with_the_same_options(mocker: MockerFixture) -> None:
+    """What a local queue was seen to do above, Google's does only if its channel has these options, too."""
+    local = mocker.spy(grpc.aio, "insecure_channel")
+    google = mocker.spy(grpc.aio, "secure_channel")
+    mocker.patch("google.auth.default", return_value=(AnonymousCredentials(), "p"))
+    clients = [connect("127.0.0.1:1"), connect()]
+    options = dict(local.call_args.kwargs["options"])
+    assert options.items() <= dict(google.call_args.kwargs["options"]).items()
+    assert "waitForReady" in options["grpc.service_config"]
+    for client in clients:
+        await client.transport.close()
 
 
 async def test_closing_twice_or_before_the_first_task_is_fine() -> None:

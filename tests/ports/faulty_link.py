@@ -1,4 +1,4 @@
-"""A link to a server that can lose connections, or the server's answers."""
+"""A link to a server that can lose connections or the server's answers, or fall silent."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class FaultyLink:
         self.refusals = 0
         self.loses_answers = False
         self.lost = asyncio.Event()
+        self._silent: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -34,6 +35,11 @@ class FaultyLink:
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0.01)  # so that the connections' ends are noticed in this loop
+
+    def fall_silent(self) -> None:
+        """The connections there are pass nothing on any more and stay open, as when a router forgets them;
+        new ones work."""
+        self._silent |= self._writers
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -57,6 +63,7 @@ class FaultyLink:
                     self.lost.set()
                     target.transport.abort()
                     return
-                target.write(data)
+                if target not in self._silent:
+                    target.write(data)
                 await target.drain()
         target.close()
