@@ -36,4 +36,4 @@ class TasksUnavailableError(UnavailableError):
 
 
 class SecretsUnavailableError(UnavailableError):
-    """The secret store does not answer."""
+    """The secret store does not answer, or a clinic's secret is not in it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.domain import clinic_document as documents
 from core.domain import log
 from core.domain.clinic import Clinic, secret_name
-from core.domain.errors import InvalidInputError, UnavailableError
+from core.domain.errors import InvalidInputError, SecretsUnavailableError, UnavailableError
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key
 from core.ports.line import ChannelCredentials
@@ -145,8 +145,11 @@ class ClinicDirectory:
             self._documents.get_many(keys), self._secrets.get(secret_name(org_id))
         )
         org, *rest = [document.data if document else None for document in found]
-        if org is None or secret is None:
+        if org is None:
             return None
+        if secret is None:
+            # The clinic is there, so "no such clinic" would end its events for good: they wait instead.
+            raise SecretsUnavailableError(f"secret {secret_name(org_id)} is missing: apply its clinic again")
         return documents.clinic_from(org_id, org, *rest), _credentials(org_id, secret)
 
 

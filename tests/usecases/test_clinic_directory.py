@@ -18,7 +18,7 @@ from core.domain.clinic_document import (
     model_document,
     org_document,
 )
-from core.domain.errors import DocumentsUnavailableError, InvalidInputError
+from core.domain.errors import DocumentsUnavailableError, InvalidInputError, SecretsUnavailableError
 from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
 from core.usecases import clinic_directory
 from core.usecases.clinic_directory import ClinicDirectory
@@ -205,11 +205,16 @@ async def test_without_memory_a_store_that_is_down_is_no_answer(
         await directory.by_org(CLINIC.org_id)
 
 
-async def test_a_clinic_without_its_secret_is_not_there(
+async def test_a_clinic_without_its_secret_is_unavailable_not_absent(
     store: Counted, clock: FakeClock, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     empty = FileSecrets(str(tmp_path_factory.mktemp("empty") / "secrets.json"))
-    assert await ClinicDirectory(store, empty, clock).by_destination(BOT) is None
+    directory = ClinicDirectory(store, empty, clock)
+    for find in (directory.by_destination(BOT), directory.by_org(CLINIC.org_id)):
+        with pytest.raises(SecretsUnavailableError, match="line-bkk-smile is missing: apply its clinic again"):
+            await find
+    await empty.put(CLINIC.secret_name, {"channel_id": "1650000001", "channel_secret": "s"})
+    assert await directory.by_destination(BOT) is not None
 
 
 @pytest.mark.parametrize("secret", [{}, {"channel_id": "1"}, {"channel_id": "1", "channel_secret": ""}])
