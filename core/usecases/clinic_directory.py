@@ -21,11 +21,13 @@ MOST_ABSENT = 10_000
 
 @dataclass(slots=True)
 class _Entry:
-    """What was read last. `read_at` and `retry_at`: monotonic seconds."""
+    """What was read last. Monotonic seconds: `read_at`, `retry_at`, and when it was last `asked_at`, which is
+    later than `read_at` if the stores did not answer."""
 
     found: Found | None
     read_at: float
     retry_at: float
+    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class ClinicDirectory:
 
     Seconds: after `ttl_s` a clinic is read again beside the requests, after `max_age_s` they wait for it, but
     never longer than `patience_s`; `absent_ttl_s` for one that is not there; `stale_s` for how long the last
-    known settings serve while a store is down.
+    known settings serve while a store is down; what was asked for within `doubted_s` is not doubted.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ClinicDirectory:
         patience_s: float = 0.5,
         absent_ttl_s: float = 5.0,
         stale_s: float = 600.0,
+        doubted_s: float = 3.0,
     ) -> None:
         self._documents = documents_
         self._secrets = secrets
@@ -64,6 +67,7 @@ class ClinicDirectory:
         self._patience_s = patience_s
         self._absent_ttl_s = absent_ttl_s
         self._stale_s = stale_s
+        self._doubted_s = doubted_s
         self._entries: dict[str, _Entry] = {}
         self._absent = 0
         self._reading: dict[str, _Reading] = {}
@@ -72,6 +76,19 @@ class ClinicDirectory:
         """The clinic of a webhook's `destination`. Raises UnavailableError if neither memory nor the stores
         know, InvalidInputError if what is stored can't be read."""
         return await self._cached(f"destination:{bot_user_id}", lambda: self._read_destination(bot_user_id))
+
+    async def by_destination_anew(self, bot_user_id: str) -> Found | None:
+        """As the stores have it now, for when a signature says that what is known may be out of date.
+
+        Whoever makes up signatures causes one read in `doubted_s`: till then, and if the stores take longer
+        than `patience_s`, it is what is known."""
+        key = f"destination:{bot_user_id}"
+        entry, now = self._entries.get(key), self._clock.monotonic()
+        reading = self._reading.get(key)
+        if entry is None or (reading is None and now - entry.asked_at < self._doubted_s):
+            return await self.by_destination(bot_user_id)
+        reading = reading or self._start(key, lambda: self._read_destination(bot_user_id), now)
+        return await self._patiently(reading, entry, now)
 
     async def by_org(self, org_id: str) -> Found | None:
         """As for a destination."""
@@ -85,11 +102,14 @@ class ClinicDirectory:
         if entry is None or entry.found is None or now - entry.read_at > self._stale_s:
             return await asyncio.shield(reading.task)
         if now - entry.read_at > self._max_age_s:
-            left_s = max(0.0, reading.since + self._patience_s - now)
-            await asyncio.wait({reading.task}, timeout=left_s)
-            if reading.task.done():
-                return reading.task.result()
+            return await self._patiently(reading, entry, now)
         return entry.found
+
+    async def _patiently(self, reading: _Reading, known: _Entry, now: float) -> Found | None:
+        """What is being read, or what is known if that takes longer than `patience_s`."""
+        left_s = max(0.0, reading.since + self._patience_s - now)
+        await asyncio.wait({reading.task}, timeout=left_s)
+        return reading.task.result() if reading.task.done() else known.found
 
     def _start(self, key: str, read: Callable[[], Awaitable[Found | None]], now: float) -> _Reading:
         """One reader for a stampede; it goes on if the request that started it is cancelled."""
@@ -106,6 +126,8 @@ class ClinicDirectory:
 
     async def _refresh(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
         entry, now = self._entries.get(key), self._clock.monotonic()
+        if entry is not None:
+            entry.asked_at = now
         try:
             found = await read()
         except (UnavailableError, InvalidInputError) as exc:
@@ -115,7 +137,7 @@ class ClinicDirectory:
             entry.retry_at = self._clock.monotonic() + self._absent_ttl_s
             return entry.found
         ttl_s = self._ttl_s if found else self._absent_ttl_s
-        self._entries[key] = _Entry(found, now, now + ttl_s)
+        self._entries[key] = _Entry(found, now, now + ttl_s, now)
         if found is None:
             self._forget_absent()
         return found

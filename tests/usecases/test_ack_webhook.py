@@ -29,13 +29,18 @@ class Directory:
     def __init__(self, clinic: Clinic = CLINIC) -> None:
         self.clinic = clinic
         self.fault: Exception | None = None
+        self.secret = self.stored_secret = SECRET
 
     async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None:
         if self.fault:
             raise self.fault
         if bot_user_id != self.clinic.bot_user_id:
             return None
-        return self.clinic, ChannelCredentials("165", SECRET)
+        return self.clinic, ChannelCredentials("165", self.secret)
+
+    async def by_destination_anew(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None:
+        self.secret = self.stored_secret
+        return await self.by_destination(bot_user_id)
 
 
 class Shaper:
@@ -154,6 +159,15 @@ async def test_what_is_refused_or_needs_no_answer_makes_no_task(
     assert (await scene.post(raw, signature)).status == status
     assert not scene.tasks.attempts
     assert not scene.shaper.calls
+
+
+async def test_a_signature_by_a_reissued_secret_is_good_at_once() -> None:
+    scene = Scene()
+    scene.directory.stored_secret = "reissued"
+    raw = body(event("e1"))
+    assert (await scene.post(raw, sign("reissued", raw))).status == 200
+    assert (await scene.post(raw, sign(SECRET, raw))).status == 401
+    assert (await scene.post(raw, sign("another", raw))).status == 401
 
 
 async def test_delays_become_the_tasks_and_redis_clock_the_arrival() -> None:

@@ -122,6 +122,32 @@ async def test_changes_are_seen_within_a_minute(
     assert found[1].channel_secret == "new"
 
 
+async def test_a_reissued_secret_is_known_as_soon_as_a_signature_raises_doubt(
+    directory: ClinicDirectory, clock: FakeClock, secrets: FileSecrets
+) -> None:
+    known = await directory.by_destination(BOT)
+    await secrets.put(CLINIC.secret_name, {"channel_id": "1650000001", "channel_secret": "new"})
+    clock.advance(1)
+    assert await directory.by_destination_anew(BOT) is known  # what was read just now is not doubted
+    clock.advance(3)
+    both = await asyncio.gather(directory.by_destination_anew(BOT), directory.by_destination_anew(BOT))
+    assert [found and found[1].channel_secret for found in both] == ["new", "new"]
+    assert await directory.by_destination(BOT) is both[0]
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_a_hundred_forged_signatures_cause_one_read(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock, is_down: bool
+) -> None:
+    known = await directory.by_destination(BOT)
+    clock.advance(10)
+    before, store.is_down = store.reads, is_down
+    for _ in range(50):
+        assert await directory.by_destination_anew(BOT) == known
+    assert await asyncio.gather(*(directory.by_destination_anew(BOT) for _ in range(50))) == [known] * 50
+    assert store.reads == before + (1 if is_down else 2)  # the channel, then the clinic
+
+
 async def test_a_clinic_that_is_taken_out_is_gone_within_a_minute(
     store: Counted, directory: ClinicDirectory, clock: FakeClock
 ) -> None:
@@ -211,7 +237,9 @@ async def test_a_clinic_without_its_secret_is_unavailable_not_absent(
     empty = FileSecrets(str(tmp_path_factory.mktemp("empty") / "secrets.json"))
     directory = ClinicDirectory(store, empty, clock)
     for find in (directory.by_destination(BOT), directory.by_org(CLINIC.org_id)):
-        with pytest.raises(SecretsUnavailableError, match="line-bkk-smile is missing: apply its clinic again"):
+        with pytest.raises(
+            SecretsUnavailableError, match="line-bkk-smile is missing: apply its clinic again"
+        ):
             await find
     await empty.put(CLINIC.secret_name, {"channel_id": "1650000001", "channel_secret": "s"})
     assert await directory.by_destination(BOT) is not None
