@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.domain import log
 from core.domain.clinic import Clinic
@@ -68,26 +68,33 @@ class AckWebhook:
         """`raw`: the body as it was signed. Statuses: 200 all enqueued, 400 not a webhook, 404 a destination
         no clinic has, 401 a wrong signature, 503 in doubt, so that LINE delivers it again (the tasks' names
         de-duplicate what was enqueued already). Never takes longer than the policy's `ack_s`."""
+        reached: dict[str, Any] = {"stage": "clinic"}
         try:
             async with asyncio.timeout(self._policy.ack_s):
-                return await self._ack(raw, signature, trace)
+                return await self._ack(raw, signature, trace, reached)
         except (FairlaneError, TimeoutError) as exc:
-            log.error("webhook.enqueue_failed", trace=trace, reason=type(exc).__name__, detail=str(exc))
+            detail = str(exc) or f"no answer within {self._policy.ack_s:g} s"
+            log.error(
+                "webhook.enqueue_failed", trace=trace, reason=type(exc).__name__, detail=detail, **reached
+            )
             return Ack(503, "try again")
 
-    async def _ack(self, raw: bytes, signature: str | None, trace: str) -> Ack:
+    async def _ack(self, raw: bytes, signature: str | None, trace: str, reached: dict[str, Any]) -> Ack:
+        """`reached`: what a log of a failure says: the stage it happened in, and whose request it was."""
         started = self._clock.monotonic()
         try:
             webhook = read_webhook(raw)
         except NotAWebhookError as exc:
             return _refused(400, str(exc), trace)
+        reached["destination"] = webhook.destination
         clinic, signed = None, False
         if webhook.destination:
             clinic, signed = await self._clinic(webhook.destination, raw, signature)
         if clinic is None:
-            return _refused(404, "no clinic has this destination", trace)
+            return _refused(404, "no clinic has this destination", trace, destination=webhook.destination)
         if not signed:
             return _refused(401, "the signature is wrong or missing", trace, clinic.org_id)
+        reached.update(stage="enqueue", org=clinic.org_id)
         return await self._accept(webhook, clinic, trace, started)
 
     async def _clinic(
@@ -175,11 +182,15 @@ class AckWebhook:
                 return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=timeout_s)
             except TasksUnavailableError as exc:
                 log.warning(
-                    "webhook.enqueue_failed", trace=task.trace, event_id=task.event.event_id, detail=str(exc)
+                    "webhook.enqueue_retried", trace=task.trace, event_id=task.event.event_id, detail=str(exc)
                 )
         return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=last)
 
 
-def _refused(status: int, reason: str, trace: str, org: str | None = None) -> Ack:
-    log.warning("webhook.refused", trace=trace, status=status, reason=reason, org=org)
+def _refused(
+    status: int, reason: str, trace: str, org: str | None = None, *, destination: str | None = None
+) -> Ack:
+    log.warning(
+        "webhook.refused", trace=trace, status=status, reason=reason, org=org, destination=destination
+    )
     return Ack(status, reason)

@@ -30,8 +30,10 @@ class Directory:
         self.clinic = clinic
         self.fault: Exception | None = None
         self.secret = self.stored_secret = SECRET
+        self.hang_s = 0.0
 
     async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None:
+        await asyncio.sleep(self.hang_s)
         if self.fault:
             raise self.fault
         if bot_user_id != self.clinic.bot_user_id:
@@ -113,6 +115,10 @@ def event(event_id: str, kind: str = "text", user: str = "U1", **changes: Any) -
 
 def body(*events: Any, destination: Any = BOT) -> bytes:
     return json.dumps({"destination": destination, "events": list(events)}).encode()
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [{**vars(r)["fields"], "message": r.getMessage()} for r in caplog.records]
 
 
 async def test_every_event_of_the_batch_is_enqueued_before_200() -> None:
@@ -234,6 +240,42 @@ async def test_a_queue_that_hangs_never_costs_lines_two_seconds() -> None:
     assert time.perf_counter() - started < 1.95
 
 
+@pytest.mark.parametrize(
+    ("hangs", "said"),
+    [
+        ("directory", {"stage": "clinic", "destination": BOT}),
+        ("queue", {"stage": "enqueue", "destination": BOT, "org": "bkk-smile"}),
+    ],
+)
+async def test_a_failure_says_where_it_happened_and_to_whom(
+    caplog: pytest.LogCaptureFixture, hangs: str, said: dict[str, str]
+) -> None:
+    scene = Scene(policy=AckPolicy(ack_s=0.1))
+    scene.directory.hang_s, scene.tasks.hang_s = (5, 0) if hangs == "directory" else (0, 5)
+    assert (await scene.post(body(event("e1")))).status == 503
+    failure = logged(caplog)[-1]
+    assert failure["message"] == "webhook.enqueue_failed"
+    assert failure.items() >= said.items()
+    assert failure["detail"]
+
+
+async def test_an_attempt_that_is_made_again_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.tasks.fail = {"e1": 1}
+    await scene.post(body(event("e1")))
+    [retried] = logged(caplog)
+    assert (retried["message"], retried["event_id"]) == ("webhook.enqueue_retried", "e1")
+
+
+@pytest.mark.parametrize(("destination", "named"), [("U" + "0" * 32, "U" + "0" * 32), ("../x", None)])
+async def test_a_destination_that_no_clinic_has_is_named_if_a_bot_can_have_it(
+    caplog: pytest.LogCaptureFixture, destination: str, named: str | None
+) -> None:
+    await Scene().post(body(destination=destination))
+    [refused] = logged(caplog)
+    assert (refused["status"], refused["destination"]) == (404, named)
+
+
 async def test_no_secret_token_or_word_of_a_customer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="fairlane")
     scene = Scene()
@@ -244,10 +286,10 @@ async def test_no_secret_token_or_word_of_a_customer_is_logged(caplog: pytest.Lo
         (body(event("e3")), "x"),
     ):
         await scene.post(raw, signature)
-    fields = [{**vars(r)["fields"], "message": r.getMessage()} for r in caplog.records]
+    fields = logged(caplog)
     assert [f["message"] for f in fields] == [
         "webhook.acked",
-        "webhook.enqueue_failed",
+        "webhook.enqueue_retried",
         "webhook.enqueue_failed",
         "webhook.refused",
     ]
