@@ -33,11 +33,14 @@ class ClinicDirectory(Protocol):
 @dataclass(frozen=True, slots=True)
 class AckPolicy:
     """`org_per_minute`: for clinics without a limit of their own. `ack_s`: the whole acknowledgement (LINE
-    waits 2 s). `create_timeouts_s`: one an attempt to enqueue. `in_flight`: attempts at once, a request."""
+    waits 2 s). `first_attempt_s`: how long the queue has to take a task before it is asked again; the second
+    attempt has the rest of the time, less `spare_s` to say how it ended. `in_flight`: attempts at once, a
+    request."""
 
     org_per_minute: int = 30
     ack_s: float = 1.8
-    create_timeouts_s: tuple[float, ...] = (0.8, 0.8)
+    first_attempt_s: float = 0.7
+    spare_s: float = 0.05
     in_flight: int = 32
 
 
@@ -121,6 +124,7 @@ class AckWebhook:
                 for event in events
             ],
             delays_ms,
+            started,
         )
         log.info(
             "webhook.acked",
@@ -158,15 +162,18 @@ class AckWebhook:
             delays_ms[i] = delay_ms
         return delays_ms, shaped.now_ms
 
-    async def _enqueue(self, tasks: Sequence[TurnTask], delays_ms: Sequence[int]) -> list[bool]:
+    async def _enqueue(
+        self, tasks: Sequence[TurnTask], delays_ms: Sequence[int], started: float
+    ) -> list[bool]:
         """All at once; whether each was new. One that fails does not keep the others from being enqueued."""
+        deadline = started + self._policy.ack_s - self._policy.spare_s
         if len(tasks) == 1:
-            return [await self._create(tasks[0], delays_ms[0])]
+            return [await self._create(tasks[0], delays_ms[0], deadline)]
         room = asyncio.Semaphore(self._policy.in_flight)
 
         async def create(task: TurnTask, delay_ms: int) -> bool:
             async with room:
-                return await self._create(task, delay_ms)
+                return await self._create(task, delay_ms, deadline)
 
         results = await asyncio.gather(*map(create, tasks, delays_ms), return_exceptions=True)
         for result in results:
@@ -174,17 +181,22 @@ class AckWebhook:
                 raise result
         return [result is True for result in results]
 
-    async def _create(self, task: TurnTask, delay_ms: int) -> bool:
-        """Trying again is safe, since the task has a name."""
-        *retried, last = self._policy.create_timeouts_s
-        for timeout_s in retried:
-            try:
-                return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=timeout_s)
-            except TasksUnavailableError as exc:
-                log.warning(
-                    "webhook.enqueue_retried", trace=task.trace, event_id=task.event.event_id, detail=str(exc)
-                )
-        return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=last)
+    async def _create(self, task: TurnTask, delay_ms: int, deadline: float) -> bool:
+        """Trying again is safe, since the task has a name. `deadline`: monotonic seconds."""
+
+        async def attempt(longest_s: float) -> bool:
+            left_s = max(0.0, deadline - self._clock.monotonic())
+            return await self._tasks.create(task, delay_ms=delay_ms, timeout_s=min(left_s, longest_s))
+
+        try:
+            return await attempt(self._policy.first_attempt_s)
+        except TasksUnavailableError as exc:
+            if self._clock.monotonic() >= deadline:
+                raise
+            log.warning(
+                "webhook.enqueue_retried", trace=task.trace, event_id=task.event.event_id, detail=str(exc)
+            )
+        return await attempt(self._policy.ack_s)
 
 
 def _refused(

@@ -216,6 +216,13 @@ async def test_an_attempt_that_fails_is_made_once_more() -> None:
     assert scene.tasks.attempts == ["e1", "e1"]
 
 
+async def test_a_slow_queue_has_all_the_time_that_line_leaves() -> None:
+    scene = Scene()
+    scene.tasks.hang_s = 0.9
+    assert (await scene.post(body(event("e1")))).status == 200
+    assert scene.tasks.attempts == ["e1", "e1"]
+
+
 async def test_in_doubt_it_is_5xx_and_the_other_events_are_enqueued() -> None:
     scene = Scene()
     scene.tasks.fail = {"e2": 2}
