@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,9 @@ _CHATS: Mapping[str, tuple[ChatType, str]] = {
 }
 # A document may not be called `__…__` (Firestore).
 _SAFE_ID = re.compile(r"(?!__)[A-Za-z0-9_-]{1,128}")
-# Chats and users stand in Redis keys and document ids, where `/` and braces have a meaning.
-_CHAT_ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,128}")
+# Chats and users stand in Redis keys and document ids, where `/` and braces have a meaning. Anything else
+# that prints is taken: LINE's ids are opaque, and one that is refused costs a customer's message.
+_CHAT_ID = re.compile(r"[!-.0-z|~]{1,128}")
 _LONGEST_OPAQUE = 512
 _LATEST_MS = 2**53  # beyond it neither JSON nor Redis' scores are exact
 _DIGITS = 18
@@ -66,12 +67,16 @@ class Webhook:
         """How many events LINE sent, of whatever kind."""
         return len(self.body.get("events", ()))
 
-    def events(self, org_id: str, arrived_ms: int) -> list[InboundEvent]:
-        """The events that concern a turn, in LINE's order. Raises NotAWebhookError without a list of them."""
+    def events(
+        self, org_id: str, arrived_ms: int, lost: Callable[[Any], None] = lambda _: None
+    ) -> list[InboundEvent]:
+        """The events that concern a turn, in LINE's order. Raises NotAWebhookError without a list of them.
+
+        `lost` is called with the chat's id where it is none that an event could be answered by."""
         raw = self.body.get("events")
         if not isinstance(raw, list):
             raise NotAWebhookError("`events` is not a list")
-        parsed = (_event(item, org_id, arrived_ms) for item in raw)
+        parsed = (_event(item, org_id, arrived_ms, self.destination, lost) for item in raw)
         return [event for event in parsed if event is not None]
 
 
@@ -105,7 +110,9 @@ def _loads(raw: bytes) -> Any:
         return json.loads(raw, parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else 0)
 
 
-def _event(raw: Any, org_id: str, arrived_ms: int) -> InboundEvent | None:
+def _event(
+    raw: Any, org_id: str, arrived_ms: int, bot: str | None, lost: Callable[[Any], None]
+) -> InboundEvent | None:
     if not isinstance(raw, dict):
         return None
     message = _object(raw.get("message")) if raw.get("type") == "message" else {}
@@ -115,14 +122,17 @@ def _event(raw: Any, org_id: str, arrived_ms: int) -> InboundEvent | None:
     if kind is None or chat is None:
         return None
     chat_type, id_field = chat
-    chat_id = _matching(_CHAT_ID, source.get(id_field))
     text = _text(kind, raw, message)
-    if chat_id is None or text is None or (raw.get("mode") == "standby" and kind not in _SILENT):
+    if text is None or (raw.get("mode") == "standby" and kind not in _SILENT):
         return None
-    mentioned = _mentioned(message)
+    mentioned = _mentioned(message, bot)
     quoted = _opaque(message.get("quotedMessageId"))
     # A postback in a group comes from a button of ours, so it is a reply to us.
     if chat_type != "user" and not (mentioned or quoted or kind == "postback" or kind in _SILENT):
+        return None
+    chat_id = _matching(_CHAT_ID, source.get(id_field))
+    if chat_id is None:
+        lost(source.get(id_field))
         return None
     timestamp = _timestamp_ms(raw)
     user_id = _matching(_CHAT_ID, source.get("userId"))
@@ -194,9 +204,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
-def _mentioned(message: Mapping[str, Any]) -> bool:
+def _mentioned(message: Mapping[str, Any], bot: str | None) -> bool:
+    """LINE says so by `isSelf`, and by the bot's user id among the mentionees'."""
     mentionees = _object(message.get("mention")).get("mentionees")
-    return isinstance(mentionees, list) and any(_object(m).get("isSelf") is True for m in mentionees)
+    if not isinstance(mentionees, list):
+        return False
+    named = map(_object, mentionees)
+    return any(m.get("isSelf") is True or (bot is not None and m.get("userId") == bot) for m in named)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -113,8 +113,12 @@ class AckWebhook:
         return found[0] if found else None, signed
 
     async def _accept(self, webhook: Webhook, clinic: Clinic, trace: str, started: float) -> Ack:
+        def lost(source: Any) -> None:
+            shown = ascii(source)[:100]  # JSON can carry what no log can
+            log.warning("webhook.skipped", trace=trace, org=clinic.org_id, reason="source_id", source=shown)
+
         try:
-            events = webhook.events(clinic.org_id, self._clock.now_ms())
+            events = webhook.events(clinic.org_id, self._clock.now_ms(), lost)
         except NotAWebhookError as exc:
             return _refused(400, str(exc), trace, clinic.org_id)
         delays_ms, now_ms = await self._shape(events, clinic, trace)

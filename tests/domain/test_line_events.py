@@ -39,6 +39,7 @@ OTHERS = {
         {"index": 5, "length": 4, "type": "all"},
     ]
 }
+BY_ID = {"mentionees": [{"index": 0, "length": 4, "type": "user", "userId": BOT}]}
 STICKER = {
     "type": "sticker",
     "packageId": "446",
@@ -66,6 +67,7 @@ ALL, ALONE, NOWHERE = frozenset(SOURCES), frozenset({"user"}), frozenset[str]()
 TABLE: dict[str, tuple[dict[str, Any], frozenset[str], str]] = {
     "text": (message(**TEXT, text="ฟอกสีฟันราคาเท่าไหร่คะ"), ALONE, "ฟอกสีฟันราคาเท่าไหร่คะ"),
     "text, mentioned": (message(**TEXT, text="@bot ราคา?", mention=SELF), ALL, "@bot ราคา?"),
+    "text, mentioned by id": (message(**TEXT, text="@bot ราคา?", mention=BY_ID), ALL, "@bot ราคา?"),
     "text, others mentioned": (message(**TEXT, text="@ann @All", mention=OTHERS), ALONE, "@ann @All"),
     "text, quoting": (message(**TEXT, text="แล้วอันนี้?", quotedMessageId="4680"), ALL, "แล้วอันนี้?"),
     "sticker": (message(**STICKER), ALONE, ""),
@@ -243,6 +245,23 @@ def test_a_field_of_the_wrong_type_counts_as_missing(field: str, wrong: Any) -> 
     assert event.timestamp_ms == (ARRIVED if field == "timestamp" and wrong != 5 else event.timestamp_ms)
     assert event.reply_token == (None if field == "replyToken" else "nHuyWiB7yP5Zw52FIkcQobQuGDXCTA")
     assert TurnTask.decode(TurnTask(event, "t").encode()).event == event
+
+
+@pytest.mark.parametrize("chat_id", ["Uok", "u|1", "line-user#7", "a.b:c@d~e", "U" + "x" * 127])
+def test_an_id_that_can_stand_in_a_key_is_taken_as_it_is(chat_id: str) -> None:
+    [event] = parsed(envelope(message(**TEXT, text="x"), source={"type": "user", "userId": chat_id}))
+    assert (event.chat_id, event.user_id) == (chat_id, chat_id)
+
+
+@pytest.mark.parametrize(
+    "chat_id", ["a/b", "a b", "a{b", "a}b", "a\nb", "\x7f", "é", "\ud800", "", "x" * 129, 7]
+)
+def test_an_event_of_a_chat_that_can_not_stand_in_a_key_is_told_of(chat_id: Any) -> None:
+    lost: list[Any] = []
+    event = envelope(message(**TEXT, text="x"), source={"type": "user", "userId": chat_id})
+    standby = {**event, "mode": "standby"}
+    assert read_webhook(body(event, standby)).events("bkk-smile", ARRIVED, lost.append) == []
+    assert lost == [chat_id]
 
 
 def test_what_is_missing_is_filled_in() -> None:

@@ -247,6 +247,17 @@ async def test_a_queue_that_hangs_never_costs_lines_two_seconds() -> None:
     assert time.perf_counter() - started < 1.95
 
 
+async def test_an_event_that_can_not_be_answered_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="fairlane")
+    scene = Scene()
+    assert (await scene.post(body(event("e1", user="a/\ud800"), event("e2")))).status == 200
+    assert scene.tasks.events() == ["e2"]
+    skipped, acked = logged(caplog)
+    assert (skipped["message"], skipped["reason"]) == ("webhook.skipped", "source_id")
+    assert (skipped["org"], skipped["source"]) == ("bkk-smile", r"'a/\ud800'")
+    assert (acked["events"], acked["enqueued"]) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("hangs", "said"),
     [
