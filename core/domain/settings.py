@@ -7,10 +7,12 @@ against it.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from core.domain.errors import InvalidInputError
@@ -105,6 +107,31 @@ def _timezone(value: str) -> str:
     return value
 
 
+def _redis(value: str) -> str:
+    """As the client will read it, which takes database 0 for one that is no number, and a wrong port or
+    certificate for a reason to fail at every request."""
+    try:
+        url = urlsplit(value)
+        whole = bool(url.path) if url.scheme == "unix" else bool(url.hostname) and url.port != 0
+        databases = parse_qs(url.query).get("db", [])
+        if url.scheme != "unix":
+            databases = [*databases, unquote(url.path).strip("/") or "0"]
+        good = whole and all(re.fullmatch("[0-9]+", database) for database in databases)
+    except ValueError:  # which quotes what may be a password
+        good = False
+    if not (good and url.scheme in {"redis", "rediss", "unix"}):
+        raise ValueError("expected redis://HOST:PORT/DATABASE, rediss://HOST:PORT/DATABASE or unix://PATH")
+    return value
+
+
+def _certificates(value: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=value)
+    except (ssl.SSLError, ValueError, TypeError):
+        raise ValueError("expected certificates in PEM: -----BEGIN CERTIFICATE----- …") from None
+    return value
+
+
 def _level(value: str) -> str:
     if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
@@ -114,9 +141,9 @@ def _level(value: str) -> str:
 _URL = _matching(r"https?://[^\s]+", "an http(s) URL")
 _STORE = _matching(r"firestore|sqlite:.+", "firestore or sqlite:PATH")
 _SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
-_REDIS = _matching(r"(redis|rediss|unix)://.+", "redis://, rediss:// or unix://")
 _QUEUE = _matching(r"projects/[^/]+/locations/[^/]+/queues/[^/]+", "projects/P/locations/L/queues/Q")
 _HOSTPORT = _matching(r"[^\s/:]+:\d+", "host:port")
+_HIDDEN = frozenset({"REDIS_URL", "REDIS_CA_CERT", "OPENAI_API_KEY"})
 MOST_SLOTS = 100_000
 _MANY = _whole(1, MOST_SLOTS)
 _COUNT = _whole(1, 10_000_000)
@@ -125,8 +152,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("GOOGLE_CLOUD_PROJECT", _text, "the project", required=True),
     Variable("DOCUMENT_STORE", _STORE, "`firestore`, or `sqlite:PATH` (one machine)", default="firestore"),
     Variable("FIRESTORE_DATABASE", _text, "name of the Firestore database", default="(default)"),
-    Variable("REDIS_URL", _REDIS, "`redis://`, `rediss://` or `unix://`", required=True),
-    Variable("REDIS_CA_CERT", _text, "PEM of the CA, for `rediss://`"),
+    Variable("REDIS_URL", _redis, "`redis://`, `rediss://` or `unix://`", required=True),
+    Variable("REDIS_CA_CERT", _certificates, "PEM of the CA, for `rediss://`"),
     Variable("SECRET_STORE", _SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager"),
     Variable("LINE_API_BASE_URL", _URL, "LINE's API", default="https://api.line.me"),
     Variable("TASKS_QUEUE", _QUEUE, "`projects/P/locations/L/queues/Q`", required=True),
@@ -212,7 +239,7 @@ class Settings:
                 values[variable.attribute] = variable.parse(text)
             except ValueError as exc:
                 # A secret must not reach a log by way of an error message.
-                shown = "" if variable.name in {"REDIS_URL", "OPENAI_API_KEY"} else f" {text!r}"
+                shown = "" if variable.name in _HIDDEN else f" {text!r}"
                 problems.append(f"{variable.name}{shown}: {exc}")
         if "TURN_URL" in needs and not (
             values.get("tasks_service_account") or values.get("cloud_tasks_emulator_host")
