@@ -45,7 +45,7 @@ locals {
       doc      = <<-EOT
         More than 1 % of LINE's webhooks were not enqueued. LINE delivers them again only for channels with redelivery on; for others those messages are lost.
 
-        1. Events `webhook.enqueue_failed` in the log say why: Cloud Tasks unavailable, its quota used up, or a permission missing.
+        1. Events `webhook.enqueue_failed` in the log say why. Stage `enqueue`: Cloud Tasks unavailable, its quota used up, or a permission missing. Stage `clinic`: Firestore or Secret Manager unavailable, or the secret of the clinic that is named.
         2. Right after a deployment: roll back ("Roll back" in terraform/README.md).
       EOT
     }
@@ -92,10 +92,10 @@ locals {
     defect = {
       title    = "A defect in fairlane"
       severity = "WARNING"
-      filter   = "jsonPayload.message=(\"turn.defect\" OR \"task.malformed\")"
+      filter   = "jsonPayload.message=(\"webhook.defect\" OR \"turn.defect\" OR \"task.malformed\")"
       labels   = ["reason"]
       doc      = <<-EOT
-        `turn.defect`: a turn ended in an error that nobody foresaw; the queue tries it again, and its log entry has the stack trace. `task.malformed`: something put a task on the queue that is not fairlane's; it was dropped.
+        `turn.defect`, `webhook.defect`: a turn or a webhook ended in an error that nobody foresaw; its log entry has the stack trace. The queue tries the turn again, LINE the webhook if redelivery is on. `task.malformed`: something put a task on the queue that is not fairlane's; it was dropped.
 
         1. Right after a deployment: roll back ("Roll back" in terraform/README.md).
         2. Otherwise report the stack trace; the entry's trace leads to the webhook and all attempts.

@@ -25,9 +25,11 @@ class FileSecrets:
     async def get(self, name: str) -> Mapping[str, str] | None:
         """See the port."""
         value = self._load().get(name)
-        if value is not None and not isinstance(value, Mapping):
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
             raise InvalidInputError(f"secrets file {self._path}: {name} is no object: apply its clinic again")
-        return value
+        return {key: str(field) for key, field in value.items()}
 
     async def put(self, name: str, value: Mapping[str, str]) -> None:
         """See the port."""

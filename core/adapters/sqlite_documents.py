@@ -114,7 +114,7 @@ class SqliteDocuments:
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, lambda: work(self._connected())
             )
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, OSError) as exc:  # OSError: its folder can't be made
             raise DocumentsUnavailableError(f"SQLite documents at {self._path}: {exc}") from exc
 
     def _connected(self) -> sqlite3.Connection:

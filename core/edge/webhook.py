@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.bootstrap.webhook import build
+from core.domain import log
 from core.domain.trace import trace_id
 from core.edge.process import Process
 from core.usecases.ack_webhook import Ack, AckWebhook
@@ -13,6 +14,12 @@ PROCESS: Process[AckWebhook] = Process("webhook", build)
 
 
 async def acknowledge(body: bytes, headers: Mapping[str, str]) -> Ack:
-    """`headers` by lower-case name. Statuses: see core.usecases.ack_webhook."""
+    """`headers` by lower-case name. Statuses: see core.usecases.ack_webhook; 500 for what nobody foresaw, so
+    that LINE delivers it again."""
     trace = trace_id(headers.get("x-cloud-trace-context"), headers.get("traceparent"))
-    return await PROCESS.app()(body, headers.get("x-line-signature"), trace)
+    try:
+        return await PROCESS.app()(body, headers.get("x-line-signature"), trace)
+    except Exception as exc:
+        # A defect of ours: a person is told.
+        log.error("webhook.defect", exc=exc, trace=trace, reason=type(exc).__name__)
+        return Ack(500, "try again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functions_framework.aio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from core.edge.webhook import PROCESS, acknowledge
@@ -19,9 +19,12 @@ async def webhook(request: Request) -> Response:
     if request.method != "POST":
         return Response(status_code=200 if request.method in {"GET", "HEAD"} else 405)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return Response("the body is larger than 1 MiB", status_code=413)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                return Response("the body is larger than 1 MiB", status_code=413)
+    except ClientDisconnect:
+        return Response(status_code=400)  # for nobody: the sender has gone
     ack = await acknowledge(bytes(body), request.headers)
     return Response(ack.body, status_code=ack.status)

@@ -120,6 +120,15 @@ class Scene:
         )
         return answer.status, time.perf_counter() - started
 
+    async def hang_up(self) -> None:
+        """Begin a post and go away."""
+        _, writer = await asyncio.open_connection("127.0.0.1", int(self.url.rpartition(":")[2]))
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(0.1)
+
     def enqueued(self) -> dict[str, TurnTask]:
         queued = (TurnTask.decode(task.body) for task in self.tasks.queue().store.tasks.values())
         return {task.event.event_id: task for task in queued}
@@ -176,6 +185,7 @@ async def test_the_webhook_answers_as_line_expects_and_logs_no_secret(scene: Sce
         mutated = good[:at] + chance.randbytes(chance.randrange(3)) + good[at + chance.randrange(3) :]
         assert (await scene.post(mutated))[0] in {200, 400, 404}
         assert (await scene.post(mutated, sign("another", mutated)))[0] in {400, 401, 404}
+    await scene.hang_up()
     lines = [json.loads(line) for line in scene.log().splitlines()]
     assert {line["severity"] for line in lines} <= {"INFO", "WARNING"}
     acked = [line for line in lines if line["message"] == "webhook.acked"]

@@ -348,3 +348,11 @@ async def test_a_store_that_does_not_answer_is_unavailable_in_time(
     with pytest.raises(DocumentsUnavailableError):
         await sqlite.get_many([A])
     await sqlite.close()
+
+
+async def test_a_file_whose_folder_can_not_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sqlite = SqliteDocuments(str(tmp_path / "file" / "documents.db"))
+    with pytest.raises(DocumentsUnavailableError, match=r"file/documents\.db"):
+        await sqlite.get_many([A])
+    await sqlite.close()

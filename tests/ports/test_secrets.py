@@ -194,6 +194,17 @@ async def test_a_value_that_is_none_of_ours_is_named_not_shown_and_can_be_replac
     await store.close()
 
 
+async def test_fields_that_are_no_text_are_read_as_text(tmp_path: Path, server: SecretManagerServer) -> None:
+    """A file or a version that somebody wrote by hand."""
+    by_hand = {"channel_id": 1650000001, "channel_secret": 12}
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps({NAME: by_hand}))
+    server.secrets[f"projects/p/secrets/{NAME}"] = [json.dumps(by_hand).encode()]
+    for store in (FileSecrets(str(path)), manager(server.address)):
+        assert await store.get(NAME) == {"channel_id": "1650000001", "channel_secret": "12"}
+        await store.close()
+
+
 async def test_a_disabled_version_is_told_from_an_outage_and_can_be_replaced(
     server: SecretManagerServer,
 ) -> None:
