@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.bootstrap.turn import build
 from core.domain import log
 from core.domain.errors import InvalidInputError, MalformedTaskError, UnavailableError
 from core.domain.task import TurnTask
-from core.edge.process import Process
-from core.usecases.run_turn import RunTurn
+from core.edge.process import Process, uncollected
+
+with uncollected():
+    from core.bootstrap.turn import build
+    from core.usecases.run_turn import RunTurn
 
 DEFECT_RETRIES = 10
 """Dispatches after which a task that fails by a defect is recorded as failed instead of lost one day."""

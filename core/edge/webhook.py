@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.bootstrap.webhook import build
 from core.domain import log
 from core.domain.trace import trace_id
-from core.edge.process import Process
-from core.usecases.ack_webhook import Ack, AckWebhook
+from core.edge.process import Process, uncollected
+
+with uncollected():
+    from core.bootstrap.webhook import build
+    from core.usecases.ack_webhook import Ack, AckWebhook
 
 PROCESS: Process[AckWebhook] = Process("webhook", build)
 
