@@ -16,6 +16,7 @@ from typing import Any
 
 from core.domain.errors import InvalidInputError
 from core.domain.event import ChatType, InboundEvent
+from core.domain.unicode import well_formed
 
 MESSAGE_KINDS = frozenset({"text", "sticker", "image", "audio", "video", "file", "location"})
 """Message types that get an answer."""
@@ -173,7 +174,7 @@ def _text(kind: str, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str 
     """What stands in the prompt; None if the event is of no use without it."""
     if kind == "text":
         text = message.get("text")
-        return cut(_clean(text)) if isinstance(text, str) and text else None
+        return cut(well_formed(text)) if isinstance(text, str) and text else None
     if kind == "postback":
         postback = _object(raw.get("postback"))
         # A date picker's choice stands beside the data.
@@ -225,24 +226,15 @@ def _opaque(value: Any) -> str | None:
     """An id or token of LINE's that is only handed back to LINE."""
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_OPAQUE:
         return None
-    return _clean(value)
+    return well_formed(value)
 
 
 def _joined(separator: str, parts: Sequence[Any]) -> str:
-    return cut(_clean(separator.join(part for part in parts if isinstance(part, str) and part)))
+    return cut(well_formed(separator.join(part for part in parts if isinstance(part, str) and part)))
 
 
 def _degrees(value: Any) -> str | None:
     return str(value) if type(value) in {int, float} and -180 <= value <= 180 else None
-
-
-def _clean(text: str) -> str:
-    """Without half surrogate pairs, which JSON can carry and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def cut(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from core.domain.errors import FairlaneError
 from core.domain.memory import ProposedFact
 from core.domain.stages import Stage
+from core.domain.unicode import well_formed
 
 MAX_QUICK_REPLIES = 4
 QUICK_REPLY_CHARS = 300  # LINE's limit of what a tap sends
@@ -26,7 +27,7 @@ class ModelReply:
     reply: str
     service: str | None = None
     area: str | None = None
-    stage: str | None = None
+    stage: Stage | None = None
     preference: str | None = None
     facts: tuple[ProposedFact, ...] = ()
     handoff: str | None = None
@@ -101,71 +102,62 @@ SCHEMA: dict[str, Any] = _object(
 
 
 def parse_reply(content: str, finish_reason: str) -> ModelReply:
-    """Raises SchemaError for what can't be given to a customer or believed.
+    """Raises SchemaError for what has no reply that can be given to a customer.
 
-    Harmless deviations are repaired: a missing property is null, too many or too long quick replies are left
-    out.
+    Only `reply` is insisted on, for the answer is paid: any other property that is missing or can't be read
+    counts as absent, and too many or too long quick replies are left out.
     """
     try:
         raw = json.loads(content)
-    except ValueError as exc:
-        # Says why if the provider cut it off: length, content_filter, refusal.
+    except (ValueError, TypeError, RecursionError) as exc:
+        # TypeError: nobody has checked that the provider's content is a text. `finish_reason` says why if the
+        # provider cut it off: length, content_filter, refusal.
         raise SchemaError(f"the answer is not JSON, it ended by {finish_reason}") from exc
     if not isinstance(raw, dict):
         raise SchemaError("the answer is not a JSON object")
-    reply = _string(raw, "reply")
-    if reply is None or not reply.strip():
-        raise SchemaError("the answer's reply is empty")
+    reply = (_string(raw.get("reply")) or "").strip()
+    if not reply:
+        raise SchemaError("the answer's reply is not a text, or empty")
     return ModelReply(
-        reply=reply.strip(),
-        service=_string(raw, "service"),
-        area=_string(raw, "area"),
-        stage=_string(raw, "stage"),
-        preference=_string(raw, "preference"),
-        facts=_facts(raw),
-        handoff=_handoff(raw),
-        quick_replies=_quick_replies(raw),
+        reply=reply,
+        service=_string(raw.get("service")),
+        area=_string(raw.get("area")),
+        stage=_stage(raw.get("stage")),
+        preference=_string(raw.get("preference")),
+        facts=_facts(raw.get("facts")),
+        handoff=_handoff(raw.get("handoff")),
+        quick_replies=_quick_replies(raw.get("quick_replies")),
     )
 
 
-def _string(raw: dict[str, Any], name: str) -> str | None:
-    value = raw.get(name)
-    if value is not None and not isinstance(value, str):
-        raise SchemaError(f"the answer's {name} is not a text")
-    return value
+def _string(value: Any) -> str | None:
+    return well_formed(value) if isinstance(value, str) else None
 
 
-def _list(raw: dict[str, Any], name: str) -> list[Any]:
-    value = raw.get(name) or []
-    if not isinstance(value, list):
-        raise SchemaError(f"the answer's {name} is not a list")
-    return value
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def _facts(raw: dict[str, Any]) -> tuple[ProposedFact, ...]:
-    entries = _list(raw, "facts")
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise SchemaError("the answer's facts are not objects")
-    return tuple(
-        ProposedFact(
-            _string(entry, "key") or "", _string(entry, "value") or "", _string(entry, "because") or ""
-        )
-        for entry in entries
-    )
-
-
-def _handoff(raw: dict[str, Any]) -> str | None:
-    handoff = raw.get("handoff")
-    if handoff is None:
+def _stage(value: Any) -> Stage | None:
+    try:
+        return Stage(value)
+    except ValueError:
         return None
-    if not isinstance(handoff, dict) or not isinstance(handoff.get("needed"), bool):
-        raise SchemaError("the answer's handoff is neither null nor {needed, reason}")
-    return (_string(handoff, "reason") or "unspecified") if handoff["needed"] else None
 
 
-def _quick_replies(raw: dict[str, Any]) -> tuple[str, ...]:
-    entries = _list(raw, "quick_replies")
-    if not all(isinstance(entry, str) for entry in entries):
-        raise SchemaError("the answer's quick_replies are not texts")
-    labels = dict.fromkeys(entry.strip() for entry in entries)
+def _facts(value: Any) -> tuple[ProposedFact, ...]:
+    """Whole ones: an empty value forgets a fact, one that can't be read must not."""
+    entries = [entry for entry in _list(value) if isinstance(entry, dict)]
+    read = [[_string(entry.get(name)) for name in ("key", "value", "because")] for entry in entries]
+    return tuple(ProposedFact(*map(str, parts)) for parts in read if None not in parts)
+
+
+def _handoff(value: Any) -> str | None:
+    if not isinstance(value, dict) or value.get("needed") is not True:
+        return None
+    return _string(value.get("reason")) or "unspecified"
+
+
+def _quick_replies(value: Any) -> tuple[str, ...]:
+    labels = dict.fromkeys((_string(entry) or "").strip() for entry in _list(value))
     return tuple(label for label in labels if 0 < len(label) <= QUICK_REPLY_CHARS)[:MAX_QUICK_REPLIES]

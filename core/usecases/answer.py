@@ -214,9 +214,9 @@ class Answer:
         """The model's reply in the journal, and what it taught about the customer, in one commit."""
         now_ms = self._clock.now_ms()
         updates: dict[str, Any] = dict(reply.updates)
-        stage, corrected = next_stage(scene.turn.session.stage, updates.get("stage"))
+        stage, corrected = next_stage(scene.turn.session.stage, reply.stage)
         if corrected:
-            log.info("stage.corrected", proposed=updates.get("stage"), stage=stage.value)
+            log.info("stage.corrected", proposed=reply.stage, stage=stage.value)
         updates["stage"] = stage.value
         known = scene.memory
         if scene.clinic.memory:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -55,8 +56,16 @@ def test_a_whole_answer_is_taken_however_it_ended() -> None:
     assert parse_reply(json.dumps(FULL), "length").reply
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", "7", '"reply"', "{}", "ค่ะ", "NaN"])
-def test_what_is_no_object_with_a_reply_is_refused(content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *["", "null", "[]", "7", '"reply"', "{}", "ค่ะ", "NaN"],
+        *['{"reply": ""}', '{"reply": " \\n"}', '{"reply": null}', '{"reply": ["x"]}'],
+        pytest.param("[" * 200_000, id="too deep"),
+        pytest.param([{"type": "text", "text": '{"reply": "ค่ะ"}'}], id="parts"),
+    ],
+)
+def test_what_has_no_reply_for_the_customer_is_refused(content: Any) -> None:
     with pytest.raises(SchemaError):
         parse_reply(content, "stop")
 
@@ -64,26 +73,47 @@ def test_what_is_no_object_with_a_reply_is_refused(content: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reply": ""},
-        {"reply": " \n"},
-        {"reply": None},
-        {"reply": ["x"]},
         {"service": 7},
+        {"area": ["x"]},
+        {"preference": {"time": "am"}},
         {"stage": {}},
+        {"stage": "ลูกค้าชื่อเมย์"},
         {"facts": "x"},
         {"facts": ["x"]},
-        {"facts": [{"key": 1}]},
         {"handoff": True},
+        {"handoff": False},
         {"handoff": {"reason": "x"}},
         {"handoff": {"needed": "yes"}},
-        {"handoff": {"needed": True, "reason": 1}},
         {"quick_replies": [1]},
         {"quick_replies": {"a": 1}},
     ],
 )
-def test_wrong_types_and_empty_replies_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(SchemaError):
-        parse(**changes)
+def test_an_unreadable_property_counts_as_absent_and_the_reply_stays(changes: dict[str, Any]) -> None:
+    (name,) = changes
+    assert parse(**changes) == parse(**{name: None})
+
+
+def test_what_can_be_read_of_a_fact_or_a_hand_off_is() -> None:
+    whole = {"key": "a", "value": "", "because": "b"}
+    assert parse(facts=["x", {**whole, "value": 1}, whole]).facts == (ProposedFact("a", "", "b"),)
+    assert parse(handoff={"needed": True, "reason": 1}).handoff == "unspecified"
+
+
+def test_no_half_of_a_surrogate_pair_is_left_anywhere() -> None:
+    half = "ค่ะ \ud83d"
+    reply = parse(
+        reply=half,
+        service=half,
+        area=half,
+        preference=half,
+        facts=[{"key": half, "value": half, "because": half}],
+        handoff={"needed": True, "reason": half},
+        quick_replies=[half],
+    )
+    assert (reply.reply, reply.quick_replies) == ("ค่ะ \ufffd", ("ค่ะ \ufffd",))
+    repr(asdict(reply)).encode()
+    assert "ud83d" not in repr(asdict(reply))
+    assert parse(reply="\ud83d\ude00").reply == "😀", "a whole pair stays"
 
 
 def test_too_many_empty_and_repeated_quick_replies_are_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -78,6 +79,21 @@ async def test_ordinary_turn_is_reserved_answered_and_delivered(scene: FaultScen
     assert 0 < turn["cost_micro_baht"] <= turn["worst_micro_baht"]
     remembered = scene.calls(row)[1].messages
     assert f"{row.name} 0" in str(remembered)
+
+
+async def test_paid_answer_with_flaws_is_delivered_after_one_call(
+    scene: FaultScene, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("flaws")
+    flawed = {"reply": "ได้ค่ะ \ud83d", "service": "\ud83d", "handoff": False, "facts": ["x"]}
+    flawed |= {"stage": "ลูกค้าชื่อพลอย", "preference": {"time": "am"}, "quick_replies": ["\ud83d"]}
+    monkeypatch.setattr(scene.stack.openai, "_content", lambda body: json.dumps(flawed))
+    async with serving(scene):
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert (verdict.calls, said(scene, row.sent[0])) == (1, ["ได้ค่ะ \ufffd"])
+    assert "พลอย" not in str([vars(record) for record in logged.records])
 
 
 async def test_what_arrives_meanwhile_is_put_back_and_answered_by_the_running_task(
