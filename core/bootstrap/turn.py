@@ -51,7 +51,7 @@ def build(settings: Settings) -> RunTurn:
         ),
         HandOver(Deliver(line, clock), line, journal, clock),
         clock,
-        AnswerPolicy(settings.patience_s, settings.budget_timezone),
+        AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
     return RunTurn(mailbox, shared.tasks(settings), slots, answer, clock, policy)

@@ -6,7 +6,7 @@ reference, "Webhook event objects").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -77,15 +77,13 @@ class TurnPlan:
     """What a turn does about all events that it takes.
 
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
-    order. `forget`: message ids that were unsent.
-    `purge`: the customer has left, and not come back since.
+    order. `unfollowed_ms`: when the customer left, None if they are here, or here again.
     """
 
     action: Action
     text_key: str | None = None
     words: tuple[str, ...] = ()
-    forget: tuple[str, ...] = ()
-    purge: bool = False
+    unfollowed_ms: int | None = None
     reason: str = ""
 
 
@@ -98,16 +96,17 @@ def plan_turn(
     """One reply for several events: people if they were asked for, else the model if anything was said, else
     the fixed text of the newest event that has one."""
     ordered = sorted(events, key=lambda event: (event.timestamp_ms, event.event_id))
-    unsent = tuple(e.message_id for e in ordered if e.kind == "unsend" and e.message_id)
+    unsent = unsent_ids(ordered)
     left = [e for e in ordered if e.kind == "unsend" or e.message_id is None or e.message_id not in unsent]
+    unfollowed_ms = _unfollowed_ms(left, memory.unfollowed_ms)
+    if unfollowed_ms is not None:
+        # Nothing reaches this customer: a call would be paid for nobody.
+        return TurnPlan(Action.IGNORE, unfollowed_ms=unfollowed_ms, reason="unfollowed")
     plans = [(event, plan(event, clinic, session, memory, now_ms)) for event in left]
-    presence = [event.kind for event, _ in plans if event.kind in {"follow", "unfollow"}]
     talk = {Action.ANSWER, Action.HANDOFF}
     turn = TurnPlan(
         Action.IGNORE,
         words=tuple(event.text for event, p in plans if p.action in talk),
-        forget=unsent,
-        purge=presence[-1:] == ["unfollow"],
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),
     )
     for action in _PRECEDENCE:
@@ -115,6 +114,22 @@ def plan_turn(
         if newest:
             return replace(turn, action=action, text_key=newest.text_key, reason=newest.reason)
     return turn
+
+
+def unsent_ids(events: Iterable[InboundEvent]) -> tuple[str, ...]:
+    """The messages that these events take back."""
+    return tuple(event.message_id for event in events if event.kind == "unsend" and event.message_id)
+
+
+def _unfollowed_ms(ordered: Iterable[InboundEvent], before_ms: int | None) -> int | None:
+    """Whoever writes or follows later than they left is back. The queue may bring what came first last."""
+    left_ms = before_ms
+    for event in ordered:
+        if event.kind == "unfollow":
+            left_ms = max(event.timestamp_ms, left_ms or 0)
+        elif event.kind != "unsend" and left_ms is not None and event.timestamp_ms > left_ms:
+            left_ms = None
+    return left_ms
 
 
 def _addresses_us(event: InboundEvent, session: Session) -> bool:

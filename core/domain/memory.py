@@ -5,20 +5,21 @@ customer has the customer's user id):
 
     facts             [{key, value, turn_id, at_ms, because}], oldest first
     handoff_until_ms  the bot is silent until then; handoff_reason says why
+    unfollowed_ms     when the customer left (LINE's time), until they come back
     expire_at         the TTL field; stores sweep late, so an expired document is ignored here
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from core.domain.clinic import Retention
 from core.domain.event import Conversation
 
 COLLECTION = "customer_memory"
-RETENTION = timedelta(days=365)
 MAX_FACTS = 20
 MAX_CHARS = 200
 MAX_KEY_CHARS = 40
@@ -46,11 +47,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class CustomerMemory:
-    """`facts`: one a key, oldest first."""
+    """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached."""
 
     facts: tuple[Fact, ...] = ()
     handoff_until_ms: int | None = None
     handoff_reason: str = ""
+    unfollowed_ms: int | None = None
 
     def in_handoff(self, now_ms: int) -> bool:
         """People answer now, the bot is silent."""
@@ -62,25 +64,38 @@ class CustomerMemory:
     def resumed(self) -> CustomerMemory:
         return replace(self, handoff_until_ms=None, handoff_reason="")
 
-    def without_turn(self, turn_id: str) -> CustomerMemory:
-        """Without what a turn has taught, for a message that was unsent."""
-        return replace(self, facts=tuple(fact for fact in self.facts if fact.turn_id != turn_id))
+    def without_turns(self, turn_ids: Collection[str]) -> CustomerMemory:
+        """Without what these turns have taught."""
+        return replace(self, facts=tuple(fact for fact in self.facts if fact.turn_id not in turn_ids))
 
-    def encode(self, now_ms: int, retention: timedelta = RETENTION) -> dict[str, Any]:
-        """The whole document; every write prolongs its life."""
+    def expire_at(self, now_ms: int, retention: Retention) -> datetime:
+        """When a document that is written now goes: so long after this write, or after the customer left."""
+        if self.unfollowed_ms is None:
+            since_ms, days = now_ms, retention.memory_days
+        else:
+            since_ms, days = min(self.unfollowed_ms, now_ms), retention.unfollow_days
+        return datetime.fromtimestamp(since_ms / 1000, UTC) + timedelta(days=days)
+
+    def encode(self, now_ms: int, retention: Retention) -> dict[str, Any]:
+        """The whole document."""
+        return {
+            **self.encode_facts(),
+            "handoff_until_ms": self.handoff_until_ms,
+            "handoff_reason": self.handoff_reason,
+            "unfollowed_ms": self.unfollowed_ms,
+            "expire_at": self.expire_at(now_ms, retention),
+        }
+
+    def encode_facts(self) -> dict[str, Any]:
+        """The facts alone: a write that must not prolong anything."""
         return {
             "facts": [
                 {"key": f.key, "value": f.value, "turn_id": f.turn_id, "at_ms": f.at_ms, "because": f.because}
                 for f in self.facts
-            ],
-            "handoff_until_ms": self.handoff_until_ms,
-            "handoff_reason": self.handoff_reason,
-            "expire_at": expires(now_ms, retention),
+            ]
         }
 
-    def changes(
-        self, before: CustomerMemory, now_ms: int, retention: timedelta = RETENTION
-    ) -> dict[str, Any]:
+    def changes(self, before: CustomerMemory, now_ms: int, retention: Retention) -> dict[str, Any]:
         """What a turn writes that has read `before`. A hand-off that it did not change stays as it is, since
         staff may begin or end one while the turn runs."""
         data = self.encode(now_ms, retention)
@@ -97,22 +112,18 @@ class CustomerMemory:
         expire_at = data.get("expire_at")
         if isinstance(expire_at, datetime) and expire_at.timestamp() * 1000 <= now_ms:
             return cls()
-        until = data.get("handoff_until_ms")
+        until, unfollowed = data.get("handoff_until_ms"), data.get("unfollowed_ms")
         entries = data.get("facts")
         return cls(
             facts=tuple(filter(None, map(_fact, entries if isinstance(entries, list) else []))),
             handoff_until_ms=until if isinstance(until, int) else None,
             handoff_reason=str(data.get("handoff_reason") or ""),
+            unfollowed_ms=unfollowed if isinstance(unfollowed, int) else None,
         )
 
 
 def document_id(conversation: Conversation) -> str:
     return f"{conversation.org_id}:{conversation.chat_id}"
-
-
-def expires(now_ms: int, retention: timedelta) -> datetime:
-    """`expire_at` for a write now. An unfollow writes it alone, with a shorter retention."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC) + retention
 
 
 def merge(

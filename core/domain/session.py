@@ -7,8 +7,8 @@ Stored in Redis as `conv:{org_id}:{channel}:{user_id}` with a sliding time to li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from core.domain.stages import Stage, next_stage
@@ -25,13 +25,12 @@ SENT_IDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the customer said in one turn, and the reply. `message_ids`: of the customer's messages."""
+    """What the customer said in one turn, and the reply."""
 
     turn_id: str
     at_ms: int
     customer_text: str
     reply: str
-    message_ids: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -40,13 +39,15 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`service`, `area`, `preference`: what the customer wants, in the model's words. `sent_message_ids`:
-    ours, to know a group's answers to us. A hand-off outlives this state: see core.domain.memory."""
+    """`service`, `area`, `preference`: what the customer wants, in the model's words; `learnt_from`: the turn
+    that each comes from. `exchanges`: oldest first. `sent_message_ids`: ours, to know a group's answers to
+    us. A hand-off outlives this state: see core.domain.memory."""
 
     service: str | None = None
     area: str | None = None
     stage: Stage = Stage.GREETING
     preference: str | None = None
+    learnt_from: Mapping[str, str] = field(default_factory=dict)
     exchanges: tuple[Exchange, ...] = ()
     greeted: bool = False
     sent_message_ids: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class Session:
 
     def encode(self) -> bytes:
         """JSON, UTF-8, with the schema's version."""
-        body = {k: v for k, v in asdict(self).items() if v not in (None, (), False)}
+        body = {k: v for k, v in asdict(self).items() if v not in (None, (), False, {})}
         return json.dumps(
             {"v": SCHEMA_VERSION, **body}, ensure_ascii=False, separators=(",", ":"), default=str
         ).encode(errors="replace")
@@ -76,6 +77,7 @@ class Session:
             area=_text_or_none(raw.get("area")),
             stage=Stage(raw.get("stage", Stage.GREETING)),
             preference=_text_or_none(raw.get("preference")),
+            learnt_from={str(name): str(turn_id) for name, turn_id in raw.get("learnt_from", {}).items()},
             exchanges=tuple(_exchange(entry) for entry in raw.get("exchanges", ())),
             greeted=bool(raw.get("greeted", False)),
             sent_message_ids=tuple(str(sent) for sent in raw.get("sent_message_ids", ())),
@@ -89,23 +91,27 @@ class Session:
         at_ms: int,
         customer_text: str,
         reply: str,
-        message_ids: Iterable[str] = (),
         updates: Mapping[str, Any] | None = None,
     ) -> Session:
         """After a turn; the same turn again changes nothing. `updates` (ModelReply.updates) may set service,
-        area, stage and preference; what it does not name stays. An impossible stage is not taken over."""
+        area, stage and preference; what it does not name stays. An impossible stage is not taken over. A turn
+        that is told after a later one takes its place before it, and updates nothing."""
         if any(exchange.turn_id == turn_id for exchange in self.exchanges):
             return self
-        exchange = Exchange(turn_id, at_ms, customer_text, reply, tuple(message_ids))
+        exchange = Exchange(turn_id, at_ms, customer_text, reply)
+        exchanges = tuple(sorted((*self.exchanges, exchange), key=lambda exchange: exchange.at_ms))
+        session = replace(self, exchanges=_trimmed(exchanges), greeted=True)
+        if exchanges[-1] is not exchange:
+            return session
         wishes = {k: v[:FIELD_CHARS] for k, v in (updates or {}).items() if isinstance(v, str) and v.strip()}
+        learnt = {name: wishes[name] for name in ("service", "area", "preference") if name in wishes}
         return replace(
-            self,
-            service=wishes.get("service", self.service),
-            area=wishes.get("area", self.area),
+            session,
+            service=learnt.get("service", self.service),
+            area=learnt.get("area", self.area),
+            preference=learnt.get("preference", self.preference),
+            learnt_from={**self.learnt_from, **dict.fromkeys(learnt, turn_id)},
             stage=next_stage(self.stage, wishes.get("stage"))[0],
-            preference=wishes.get("preference", self.preference),
-            exchanges=_trimmed((*self.exchanges, exchange)),
-            greeted=True,
         )
 
     def with_sent(self, message_ids: Iterable[str]) -> Session:
@@ -113,9 +119,20 @@ class Session:
         fresh = [sent for sent in message_ids if sent not in self.sent_message_ids]
         return replace(self, sent_message_ids=(*self.sent_message_ids, *fresh)[-SENT_IDS:])
 
-    def forget_message(self, message_id: str) -> Session:
-        """Without an unsent message. Its whole exchange goes: the reply may repeat what was taken back."""
-        return replace(self, exchanges=tuple(e for e in self.exchanges if message_id not in e.message_ids))
+    def without_turns(self, turn_ids: Collection[str]) -> Session:
+        """Without what was said in these turns and what was learnt from it. Where the conversation stands
+        (`stage`) is nobody's words, so it stays."""
+        if not turn_ids:
+            return self
+        kept = {name: turn_id for name, turn_id in self.learnt_from.items() if turn_id not in turn_ids}
+        return replace(
+            self,
+            service=self.service if "service" in kept else None,
+            area=self.area if "area" in kept else None,
+            preference=self.preference if "preference" in kept else None,
+            learnt_from=kept,
+            exchanges=tuple(e for e in self.exchanges if e.turn_id not in turn_ids),
+        )
 
 
 def _exchange(raw: Mapping[str, Any]) -> Exchange:
@@ -124,7 +141,6 @@ def _exchange(raw: Mapping[str, Any]) -> Exchange:
         at_ms=int(raw["at_ms"]),
         customer_text=str(raw["customer_text"]),
         reply=str(raw["reply"]),
-        message_ids=tuple(str(message) for message in raw.get("message_ids", ())),
     )
 
 

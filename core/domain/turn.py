@@ -158,6 +158,14 @@ class TurnRecord:
         events = tuple(replace(event, text="") for event in self.events)
         return replace(self, events=events, reply="", quick_replies=(), updates={}, facts_used=())
 
+    def without_message(self, message_id: str) -> TurnRecord:
+        """Without an unsent message. The whole exchange goes, since the reply may repeat it; but the other
+        messages of a turn that has not ended still want their answer."""
+        events = tuple(replace(e, text="") if e.message_id == message_id else e for e in self.events)
+        left = replace(self, events=events)
+        wanted = not self.state.final and any(event.text for event in events)
+        return left if wanted else left.without_words()
+
     def with_money(self, **changes: Any) -> TurnRecord:
         return replace(self, money=replace(self.money, **changes))
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from core.domain import handoff, log, memory
 from core.domain.budget import budget_day
 from core.domain.event import InboundEvent
-from core.domain.inbound_policy import Action, TurnPlan, plan_turn
+from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
 from core.domain.prices import UnpricedModelError
@@ -26,7 +25,7 @@ from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
-from core.ports.documents import Key, Merge, Write
+from core.ports.documents import Key, Write
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
@@ -49,10 +48,11 @@ BUDGET_NOTICE_EVERY_MS = 3_600_000
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
     """`patience_s`: age of an event past which its customer gets the busy message. `timezone`: where a
-    budget's day begins."""
+    budget's day begins. `session_ttl_s`: how long a conversation goes on after its last turn."""
 
     patience_s: float = 120.0
     timezone: str = "Asia/Bangkok"
+    session_ttl_s: float = 1800.0
 
 
 class Answer:
@@ -82,9 +82,13 @@ class Answer:
         turn_id = turn_id_of(turn)
         key = Key(memory.COLLECTION, memory.document_id(turn.conversation))
         day = budget_day(now_ms, self._policy.timezone)
+        forgotten = await self._forget_unsent(turn)
+        # An unsent message waits no more; if its turn has not ended, nobody else would end it.
+        unended = [i for record in forgotten if not record.state.final for i in record.event_ids]
+        looked_for = list(dict.fromkeys([*event_ids, *unended]))
         found, look = await asyncio.gather(
             self._directory.by_org(turn.conversation.org_id),
-            self._journal.look(turn.conversation.org_id, day, turn_id, event_ids, [key]),
+            self._journal.look(turn.conversation.org_id, day, turn_id, looked_for, [key]),
         )
         if look.foreign:
             log.error("turn.failed", reason="foreign_event_id", events=len(look.foreign))
@@ -95,10 +99,12 @@ class Answer:
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
+        plan = plan_turn(turn.waiting.events, clinic, turn.session, remembered, now_ms)
         scene = Scene(turn, clinic, channel, look, remembered, now_ms)
+        scene = await self._lifecycle(scene, plan, {record.id for record in forgotten})
         if look.claims:
             return await self._finish_earlier(scene)
-        return await self._begin(scene, turn_id, event_ids)
+        return await self._begin(scene, plan, turn_id, event_ids)
 
     async def record_failed(self, event: InboundEvent, trace: str, reason: str) -> None:
         """An event that can't be answered, in the journal, with nothing sent. Raises UnavailableError."""
@@ -142,7 +148,7 @@ class Answer:
         record = stored.record
         if record.state.final:
             log.info("turn.duplicate", state=record.state.value)
-            return told(scene.turn.session, record)
+            return self._told(scene, record)
         log.warning("turn.taken_over", state=record.state.value)
         if record.state is TurnState.ANSWERED:
             taken = await self._journal.take_over(stored, scene.turn.fence)
@@ -151,11 +157,8 @@ class Answer:
         draft = replace(record, fence=scene.turn.fence)
         return await self._model_or_busy(scene, draft, ())
 
-    async def _begin(self, scene: Scene, turn_id: str, event_ids: Sequence[str]) -> Answered:
-        events = scene.turn.waiting.events
-        plan = plan_turn(events, scene.clinic, scene.turn.session, scene.memory, scene.now_ms)
-        session = await self._lifecycle(scene, plan)
-        scene = scene.with_session(session)
+    async def _begin(self, scene: Scene, plan: TurnPlan, turn_id: str, event_ids: Sequence[str]) -> Answered:
+        events, session = scene.turn.waiting.events, scene.turn.session
         if plan.action is Action.IGNORE:
             log.info("turn.ignored", reason=plan.reason, events=len(events))
             return Answered(tuple(event_ids), session)
@@ -168,12 +171,14 @@ class Answer:
         return Answered(tuple(event_ids), session)
 
     async def _model_or_busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
+        words = [event.text for event in draft.events if event.text]
+        if not words or scene.memory.unfollowed_ms is not None:
+            return await self._silent(scene, draft, unclaimed)
         arrived_ms = min((event.arrived_ms for event in draft.events), default=scene.now_ms)
         oldest_ms = max(arrived_ms, draft.replayed_ms or 0)
         if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
             return await self._busy(scene, draft, unclaimed, "patience")
         newcomer = is_newcomer(draft)
-        words = [event.text for event in draft.events if event.text]
         prompt = build_prompt(
             scene.clinic,
             replace(scene.turn.session, greeted=scene.turn.session.greeted or newcomer),
@@ -254,8 +259,15 @@ class Answer:
 
     async def _busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], reason: str) -> Session:
         record = self._ready(scene, draft, text(scene.clinic, "busy"), failure=reason)
-        previous = scene.look.turns.get(draft.id)
-        stored = await self._journal.answer(record, unclaimed, previous, scene.look.books)
+        return await self._without_a_call(scene, record, unclaimed)
+
+    async def _silent(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
+        """A dead leader's turn that nobody waits for any more: all of it was unsent, or the customer left."""
+        return await self._without_a_call(scene, self._ready(scene, draft, ""), unclaimed)
+
+    async def _without_a_call(self, scene: Scene, ready: TurnRecord, unclaimed: Sequence[str]) -> Session:
+        previous = scene.look.turns.get(ready.id)
+        stored = await self._journal.answer(ready, unclaimed, previous, scene.look.books)
         return await self._deliver(scene, stored)
 
     async def _stopped(
@@ -267,8 +279,7 @@ class Answer:
         words = text(scene.clinic, "budget") if due else ""
         record = self._ready(scene, replace(draft, push_allowed=False), words, failure="budget")
         stored = await self._journal.stop(record, unclaimed, scene.look.turns.get(draft.id), stopped)
-        session = await self._deliver(scene, stored)
-        return replace(session, last_budget_notice_ms=now_ms) if due else session
+        return await self._deliver(scene, stored)
 
     def _ready(self, scene: Scene, record: TurnRecord, words: str, failure: str | None = None) -> TurnRecord:
         """The turn with its reply, marked as on its way to LINE: whoever finds it so knows that it may have
@@ -279,23 +290,24 @@ class Answer:
 
     async def _deliver(self, scene: Scene, stored: Stored, *, resumed: bool = False) -> Session:
         delivered = await self._hand_over(scene.channel, stored, resumed=resumed)
-        return told(scene.turn.session, delivered.record)
+        return self._told(scene, delivered.record)
 
-    async def _lifecycle(self, scene: Scene, plan: TurnPlan) -> Session:
-        """Unsent messages are forgotten; the data of a customer who left goes after the retention."""
-        session, known = scene.turn.session, scene.memory
-        for message_id in plan.forget:
-            session = session.forget_message(message_id)
-            for turn_id in await self._journal.forget_message(scene.turn.conversation, message_id):
-                known = known.without_turn(turn_id)
-        writes: list[Write] = []
-        if known != scene.memory:
-            writes.append(scene.memory_write(known))
-        if plan.purge:
-            kept = timedelta(days=scene.clinic.retention.unfollow_days)
-            expire_at = memory.expires(scene.now_ms, kept)
-            writes.append(Merge(scene.memory_key, {"expire_at": expire_at}))
+    def _told(self, scene: Scene, record: TurnRecord) -> Session:
+        oldest_ms = self._clock.now_ms() - round(self._policy.session_ttl_s * 1000)
+        return told(scene.turn.session, record, oldest_ms)
+
+    async def _forget_unsent(self, turn: Turn) -> list[TurnRecord]:
+        """The turns that messages which were unsent since stand in, without these words."""
+        unsent = unsent_ids(turn.waiting.events)
+        forgotten = [await self._journal.forget_message(turn.conversation, i) for i in unsent]
+        return [record for records in forgotten for record in records]
+
+    async def _lifecycle(self, scene: Scene, plan: TurnPlan, forgotten: Collection[str]) -> Scene:
+        """What `forgotten` turns have taught goes, and whoever left is known to have left."""
+        session, known = scene.turn.session.without_turns(forgotten), scene.memory.without_turns(forgotten)
+        known = replace(known, unfollowed_ms=plan.unfollowed_ms)
+        if known.unfollowed_ms is not None:
             session = Session()
-        if writes:
-            await self._journal.write(writes)
-        return session
+        if known != scene.memory:
+            await self._journal.write([scene.memory_write(known)])
+        return replace(scene.with_session(session), memory=known)

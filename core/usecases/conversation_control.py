@@ -62,7 +62,7 @@ class ConversationControl:
 
         while True:
             known, version = await self._read(key)
-            if await self._written(key, paused(known), version):
+            if await self._written(clinic, key, paused(known), version):
                 break
         log.warning("handoff.started", org=clinic.org_id, chat=chat_id, by="staff")
         return Handoff(clinic.org_id, chat_id, until_ms, "staff")
@@ -78,7 +78,7 @@ class ConversationControl:
             if notice and not told:
                 await self._tell(clinic, chat_id, known, notice)
                 told = True
-            if await self._written(key, known.resumed(), version):
+            if await self._written(clinic, key, known.resumed(), version):
                 break
         log.info("handoff.ended", org=clinic.org_id, chat=chat_id, by="staff")
         return True
@@ -94,9 +94,11 @@ class ConversationControl:
         known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
         return known, document.version if document else None
 
-    async def _written(self, key: Key, known: CustomerMemory, version: Version | None) -> bool:
+    async def _written(
+        self, clinic: Clinic, key: Key, known: CustomerMemory, version: Version | None
+    ) -> bool:
         """False if somebody else wrote meanwhile (a turn that learnt something): read again."""
-        data = known.encode(self._clock.now_ms())
+        data = known.encode(self._clock.now_ms(), clinic.retention)
         write: Write = Create(key, data) if version is None else Merge(key, data, if_version=version)
         try:
             await self._documents.commit([write])

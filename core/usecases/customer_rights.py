@@ -130,17 +130,14 @@ class CustomerRights:
             ids = {turn.id for turn in turns}
             stored = (await self._conversations.look(group)).session
             if stored:
-                session = Session.decode(stored)
-                left = tuple(e for e in session.exchanges if e.turn_id not in ids)
-                kept = replace(session, exchanges=left, service=None, area=None, preference=None)
+                kept = Session.decode(stored).without_turns(ids)
                 await self._mailbox.finish(group, fence, (), session=kept.encode())
             key, now_ms = _memory_key(group), self._clock.now_ms()
             (document,) = await self._documents.get_many([key])
             known = CustomerMemory.decode(document.data if document else None, now_ms)
-            left_facts = tuple(fact for fact in known.facts if fact.turn_id not in ids)
-            if document and left_facts != known.facts:
-                changes = replace(known, facts=left_facts).changes(known, now_ms)
-                await self._documents.commit([Merge(key, changes, if_version=document.version)])
+            left = known.without_turns(ids)
+            if left != known:
+                await self._documents.commit([Merge(key, left.encode_facts(), if_exists=True)])
         return len(turns)
 
     async def _erase_words(

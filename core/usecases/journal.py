@@ -227,32 +227,35 @@ class Journal:
         """Other documents of a turn (memory), when there is no turn to write them with."""
         await self._documents.commit(writes)
 
-    async def forget_message(self, conversation: Conversation, message_id: str) -> tuple[str, ...]:
-        """Take an unsent message's words out of the turns that answered it, and their replies, which may
-        repeat them. The ids of these turns."""
+    async def forget_message(self, conversation: Conversation, message_id: str) -> list[TurnRecord]:
+        """Take an unsent message's words out of the turns that it stands in: the turns as they are then. Safe
+        to repeat; see TurnRecord.without_message."""
         where = [
             Where("chat_id", "==", conversation.chat_id),
             Where("org_id", "==", conversation.org_id),
         ]
-        forgotten = []
-        for document in await self._documents.query(COLLECTION, where):
-            if any(event.message_id == message_id for event in stored_from(document).record.events):
-                await self._forget_words(stored_from(document))
-                forgotten.append(document.key.id)
-        return tuple(forgotten)
+        found = [stored_from(document) for document in await self._documents.query(COLLECTION, where)]
+        return [
+            await self._forget_words(stored, message_id)
+            for stored in found
+            if any(event.message_id == message_id for event in stored.record.events)
+        ]
 
-    async def _forget_words(self, stored: Stored) -> None:
-        """Of one turn, whatever else changes in it at the same time."""
+    async def _forget_words(self, stored: Stored, message_id: str) -> TurnRecord:
+        """In one turn, whatever else changes in it at the same time."""
         while True:
+            forgotten = stored.record.without_message(message_id)
+            if forgotten == stored.record:
+                return forgotten
             try:
-                await self._documents.commit([update_of(stored, stored.record.without_words())])
+                await self._documents.commit([update_of(stored, forgotten)])
             except ConflictError:
                 (document,) = await self._documents.get_many([turn_key(stored.record.id)])
                 if document is None:
-                    return
+                    return forgotten
                 stored = stored_from(document)
             else:
-                return
+                return forgotten
 
     async def _open(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from core.domain import memory
+from core.domain.budget import Kind
 from core.domain.clinic import Clinic
 from core.domain.event import Conversation, InboundEvent
 from core.domain.inbound_policy import TurnPlan
@@ -16,6 +16,7 @@ from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.documents import Key, Merge
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
+from core.usecases.deliver import REPLY
 from core.usecases.journal_entries import Look
 
 
@@ -57,8 +58,7 @@ class Scene:
 
     def memory_write(self, known: CustomerMemory) -> Merge:
         """What the turn changes of the customer's memory, kept for as long as the clinic says."""
-        kept = timedelta(days=self.clinic.retention.memory_days)
-        return Merge(self.memory_key, known.changes(self.memory, self.now_ms, kept))
+        return Merge(self.memory_key, known.changes(self.memory, self.now_ms, self.clinic.retention))
 
     def with_session(self, session: Session) -> Scene:
         return replace(self, turn=replace(self.turn, session=session))
@@ -106,8 +106,14 @@ def record_of(
     )
 
 
-def told(session: Session, record: TurnRecord) -> Session:
-    """The conversation after a turn that was delivered; once, however often it is told."""
+def told(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
+    """The conversation after a turn that has ended; once, however often it is told. What ended before
+    `oldest_ms` belongs to a conversation that is over."""
+    ended_ms = record.delivered_ms or record.created_ms
+    if not record.state.final or ended_ms < oldest_ms:
+        return session
+    if record.money.decision == Kind.STOP and record.delivered_how == REPLY:
+        return replace(session, last_budget_notice_ms=max(ended_ms, session.last_budget_notice_ms or 0))
     if record.state is not TurnState.DELIVERED:
         return session
     session = session.with_sent(record.line_message_ids)
@@ -118,6 +124,5 @@ def told(session: Session, record: TurnRecord) -> Session:
         at_ms=record.answered_ms or record.created_ms,
         customer_text="\n".join(event.text for event in record.events if event.text),
         reply=record.reply,
-        message_ids=[event.message_id for event in record.events if event.message_id],
         updates=record.updates,
     )

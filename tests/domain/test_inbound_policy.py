@@ -169,6 +169,9 @@ class TestOneEvent:
         assert planned([asked]) == Plan(Action.HANDOFF, "handoff", "keyword")
 
 
+GONE = TurnPlan(Action.IGNORE, unfollowed_ms=NOW_MS + 2, reason="unfollowed")
+
+
 class TestTurn:
     def test_words_stand_in_order_of_lines_timestamp_whatever_the_order_of_delivery(self) -> None:
         events = [message("text", n, text=f"{n}") for n in (3, 1, 2)]
@@ -189,16 +192,27 @@ class TestTurn:
 
     def test_what_was_unsent_before_it_was_answered_is_not_answered(self) -> None:
         turn = of(message("text", 1), message("text", 2, text="b"), message("unsend", 3, message_id="m1"))
-        assert (turn.words, turn.forget) == (("b",), ("m1",))
+        assert turn.words == ("b",)
 
     def test_unsending_the_only_message_ends_in_silence(self) -> None:
         turn = of(message("unsend", 3, message_id="m1"), message("text", 1))
-        assert turn == TurnPlan(Action.IGNORE, forget=("m1",))
+        assert turn == TurnPlan(Action.IGNORE)
 
-    def test_leaving_starts_the_purge_unless_the_customer_came_back(self) -> None:
-        assert of(message("unfollow", 1)).purge
-        assert not of(message("unfollow", 1), message("follow", 2)).purge
-        assert of(message("follow", 1), message("unfollow", 2)).purge
+    def test_who_left_is_told_nothing_and_pays_for_no_call(self) -> None:
+        assert of(message("text", 1), message("unfollow", 2)) == GONE
+        assert (
+            of(message("unsend", 3, message_id="m9"), memory=CustomerMemory(unfollowed_ms=NOW_MS + 2)) == GONE
+        )
+
+    @pytest.mark.parametrize("kind", ["follow", "text", "postback", "sticker"])
+    def test_who_writes_or_follows_later_than_they_left_is_back(self, kind: str) -> None:
+        assert of(message("unfollow", 2), message(kind, 3)).unfollowed_ms is None
+        assert (
+            of(message(kind, 3), memory=CustomerMemory(unfollowed_ms=NOW_MS + 2)).action is not Action.IGNORE
+        )
+
+    def test_what_was_sent_before_leaving_and_comes_late_brings_nobody_back(self) -> None:
+        assert of(message("text", 1), memory=CustomerMemory(unfollowed_ms=NOW_MS + 2)) == GONE
 
     def test_a_follow_gets_the_greeting(self) -> None:
         assert of(message("follow", 1)).text_key == "greeting"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.domain.clinic import Retention
 from core.domain.event import Conversation
 from core.domain.memory import (
     MAX_CHARS,
@@ -15,12 +16,12 @@ from core.domain.memory import (
     Fact,
     ProposedFact,
     document_id,
-    expires,
     merge,
 )
 
 NOW_MS = 1_795_485_600_000
 DAY_MS = 86_400_000
+KEPT = Retention(memory_days=365, unfollow_days=30)
 
 
 def learn(
@@ -72,23 +73,31 @@ def test_facts_are_bounded_in_number_and_length_oldest_first() -> None:
 
 def test_a_document_is_read_back() -> None:
     memory = CustomerMemory((Fact("a", "1", "t", NOW_MS, "x"),)).handed_off(NOW_MS + 1, "keyword")
-    document = memory.encode(NOW_MS)
+    document = memory.encode(NOW_MS, KEPT)
     assert CustomerMemory.decode(document, NOW_MS) == memory
     assert document["expire_at"] == datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(days=365)
 
 
 def test_an_expired_document_is_ignored_though_the_store_still_has_it() -> None:
-    document = CustomerMemory((Fact("a", "1", "t", 0),)).encode(NOW_MS, timedelta(days=30))
+    document = CustomerMemory((Fact("a", "1", "t", 0),)).encode(NOW_MS, Retention(memory_days=30))
     assert CustomerMemory.decode(document, NOW_MS + 30 * DAY_MS - 1).facts
     assert CustomerMemory.decode(document, NOW_MS + 30 * DAY_MS) == CustomerMemory()
 
 
-def test_an_unfollow_shortens_the_retention_and_a_new_turn_restores_it() -> None:
-    memory = CustomerMemory((Fact("a", "1", "t", 0),))
-    left = {**memory.encode(NOW_MS), "expire_at": expires(NOW_MS, timedelta(days=30))}
-    assert CustomerMemory.decode(left, NOW_MS + 29 * DAY_MS) == memory
-    assert CustomerMemory.decode(left, NOW_MS + 31 * DAY_MS) == CustomerMemory()
-    assert CustomerMemory.decode(memory.encode(NOW_MS), NOW_MS + 300 * DAY_MS) == memory
+def test_who_left_is_kept_from_then_on_whatever_is_written_and_who_is_back_as_long_as_others() -> None:
+    left = CustomerMemory((Fact("a", "1", "t", 0),), unfollowed_ms=NOW_MS)
+    for written_ms in (NOW_MS, NOW_MS + 20 * DAY_MS):
+        document = left.encode(written_ms, KEPT)
+        assert CustomerMemory.decode(document, NOW_MS + 30 * DAY_MS - 1) == left
+        assert CustomerMemory.decode(document, NOW_MS + 30 * DAY_MS) == CustomerMemory()
+    back = replace(left, unfollowed_ms=None)
+    document |= back.changes(left, NOW_MS, KEPT)
+    assert CustomerMemory.decode(document, NOW_MS + 364 * DAY_MS) == back
+
+
+def test_an_unfollow_of_the_future_prolongs_nothing() -> None:
+    document = CustomerMemory((Fact("a", "1", "t", 0),), unfollowed_ms=2**53 - 1).encode(NOW_MS, KEPT)
+    assert CustomerMemory.decode(document, NOW_MS + 30 * DAY_MS) == CustomerMemory()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +125,7 @@ def test_a_handoff_ends_by_time_or_on_a_word() -> None:
 
 def test_what_an_unsent_message_taught_is_forgotten() -> None:
     memory = CustomerMemory((Fact("a", "1", "t1", 0), Fact("b", "2", "t2", 0)))
-    assert [fact.key for fact in memory.without_turn("t1").facts] == ["b"]
+    assert [fact.key for fact in memory.without_turns({"t1"}).facts] == ["b"]
 
 
 def test_two_clinics_keep_one_customer_apart() -> None:
@@ -127,5 +136,6 @@ def test_two_clinics_keep_one_customer_apart() -> None:
 def test_a_turn_does_not_write_over_a_hand_off_that_it_did_not_change() -> None:
     before = CustomerMemory()
     learnt = replace(before, facts=(Fact("name", "Ploy", "t1", 1),))
-    assert learnt.changes(before, 0).keys() == {"facts", "expire_at"}
-    assert learnt.handed_off(5, "asked").changes(before, 0) == learnt.handed_off(5, "asked").encode(0)
+    assert learnt.changes(before, 0, KEPT).keys() == {"facts", "unfollowed_ms", "expire_at"}
+    handed_off = learnt.handed_off(5, "asked")
+    assert handed_off.changes(before, 0, KEPT) == handed_off.encode(0, KEPT)

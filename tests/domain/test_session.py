@@ -18,7 +18,7 @@ def after(session: Session, n: int, text: str = "ถาม", reply: str = "ต�
 def test_what_is_stored_is_read_back() -> None:
     session = Session(last_budget_notice_ms=5)
     updates = {"service": "ขูดหินปูน", "area": "สาขาสยาม", "stage": "advising", "preference": "เช้า"}
-    session = after(session, 1, message_ids=("m1", "m2"), updates=updates).with_sent(["s1"])
+    session = after(session, 1, updates=updates).with_sent(["s1"])
     assert Session.decode(session.encode()) == session
     assert (session.service, session.stage, session.greeted) == ("ขูดหินปูน", Stage.ADVISING, True)
 
@@ -58,7 +58,15 @@ def test_no_stored_bytes_crash(stored: bytes) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x, max_size=3)))
 def test_no_stored_value_crashes(value: object) -> None:
-    for name in ("service", "stage", "exchanges", "sent_message_ids", "last_budget_notice_ms", "greeted"):
+    for name in (
+        "service",
+        "stage",
+        "exchanges",
+        "sent_message_ids",
+        "last_budget_notice_ms",
+        "greeted",
+        "learnt_from",
+    ):
         Session.decode(json.dumps({"v": 1, name: value}).encode())
 
 
@@ -99,13 +107,29 @@ def test_half_a_surrogate_pair_does_no_harm() -> None:
     assert isinstance(Session.decode(after(Session(), 1, "\ud83d" * 9000).encode()), Session)
 
 
-def test_an_unsent_message_takes_its_whole_exchange_with_it() -> None:
-    session = after(Session(), 1, "เบอร์ 081", "รับทราบเบอร์ 081 ค่ะ", message_ids=("m1", "m2"))
-    session = after(session, 2, message_ids=("m3",))
-    forgotten = session.forget_message("m2")
-    assert [e.turn_id for e in forgotten.exchanges] == ["t2"]
+def test_forgotten_turns_take_their_exchanges_and_what_was_learnt_from_them_along() -> None:
+    session = after(Session(), 1, updates={"service": "ขูดหินปูน", "preference": "เช้า", "stage": "advising"})
+    session = after(session, 2, "เบอร์ 081", "รับทราบ 081 ค่ะ", updates={"preference": "โทร 081", "area": "081"})
+    session = after(session, 3, updates={"area": "สาขาสยาม"})
+    forgotten = session.without_turns({"t2"})
+    assert [e.turn_id for e in forgotten.exchanges] == ["t1", "t3"]
+    assert (forgotten.service, forgotten.preference, forgotten.area) == ("ขูดหินปูน", None, "สาขาสยาม")
+    assert forgotten.stage is Stage.ADVISING
     assert "081" not in forgotten.encode().decode()
-    assert session.forget_message("other") == session
+    assert session.without_turns(()) == session.without_turns(["other"]) == session
+
+
+def test_a_wish_that_is_known_of_no_turn_is_forgotten_with_any() -> None:
+    assert Session(service="old").without_turns(["t1"]).service is None
+
+
+def test_a_turn_that_is_told_late_takes_its_place_and_changes_nothing_else() -> None:
+    early = {"service": "ขูดหินปูน", "stage": "booking"}
+    session = after(Session(), 2, updates={"service": "ฟอกสีฟัน", "stage": "advising"})
+    session = after(session, 1, updates=early)
+    assert [e.turn_id for e in session.exchanges] == ["t1", "t2"]
+    assert (session.service, session.stage) == ("ฟอกสีฟัน", Stage.ADVISING)
+    assert after(session, 1, updates=early) == session
 
 
 def test_only_the_newest_of_our_messages_are_remembered_and_each_once() -> None:

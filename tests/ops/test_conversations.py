@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
-from core.domain.clinic import Clinic, Handoff
+from core.domain.clinic import Clinic, Handoff, Retention
 from core.domain.clinic_document import org_document
 from core.domain.memory import COLLECTION, CustomerMemory, Fact
 from core.domain.texts import text
@@ -76,7 +76,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         await documents.commit(
             [
                 Create(Key("orgs", ORG), org_document(CLINIC)),
-                Create(Key(COLLECTION, f"{ORG}:{USER}"), known.encode(now_ms)),
+                Create(Key(COLLECTION, f"{ORG}:{USER}"), known.encode(now_ms, Retention())),
             ]
         )
         secrets = FileSecrets(str(tmp_path / "secrets.json"))

@@ -14,6 +14,7 @@ from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.redis_connection import connect
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.clinic import Retention
 from core.domain.event import InboundEvent
 from core.domain.memory import COLLECTION, CustomerMemory, Fact, document_id
 from core.domain.session import Session
@@ -61,7 +62,9 @@ def run(open_documents: Callable[[], DocumentStore], redis_url: str, monkeypatch
 async def _write(documents: DocumentStore, redis_url: str) -> None:
     now_ms = SystemClock().now_ms()
     known = CustomerMemory((Fact("allergy", "penicillin", "t1", now_ms, "allergic to penicillin"),))
-    await documents.commit([Create(Key(COLLECTION, document_id(CUSTOMER)), known.encode(now_ms))])
+    await documents.commit(
+        [Create(Key(COLLECTION, document_id(CUSTOMER)), known.encode(now_ms, Retention()))]
+    )
     await documents.commit([Create(Key("orgs", CUSTOMER.org_id), {"name": "Bangkok Smile"})])
     await store(documents, sample("t1", state=TurnState.DELIVERED, failure=None, created_ms=now_ms))
     redis = connect(redis_url)

@@ -14,6 +14,7 @@ from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
 from core.domain import memory
+from core.domain.clinic import Retention
 from core.domain.event import Conversation, InboundEvent
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.session import Session
@@ -70,7 +71,7 @@ class Scene:
     async def remember(self, conversation: Conversation, *facts: tuple[str, str]) -> None:
         known = CustomerMemory(tuple(Fact(k, v, f"turn-{k}", 1, v) for k, v in facts), 9**15, f"{CANARY} why")
         key = Key(memory.COLLECTION, memory.document_id(conversation))
-        await self.documents.commit([Create(key, known.encode(self.clock.now_ms()))])
+        await self.documents.commit([Create(key, known.encode(self.clock.now_ms(), Retention()))])
 
     async def everything(self) -> str:
         return await documents_text(self.documents) + await redis_text(self.redis_url)
@@ -174,7 +175,7 @@ async def test_in_a_group_only_the_customers_turns_are_erased(scene: Scene) -> N
         (Fact("a", f"{CANARY} fact", "mine", 1), Fact("b", "Other-3", "theirs", 1)), None, ""
     )
     key = Key(memory.COLLECTION, memory.document_id(GROUP))
-    await scene.documents.commit([Create(key, known.encode(scene.clock.now_ms()))])
+    await scene.documents.commit([Create(key, known.encode(scene.clock.now_ms(), Retention()))])
     assert (await scene.rights.forget(CUSTOMER)).turns == 1
     left = await scene.everything()
     assert CANARY not in left

@@ -79,7 +79,9 @@ async def test_leader_that_was_taken_over_can_write_nothing(journal: Journal, cl
 
 async def test_message_that_is_unsent_meanwhile_stays_forgotten(journal: Journal, clock: FakeClock) -> None:
     mine = await stored(journal, answered(clock))
-    assert await journal.forget_message(Conversation(ORG, "line", CHAT), "m1") == ("E1",)
+    for _ in range(2):
+        (forgotten,) = await journal.forget_message(Conversation(ORG, "line", CHAT), "m1")
+        assert forgotten == mine.record.without_words()
     written = await journal.update(
         mine, replace(mine.record, state=TurnState.DELIVERED, delivered_how="reply")
     )

@@ -177,6 +177,18 @@ async def test_spent_budget_is_told_once_an_hour_and_costs_nothing(scene: FaultS
     assert verdict.calls == 0
 
 
+async def test_budget_notice_that_reached_nobody_does_not_silence_the_next_one(scene: FaultScene) -> None:
+    row = await scene.row("budget unheard")
+    row.clinic = await scene.clinic(budget=BudgetPolicy(daily_budget_baht=Decimal("0.0001")))
+    async with serving(scene):
+        await scene.sim.send(scene.message(row, token=False))
+        await scene.verdict(row)
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert said(scene, row.sent[1]) == [text(ANY, "budget")]
+    assert [turn["delivered_how"] for turn in verdict.turns] == ["none", "reply"]
+
+
 async def test_leader_whose_lease_is_lost_stops_and_the_next_one_answers(
     scene: FaultScene, logged: pytest.LogCaptureFixture
 ) -> None:

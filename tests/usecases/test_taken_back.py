@@ -1,0 +1,201 @@
+"""What customers take back: a message, wherever its turn stands, and their being a friend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from core.adapters.redis_connection import connect
+from core.adapters.redis_mailbox import RedisMailbox
+from core.domain.budget import Decision, Kind, Reason, budget_day
+from core.domain.event import InboundEvent
+from core.domain.task import TurnTask
+from core.domain.turn import TurnRecord, TurnState, journaled
+from core.local.simulator import Sent
+from core.ports.clock import SystemClock
+from core.ports.documents import Key
+from core.ports.mailbox import Held, Lead
+from core.usecases.conversation_control import ConversationControl
+from core.usecases.journal import Journal
+from core.usecases.stored_clinics import find_clinic
+from tests.e2e.fault_scene import FaultScene
+from tests.usecases.turn_scene import serving, turn_scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
+    async with turn_scene(tmp_path_factory.mktemp("taken back")) as scene:
+        yield scene
+
+
+def unsend(scene: FaultScene, sent: Sent) -> Sent:
+    message_id = sent.event["message"]["id"]
+    return scene.sim.event(sent.clinic, sent.chat_id, "unsend", unsend={"messageId": message_id})
+
+
+async def waiting(scene: FaultScene) -> list[TurnTask]:
+    """The queue's tasks, in order, with all their events in the mailbox and nobody who leads."""
+    bodies = [stored.body for stored in scene.stack.tasks.queue().store.tasks.values()]
+    tasks = sorted(map(TurnTask.decode, bodies), key=lambda task: task.event.timestamp_ms)
+    async with connect(scene.stack.settings_env["REDIS_URL"]) as redis:
+        mailbox = RedisMailbox(redis, lease_ms=1, session_ttl_s=600)
+        for task in tasks:
+            assert isinstance(await mailbox.begin(task.event), Lead | Held)
+    scene.stack.tasks.queue().store.purge(0)
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def dead_leaders_turn(scene: FaultScene, state: TurnState) -> list[TurnTask]:
+    """What waits, in one turn as its leader left it when it died: its call or its delivery on the way."""
+    tasks = await waiting(scene)
+    await _journaled(scene, [task.event for task in tasks], state)
+    return tasks
+
+
+async def _journaled(scene: FaultScene, events: list[InboundEvent], state: TurnState) -> None:
+    first, last = events[0], events[-1]
+    draft = TurnRecord(
+        id=first.event_id,
+        org_id=first.org_id,
+        channel="line",
+        chat_id=first.chat_id,
+        chat_type="user",
+        state=state,
+        events=tuple(map(journaled, events)),
+        created_ms=first.arrived_ms,
+        reply_token=last.reply_token,
+        token_arrived_ms=last.arrived_ms,
+    )
+    journal = Journal(scene.documents, SystemClock())
+    day = budget_day(first.arrived_ms, "Asia/Bangkok")
+    look = await journal.look(first.org_id, day, draft.id, draft.event_ids)
+    if state is TurnState.RESERVED:
+        decision = Decision(Kind.PRIMARY, "gpt-6.1-terra", 500, Reason.WITHIN_BUDGET)
+        await journal.reserve(draft, draft.event_ids, look, lambda _: (decision, 10**9))
+    else:
+        await journal.answer(draft, draft.event_ids, None, look.books)
+
+
+async def memory_of(scene: FaultScene, sent: Sent) -> Mapping[str, Any]:
+    key = Key("customer_memory", f"{sent.clinic.org_id}:{sent.chat_id}")
+    (document,) = await scene.documents.get_many([key])
+    assert document is not None
+    return document.data
+
+
+def days_left(remembered: Mapping[str, Any]) -> int:
+    expire_at: datetime = remembered["expire_at"]
+    return round((expire_at - datetime.now(UTC)) / timedelta(days=1))
+
+
+async def do(scene: FaultScene, sent: Sent) -> None:
+    await scene.sim.send(sent)
+    await scene.stack.tasks.drained(10)
+
+
+async def test_message_unsent_while_its_dead_leaders_turn_waits_is_not_answered_but_the_others_are(
+    scene: FaultScene,
+) -> None:
+    row = await scene.row("reserved")
+    async with serving(scene) as run:
+        scene.stack.tasks.pause()
+        await scene.say(row, "a", "SECRET")
+        await scene.say(row, "a", "price")
+        _, other = await dead_leaders_turn(scene, TurnState.RESERVED)
+        await scene.sim.send(unsend(scene, row.sent[0]))
+        (unsending,) = scene.stack.tasks.queue().store.tasks.values()
+        await run(TurnTask.decode(unsending.body))
+        await run(other)
+        scene.stack.tasks.queue().store.purge(0)
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    (call,) = scene.calls(row)
+    assert "price" in call.last_words
+    assert "SECRET" not in call.last_words
+    assert "SECRET" not in str(verdict.turns)
+    assert len(scene.sim.answers(row.sent[1].event_id)) == 1
+    assert (verdict.books, verdict.ambiguous) == ("", 1)
+
+
+@pytest.mark.parametrize("state", [TurnState.RESERVED, TurnState.ANSWERED])
+async def test_turn_whose_only_message_was_unsent_ends_in_silence(
+    scene: FaultScene, state: TurnState
+) -> None:
+    row = await scene.row("unsent alone")
+    async with serving(scene) as run:
+        scene.stack.tasks.pause()
+        await scene.say(row, "a", "SECRET")
+        await dead_leaders_turn(scene, state)
+        await scene.sim.send(unsend(scene, row.sent[0]))
+        (unsending,) = scene.stack.tasks.queue().store.tasks.values()
+        await run(TurnTask.decode(unsending.body))
+        scene.stack.tasks.queue().store.purge(0)
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    assert verdict.calls == 0
+    assert scene.sim.answers(row.sent[0].event_id) == []
+    assert [(t["state"], t["delivered_how"]) for t in verdict.turns] == [("delivered", "none")]
+    assert "SECRET" not in str(verdict.turns)
+    assert verdict.books == ""
+
+
+async def test_wishes_learnt_from_an_unsent_message_go_with_it(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("wishes")
+    wish = {"service": "HIV test", "preference": "nobody may know", "area": "arm"}
+    monkeypatch.setattr(scene.stack.openai, "answer", lambda body: wish if "HIV" in str(body) else {})
+    async with serving(scene):
+        await do(scene, scene.message(row, "a", "I want an HIV test"))
+        assert "HIV" in str(scene.calls(row)[-1])
+        await do(scene, unsend(scene, row.sent[0]))
+        await do(scene, scene.message(row, "a", "what is scaling?"))
+    prompt = str(scene.calls(row)[-1].messages)
+    assert "scaling" in prompt
+    assert not any(word in prompt for word in ("HIV", "nobody", 'arm\\"'))
+
+
+async def test_who_leaves_is_kept_for_the_shorter_time_whatever_came_with_it_and_nobody_is_called(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("leaves")
+    fact = {"key": "nickname", "value": "Ploy", "because": "Ploy"}
+    monkeypatch.setattr(scene.stack.openai, "answer", lambda body: {"facts": [fact]})
+    async with serving(scene) as run:
+        await do(scene, first := scene.message(row, "a", "Ploy"))
+        assert days_left(await memory_of(scene, first)) == 365
+        scene.stack.tasks.pause()
+        await scene.say(row, "a", "Ploy says bye")
+        await scene.sim.send(scene.sim.event(row.clinic, first.chat_id, "unfollow"))
+        for task in await waiting(scene):
+            await run(task)
+        scene.stack.tasks.resume()
+        assert days_left(await memory_of(scene, first)) == 30
+        control = ConversationControl(scene.documents, SystemClock())
+        clinic = await find_clinic(scene.documents, row.clinic.org_id)
+        await control.pause(clinic, first.chat_id)
+        await control.resume(clinic, first.chat_id)
+        assert days_left(await memory_of(scene, first)) == 30
+    assert len(scene.calls(row)) == 1
+
+
+@pytest.mark.parametrize("how", ["follow", "text"])
+async def test_who_comes_back_is_kept_as_long_as_any_customer(scene: FaultScene, how: str) -> None:
+    row = await scene.row("comes back")
+    async with serving(scene):
+        await do(scene, first := scene.message(row, "a", "hello"))
+        await do(scene, scene.sim.event(row.clinic, first.chat_id, "unfollow"))
+        assert days_left(await memory_of(scene, first)) == 30
+        back = scene.sim.event(row.clinic, first.chat_id, "follow")
+        await do(scene, back if how == "follow" else scene.message(row, "a", "me again"))
+        assert days_left(await memory_of(scene, first)) == 365
+        await do(scene, last := scene.message(row, "a", "one more"))
+    assert len(scene.sim.answers(last.event_id)) == 1
