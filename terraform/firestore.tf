@@ -35,7 +35,7 @@ resource "google_firestore_field" "expire_at" {
 # for one (1,500 bytes). A test compares this list with the code's queries. Other collections are small.
 locals {
   indexed_fields = {
-    turns           = ["chat_id", "created_at", "org_id", "state", "user_id"]
+    turns           = ["chat_id", "created_at", "org_id", "state", "user_ids"]
     turn_events     = []
     org_ai_spend    = ["day"]
     customer_memory = ["handoff_until_ms"]
@@ -62,12 +62,19 @@ resource "google_firestore_field" "indexed" {
   collection = each.value.collection
   field      = each.value.field
 
+  # A list is searched for what it contains; it has no order.
   index_config {
-    indexes {
-      order = "ASCENDING"
+    dynamic "indexes" {
+      for_each = each.value.field == "user_ids" ? [] : ["ASCENDING", "DESCENDING"]
+      content {
+        order = indexes.value
+      }
     }
-    indexes {
-      order = "DESCENDING"
+    dynamic "indexes" {
+      for_each = each.value.field == "user_ids" ? ["CONTAINS"] : []
+      content {
+        array_config = indexes.value
+      }
     }
   }
 }

@@ -47,6 +47,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": lambda a, b: a <= b,
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
+    "array_contains": lambda a, b: isinstance(a, list) and b in a,
 }
 
 

@@ -38,7 +38,8 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnEvent:
-    """A customer's message as the journal keeps it, so that whoever takes a turn over can answer it."""
+    """A customer's message as the journal keeps it, so that whoever takes a turn over can answer it.
+    `user_id`: who sent it, which a group's chat does not say."""
 
     id: str
     kind: str
@@ -46,6 +47,7 @@ class TurnEvent:
     timestamp_ms: int
     arrived_ms: int
     message_id: str | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,15 @@ class TurnRecord:
         return tuple(event.id for event in self.events)
 
     def encode(self) -> dict[str, Any]:
-        """The whole document. `created_at` orders listings, `expire_at` is the TTL field."""
+        """The whole document. `created_at` orders listings, `user_ids` finds what a customer said in groups,
+        `expire_at` is the TTL field."""
         data = {name: getattr(self, name) for name in _PLAIN}
         created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
         return {
             **data,
             "state": self.state.value,
             "events": [{k: getattr(event, k) for k in _EVENT} for event in self.events],
+            "user_ids": sorted({event.user_id for event in self.events if event.user_id}),
             "quick_replies": list(self.quick_replies),
             "facts_used": list(self.facts_used),
             "line_message_ids": list(self.line_message_ids),
@@ -153,9 +157,10 @@ class TurnRecord:
             **plain,
         )
 
-    def without_words(self) -> TurnRecord:
-        """The turn without what was said in it; ids and money stay."""
-        events = tuple(replace(event, text="") for event in self.events)
+    def without_words(self, of_user: str | None = None) -> TurnRecord:
+        """The turn without what was said in it; ids and money stay. `of_user`: what others in a group said
+        stays, too, but not the reply, which may repeat anything."""
+        events = tuple(replace(e, text="") if of_user in {None, e.user_id} else e for e in self.events)
         return replace(self, events=events, reply="", quick_replies=(), updates={}, facts_used=())
 
     def without_message(self, message_id: str) -> TurnRecord:
@@ -170,7 +175,7 @@ class TurnRecord:
         return replace(self, money=replace(self.money, **changes))
 
 
-_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id")
+_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id", "user_id")
 _MONEY = (
     "day",
     "decision",
@@ -216,7 +221,13 @@ _PLAIN = (
 
 def journaled(event: InboundEvent) -> TurnEvent:
     return TurnEvent(
-        event.event_id, event.kind, event.text, event.timestamp_ms, event.arrived_ms, event.message_id
+        event.event_id,
+        event.kind,
+        event.text,
+        event.timestamp_ms,
+        event.arrived_ms,
+        event.message_id,
+        event.user_id,
     )
 
 

@@ -58,9 +58,10 @@ def forget(
     """Erase what a customer said and what is known of them; safe to repeat.
 
     Session, memory (a hand-off with it) and the texts of all turns go, and
-    messages that wait are dropped. The journal keeps ids and money. A running
-    turn is waited for. Messages on their way in the queue arrive as from a new
-    customer. Firestore's point-in-time recovery keeps the old state for 7 days.
+    messages that wait are dropped; in groups, what this customer said, and the
+    replies to it. The journal keeps ids and money. A running turn is waited
+    for. Messages on their way in the queue arrive as from a new customer.
+    Firestore's point-in-time recovery keeps the old state for 7 days.
     """
     customer = _customer(org, user)
     kept, _ = _kept(org, user)

@@ -84,8 +84,10 @@ Write = Create | Merge | Delete
 
 @dataclass(frozen=True, slots=True)
 class Where:
+    """`array_contains`: the field is a list with this value in it."""
+
     field: str
-    op: Literal["==", "<", "<=", ">", ">="]
+    op: Literal["==", "<", "<=", ">", ">=", "array_contains"]
     value: Any
 
 

@@ -34,8 +34,9 @@ class ConversationBusyError(FairlaneError):
 
 @dataclass(frozen=True, slots=True)
 class KeptOfCustomer:
-    """`turns` oldest first, also those in groups where the customer's message was the newest. `claims`: by
-    event id, the turn that answers it. `memory_document`: None if there is none."""
+    """`turns` oldest first, also those in groups that have a message of the customer's, without what others
+    said there; `waiting` also in these groups. `claims`: by event id, the turn that answers it.
+    `memory_document`: None if there is none."""
 
     conversation: Conversation
     session: Session | None
@@ -84,14 +85,17 @@ class CustomerRights:
         """Everything there is."""
         found = await self._conversations.look(customer)
         (document,) = await self._documents.get_many([_memory_key(customer)])
-        turns = tuple(sorted(await self._turns(customer), key=lambda turn: turn.created_ms))
+        turns = sorted(await self._turns(customer), key=lambda turn: turn.created_ms)
+        waiting = [*found.waiting]
+        for group in _groups(customer, turns):
+            waiting += _said_by(customer, (await self._conversations.look(group)).waiting)
         return KeptOfCustomer(
             conversation=customer,
             session=Session.decode(found.session) if found.session else None,
-            waiting=found.waiting,
+            waiting=tuple(waiting),
             memory=CustomerMemory.decode(document.data if document else None, self._clock.now_ms()),
             memory_document=document,
-            turns=turns,
+            turns=tuple(_as_seen_by(customer, turn) for turn in turns),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
         )
 
@@ -100,14 +104,10 @@ class CustomerRights:
 
         Raises ConversationBusyError, UnavailableError; repeating is safe, and completes what was begun.
         """
-        groups = {
-            Conversation(turn.org_id, turn.channel, turn.chat_id)
-            for turn in await self._turns(customer)
-            if turn.chat_id != customer.chat_id
-        }
-        erased = 0
-        for group in sorted(groups, key=lambda group: group.key):
-            erased += await self._forget_in_group(customer, group)
+        erased = dropped_there = 0
+        for group in _groups(customer, await self._turns(customer)):
+            turns_there, waiting_there = await self._forget_in_group(customer, group)
+            erased, dropped_there = erased + turns_there, dropped_there + waiting_there
         async with self._leading(customer) as fence:
             had_session = (await self._conversations.look(customer)).session is not None
             (document,) = await self._documents.get_many([_memory_key(customer)])
@@ -119,26 +119,30 @@ class CustomerRights:
             )
         if dropped is None:
             raise ConversationBusyError("another process took the conversation over: try again")
+        dropped += dropped_there
         forgotten = Forgotten(erased + len(turns), dropped, document is not None, had_session)
         log.warning("customer.forgotten", org=customer.org_id, turns=forgotten.turns, dropped=dropped)
         return forgotten
 
-    async def _forget_in_group(self, customer: Conversation, group: Conversation) -> int:
-        """A group's state is not the customer's alone: only their turns go out of it."""
+    async def _forget_in_group(self, customer: Conversation, group: Conversation) -> tuple[int, int]:
+        """A group's state is not the customer's alone: only what they said goes, and what came of it. In how
+        many turns, and how many messages that waited."""
         async with self._leading(group) as fence:
             turns = await self._erase_words(customer, group, fence)
             ids = {turn.id for turn in turns}
-            stored = (await self._conversations.look(group)).session
-            if stored:
-                kept = Session.decode(stored).without_turns(ids)
-                await self._mailbox.finish(group, fence, (), session=kept.encode())
-            key, now_ms = _memory_key(group), self._clock.now_ms()
+            key = _memory_key(group)
             (document,) = await self._documents.get_many([key])
-            known = CustomerMemory.decode(document.data if document else None, now_ms)
+            known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
             left = known.without_turns(ids)
             if left != known:
                 await self._documents.commit([Merge(key, left.encode_facts(), if_exists=True)])
-        return len(turns)
+            found = await self._conversations.look(group)
+            session = Session.decode(found.session).without_turns(ids).encode() if found.session else None
+            waiting = [event.event_id for event in _said_by(customer, found.waiting)]
+            done = [*waiting, *(turn.replayed_as for turn in turns if turn.replayed_as)]
+            if await self._mailbox.finish(group, fence, done, session=session) is None:
+                raise ConversationBusyError("another process took the group over: try again")
+        return len(turns), len(waiting)
 
     async def _erase_words(
         self, customer: Conversation, conversation: Conversation, fence: int
@@ -147,39 +151,42 @@ class CustomerRights:
         for _ in range(_ROUNDS):
             found = await self._documents_of(customer)
             turns = [(_decoded(d), d) for d in found if d.data.get("chat_id") == conversation.chat_id]
-            left = [(turn, document) for turn, document in turns if _to_erase(turn)]
+            left = [(turn, d) for turn, d in turns if not turn.state.final or turn != _erased(customer, turn)]
             if not left:
                 return [turn for turn, _ in turns]
             try:
                 for start in range(0, len(left), _BATCH):
                     if not await self._mailbox.renew(conversation, fence):
                         raise ConversationBusyError("another process took the conversation over: try again")
-                    await self._erase_batch(left[start : start + _BATCH], fence)
+                    await self._erase_batch(customer, left[start : start + _BATCH], fence)
             except (ConflictError, TurnMovedError):
                 continue  # a sweep of the books, or a leader that was presumed dead: look again
         raise ConversationBusyError("the customer's turns keep changing: try again")
 
-    async def _erase_batch(self, batch: Sequence[tuple[TurnRecord, Document]], fence: int) -> None:
+    async def _erase_batch(
+        self, customer: Conversation, batch: Sequence[tuple[TurnRecord, Document]], fence: int
+    ) -> None:
         writes = []
         for turn, document in batch:
             if turn.money.held_micro_baht and not turn.state.final:
-                await self._close_books(turn, fence)
+                await self._close_books(customer, turn, fence)
             else:
-                before, after = turn.encode(), self._without_words(turn, fence).encode()
+                before, after = turn.encode(), self._ended(customer, turn, fence).encode()
                 changes = {name: value for name, value in after.items() if before[name] != value}
                 writes.append(Merge(document.key, changes, if_version=document.version))
         if writes:
             await self._documents.commit(writes)
 
-    async def _close_books(self, turn: TurnRecord, fence: int) -> None:
+    async def _close_books(self, customer: Conversation, turn: TurnRecord, fence: int) -> None:
         """A crashed leader's hold is charged, as whoever took the turn over would have done."""
         day = turn.money.day or budget_day(self._clock.now_ms(), self._timezone)
         look = await self._journal.look(turn.org_id, day, turn.id, ())
         stored = look.turns[turn.id]
-        await self._journal.answer(self._without_words(stored.record, fence), (), stored, look.books)
+        ended = self._ended(customer, stored.record, fence)
+        await self._journal.answer(ended, (), stored, look.books)
 
-    def _without_words(self, turn: TurnRecord, fence: int) -> TurnRecord:
-        erased = turn.without_words()
+    def _ended(self, customer: Conversation, turn: TurnRecord, fence: int) -> TurnRecord:
+        erased = _erased(customer, turn)
         if turn.state.final:
             return erased
         # The fence keeps out a leader that was only paused.
@@ -202,12 +209,11 @@ class CustomerRights:
         return [_decoded(document) for document in await self._documents_of(customer)]
 
     async def _documents_of(self, customer: Conversation) -> list[Document]:
-        """Of the customer's own chat, and of groups."""
-        found: dict[Key, Document] = {}
-        for where in (Where("chat_id", "==", customer.chat_id), Where("user_id", "==", customer.chat_id)):
-            conditions = [where, Where("org_id", "==", customer.org_id)]
-            found |= {d.key: d for d in await self._documents.query(COLLECTION, conditions)}
-        return list(found.values())
+        """Of the customer's own chat, and of groups. A user id belongs to a provider, not to a clinic."""
+        own = Where("chat_id", "==", customer.chat_id), Where("org_id", "==", customer.org_id)
+        said = (Where("user_ids", "array_contains", customer.chat_id),)
+        found = [d for where in (own, said) for d in await self._documents.query(COLLECTION, where)]
+        return list({d.key: d for d in found if d.data.get("org_id") == customer.org_id}.values())
 
     async def _claims(self, event_ids: Sequence[str]) -> dict[str, str]:
         claims: dict[str, str] = {}
@@ -226,5 +232,22 @@ def _decoded(document: Document) -> TurnRecord:
     return TurnRecord.decode(document.key.id, document.data)
 
 
-def _to_erase(turn: TurnRecord) -> bool:
-    return not turn.state.final or turn != turn.without_words()
+def _groups(customer: Conversation, turns: Sequence[TurnRecord]) -> list[Conversation]:
+    chats = {turn.chat_id: turn for turn in turns if turn.chat_id != customer.chat_id}
+    return [Conversation(turn.org_id, turn.channel, chat_id) for chat_id, turn in sorted(chats.items())]
+
+
+def _said_by(customer: Conversation, events: Sequence[InboundEvent]) -> list[InboundEvent]:
+    return [event for event in events if event.user_id == customer.chat_id]
+
+
+def _erased(customer: Conversation, turn: TurnRecord) -> TurnRecord:
+    return turn.without_words(None if turn.chat_id == customer.chat_id else customer.chat_id)
+
+
+def _as_seen_by(customer: Conversation, turn: TurnRecord) -> TurnRecord:
+    """What others said in a group is theirs."""
+    if turn.chat_id == customer.chat_id:
+        return turn
+    events = tuple(e if e.user_id == customer.chat_id else replace(e, text="") for e in turn.events)
+    return replace(turn, events=events)

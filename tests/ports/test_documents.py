@@ -184,6 +184,15 @@ async def test_queries_filter_order_and_limit(documents: DocumentStore) -> None:
     assert await ids(Where("at", "<=", 6)) == ["t4"]
 
 
+async def test_a_list_is_searched_for_what_it_contains(documents: DocumentStore) -> None:
+    lists: dict[str, object] = {"both": ["a", "b"], "one": ["b"], "none": [], "text": "ab", "map": {"a": 1}}
+    await documents.commit([Create(Key("turns", name), {"user_ids": value}) for name, value in lists.items()])
+    await documents.commit([Create(Key("turns", "absent"), {})])
+    for value, expected in (("a", ["both"]), ("b", ["both", "one"]), ("c", [])):
+        found = await documents.query("turns", [Where("user_ids", "array_contains", value)])
+        assert [document.key.id for document in found] == expected
+
+
 async def test_a_contended_counter_loses_nothing(documents: DocumentStore) -> None:
     await documents.commit([Create(A, {"n": 0})])
 

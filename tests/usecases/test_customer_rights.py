@@ -182,6 +182,52 @@ async def test_in_a_group_only_the_customers_turns_are_erased(scene: Scene) -> N
     assert all(f"Other-{i}" in left for i in range(1, 4))
 
 
+def said_in_group(turn_id: str, **said: str) -> TurnRecord:
+    """A group's turn about what each of these has said (by name); the last one lent the reply token."""
+    base = sample(turn_id, chat_id=GROUP.chat_id, chat_type="group", state=TurnState.DELIVERED, failure=None)
+    members = {"me": CUSTOMER.chat_id, "other": OTHER.chat_id}
+    events = tuple(
+        replace(base.events[0], id=f"{turn_id}-{name}", text=text, user_id=members[name])
+        for name, text in said.items()
+    )
+    return replace(base, events=events, user_id=events[-1].user_id, reply=" ".join(said.values()))
+
+
+async def test_words_that_were_answered_together_with_anothers_are_found_and_erased(scene: Scene) -> None:
+    await store(scene.documents, said_in_group("both", me=f"{CANARY} asks", other="Other-1 asks"))
+    await scene.session(GROUP, ("both", CANARY))
+    kept = await scene.rights.kept(CUSTOMER)
+    assert [[event.text for event in turn.events] for turn in kept.turns] == [[f"{CANARY} asks", ""]]
+    assert (await scene.rights.forget(CUSTOMER)).turns == 1
+    left = await scene.everything()
+    assert CANARY not in left
+    assert "Other-1 asks" in left
+    assert (await stored(scene.documents, "both")).reply == ""
+
+
+async def test_what_waits_in_a_group_goes_too_and_what_others_said_there_is_answered(scene: Scene) -> None:
+    await store(scene.documents, said_in_group("before", me="x"))
+    mine = replace(message("mine", GROUP), user_id=CUSTOMER.chat_id)
+    theirs = replace(message("theirs", GROUP, "Other-1 waits"), user_id=OTHER.chat_id)
+    for event in (mine, theirs):
+        await scene.mailbox.begin(event)
+    await asyncio.sleep(0.07)
+    assert [event.event_id for event in (await scene.rights.kept(CUSTOMER)).waiting] == ["mine"]
+    assert (await scene.rights.forget(CUSTOMER)).dropped == 1
+    assert CANARY not in await scene.everything()
+    assert isinstance(await scene.mailbox.begin(mine), AlreadyDone)
+    lead = await scene.mailbox.begin(theirs)
+    assert isinstance(lead, Lead)
+    assert [event.event_id for event in lead.waiting.events] == ["theirs"]
+
+
+async def test_same_member_of_another_clinics_group_is_left_alone(scene: Scene) -> None:
+    await store(scene.documents, replace(said_in_group("elsewhere", me="Other-1"), org_id="another-clinic"))
+    assert (await scene.rights.kept(CUSTOMER)).nothing
+    assert (await scene.rights.forget(CUSTOMER)).turns == 0
+    assert "Other-1" in await scene.everything()
+
+
 async def test_running_turn_is_waited_for(documents: DocumentStore, redis_url: str, clock: FakeClock) -> None:
     scene = Scene(documents, redis_url, clock, lease_ms=30_000, wait_s=2)
     await store(documents, words("done"))

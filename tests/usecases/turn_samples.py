@@ -15,7 +15,10 @@ BEGUN_MS = 1_795_478_400_000
 def sample(turn_id: str, **fields: Any) -> TurnRecord:
     """A failed turn about one message, begun at BEGUN_MS unless `created_ms` says otherwise."""
     created_ms = fields.setdefault("created_ms", BEGUN_MS)
-    event = TurnEvent(turn_id, "text", f"words of {turn_id}", created_ms - 900, created_ms - 500, "m1")
+    user_id = fields.get("user_id", CUSTOMER.chat_id)
+    event = TurnEvent(
+        turn_id, "text", f"words of {turn_id}", created_ms - 900, created_ms - 500, "m1", user_id
+    )
     values: dict[str, Any] = {
         "org_id": CUSTOMER.org_id,
         "channel": "line",
