@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
 
 RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
@@ -43,8 +43,8 @@ class RedisMailbox:
         *,
         lease_ms: int,
         session_ttl_s: int,
-        max_events: int = 100,
-        max_chars: int = 24_000,
+        max_events: int = MOST_WAITING,
+        max_chars: int = MOST_WAITING_CHARS,
     ) -> None:
         self._lease_ms = lease_ms
         self._session_ttl_ms = session_ttl_s * 1000

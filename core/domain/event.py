@@ -7,6 +7,9 @@ from typing import Literal
 
 ChatType = Literal["user", "group", "room"]
 
+MOST_WAITING, MOST_WAITING_CHARS = 100, 24_000
+"""How many of a conversation's newest events, and of their characters, wait verbatim for a turn."""
+
 KINDS_ANSWERED_BY_MODEL = frozenset({"text", "postback", "location"})
 
 

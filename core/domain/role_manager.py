@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.domain.clinic import Clinic
+from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
 from core.domain.prompt import Message, Prompt
@@ -23,8 +24,9 @@ from core.domain.session import Session
 from core.domain.texts import house_rules
 from core.domain.tokens import text_bound
 
-WORDS_TOKENS = 18_000
-"""Upper bound of the tokens of a customer's words: any one LINE message (5,000 characters) fits whole."""
+WORDS_TOKENS = 3 * MOST_WAITING_CHARS + MOST_WAITING
+"""Upper bound of the tokens of a customer's words, counted in bytes: all that a mailbox keeps fits whole,
+each message on its own line. Only characters of four bytes (emoji) may exceed it."""
 
 
 @dataclass(frozen=True, slots=True)

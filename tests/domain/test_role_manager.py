@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.domain.clinic import Clinic
+from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.prompt import Prompt
 from core.domain.role_manager import WORDS_TOKENS, Moment, build_prompt, shortened, stable_prefix
@@ -156,18 +157,20 @@ def test_many_messages_share_the_limit_of_one() -> None:
     assert bound(prompt) <= bound(build("")) + WORDS_TOKENS
 
 
-@pytest.mark.parametrize(("letter", "whole"), [("ก", False), ("x", True)])
-def test_two_of_lines_longest_messages_lose_at_most_the_middle(letter: str, whole: bool) -> None:
-    asked, added = "ถามข้อแรก" + letter * 4991, letter * 4991 + "ถามข้อสอง"
-    words = build(asked, added).messages[-1].content
-    assert (words == f"{asked}\n{added}") is whole
-    assert words.startswith(asked[:2900])
-    assert words.endswith(added[-2900:])
+@pytest.mark.parametrize("longest", ["ก" * 5000, "x" * 5000, "é" * 5000, "😀" * 2500])
+def test_several_of_lines_longest_messages_stand_verbatim(longest: str) -> None:
+    words = build(*[longest] * 4).messages[-1].content
+    assert words == "\n".join([longest] * 4)
 
 
-@pytest.mark.parametrize("letter", ["ก", "x", "é"])
-def test_one_message_of_lines_longest_fits_verbatim(letter: str) -> None:
-    assert build(letter * 5000).messages[-1].content == letter * 5000
+def test_all_that_a_mailbox_keeps_stands_verbatim() -> None:
+    kept = ["ก" * (MOST_WAITING_CHARS // MOST_WAITING)] * MOST_WAITING
+    assert build(*kept).messages[-1].content == "\n".join(kept)
+
+
+def test_what_is_held_for_a_turn_follows_from_its_own_words() -> None:
+    short, long = (bound(build("ก" * n)) for n in (10, 5000))
+    assert long - short == 3 * 4990
 
 
 def test_the_whole_prompt_is_bounded_at_its_worst() -> None:
