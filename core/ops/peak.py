@@ -22,7 +22,7 @@ from core.local.peak.run import Live, PeakOptions, PeakRun
 from core.local.peak.scenario import ScenarioOptions
 
 _QUICK_MINUTES = 6.0
-_QUICK_SPEED = 10.0
+_QUICK_SPEED = 12.0
 _QUICK_BASELINE_S = 5.0
 _RESULT = {True: "[green]kept[/]", False: "[red]BROKEN[/]", None: "[yellow]not shown[/]"}
 
@@ -45,7 +45,7 @@ def peak(
         bool, typer.Option("--compare", help="The old design against the same arrivals, as a model.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Six minutes instead of the hour, at ten times the speed.")
+        bool, typer.Option("--quick", help="Six minutes instead of the hour, at twelve times the speed.")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed makes the same arrivals.")] = 0,
     firestore: Annotated[
