@@ -214,11 +214,13 @@ async def test_connections_cut_in_the_middle_lose_and_leak_nothing(redis_url: st
     assert (view.used, view.waiting) == (0, 0)
 
 
-async def test_a_wake_up_that_is_lost_is_healed(redis_url: str) -> None:
-    """The grant is announced while this process's wake channel is not there."""
+@pytest.mark.parametrize("lease_ms", [QUICK["lease_ms"], 9_000])
+async def test_a_wake_up_that_is_lost_costs_a_claim_at_most(redis_url: str, lease_ms: int) -> None:
+    """The grant is announced while this process's wake channel is not there, and nobody else asks or gives
+    back meanwhile: only the waiter's own heartbeat can find it."""
     room, gate = Room(), asyncio.Event()
-    connection = client(redis_url)
-    async with process(redis_url, global_limit=1, **QUICK) as slots, asyncio.TaskGroup() as turns:
+    options = {**QUICK, "lease_ms": lease_ms}
+    async with process(redis_url, global_limit=1, **options) as slots, asyncio.TaskGroup() as turns:
         turns.create_task(room.turn(slots, "a", "holder", gate.wait))
         await until(lambda: _ran(room, 1))
         turns.create_task(room.turn(slots, "b", "waiter"))
@@ -228,8 +230,7 @@ async def test_a_wake_up_that_is_lost_is_healed(redis_url: str) -> None:
         gate.set()
         before = now()
         await until(lambda: _ran(room, 2))
-        assert now() - before < LEASE_S
-    await connection.aclose(close_connection_pool=True)
+        assert now() - before < QUICK["claim_ms"] / 1000
 
 
 async def _restart_empty(redis: RedisServer) -> None:
@@ -331,23 +332,6 @@ async def test_a_snapshot_restored_heals_within_a_lease(own_redis: RedisServer) 
         assert now() - before < 2 * LEASE_S + 1
         assert lost == ["new"]
     assert room.most <= 2
-
-
-async def test_a_lost_wake_up_costs_a_claim_however_long_the_lease(redis_url: str) -> None:
-    """Nobody asks or gives back meanwhile: only the waiter's own heartbeat can find the grant."""
-    room, gate = Room(), asyncio.Event()
-    options = {**QUICK, "lease_ms": 9_000}
-    async with process(redis_url, global_limit=1, **options) as slots, asyncio.TaskGroup() as turns:
-        turns.create_task(room.turn(slots, "a", "holder", gate.wait))
-        await until(lambda: _ran(room, 1))
-        turns.create_task(room.turn(slots, "b", "waiter"))
-        await asyncio.sleep(0.1)
-        assert slots._room._wake is not None
-        await slots._room._wake.close()
-        gate.set()
-        before = now()
-        await until(lambda: _ran(room, 2))
-        assert now() - before < 0.6
 
 
 async def test_a_strange_message_does_not_end_the_wake_channel(redis_url: str) -> None:
