@@ -2,6 +2,13 @@
 # has the commands. Conditions on metrics are PromQL; what is an alarm by itself is matched in the logs,
 # with the clinic's id in the notification.
 locals {
+  # Whichever way it shows that a channel secret was reissued.
+  new_channel_secret = trimspace(<<-EOT
+    1. Ask the clinic for the new channel secret (LINE Developers console, Basic settings).
+    2. `fairlane clinics apply FILE` with it; instances take it within minutes.
+  EOT
+  )
+
   alert_metrics = {
     oldest_task = {
       title    = "Backlog: tasks wait too long"
@@ -24,7 +31,7 @@ locals {
     failed_turns = {
       title    = "Turns fail"
       severity = "CRITICAL"
-      query    = "sum(increase(${local.prometheus.turn_failed}[10m])) > ${var.alert_failed_turns}"
+      query    = "sum(increase(${local.prometheus.turn_failed}{${local.revision}}[10m])) > ${var.alert_failed_turns}"
       duration = "0s"
       doc      = <<-EOT
         More than ${var.alert_failed_turns} turns failed within 10 minutes: their customers got the busy message, or nothing.
@@ -47,6 +54,36 @@ locals {
 
         1. Events `webhook.enqueue_failed` in the log say why. Stage `enqueue`: Cloud Tasks unavailable, its quota used up, or a permission missing. Stage `clinic`: Firestore or Secret Manager unavailable, or the secret of the clinic that is named.
         2. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+      EOT
+    }
+    turn_errors = {
+      title    = "Turns end with 5xx"
+      severity = "CRITICAL"
+      # For five minutes: a failover of Redis takes one, and mends itself.
+      query    = <<-EOT
+        sum(increase(run_googleapis_com:request_count{${local.turn_service},response_code_class="5xx"}[3m])) >= 3
+        and sum(increase(run_googleapis_com:request_count{${local.turn_service},response_code_class="5xx"}[3m])) > 0.05 * sum(increase(run_googleapis_com:request_count{${local.turn_service}}[3m]))
+      EOT
+      duration = "300s"
+      doc      = <<-EOT
+        For five minutes more than 5 % of the tasks' attempts have ended with 5xx: Redis, Firestore or LINE is down, or turn does not start. Nothing is lost: the queue tries again, more slowly. But past ${var.patience_s} s customers get the busy message, once turns run again.
+
+        1. Read the log of service `${local.turn_name}`: `turn.unavailable` says in `reason` what is down, `turn.defect` has a stack trace; a revision that does not start names every setting that is missing or wrong.
+        2. Redis is down: "After Redis was lost" in terraform/README.md. Firestore or LINE: their status pages; turns go on by themselves afterwards.
+        3. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+      EOT
+    }
+    webhook_refused = {
+      title    = "A clinic's webhooks are refused"
+      severity = "WARNING"
+      # Not a single one: whoever knows a bot's id can send a webhook with a bad signature.
+      query    = "sum by (org) (increase(${local.prometheus.webhook_refused}{${local.revision},status=\"401\",org!=\"\"}[1h])) >= 5"
+      duration = "0s"
+      doc      = <<-EOT
+        Five webhooks or more of the clinic in the label `org` had a wrong signature within an hour: LINE signs with another channel secret than the one stored here, or somebody else sends them. If LINE does, the clinic's customers get no answers; other clinics are not affected.
+
+        ${local.new_channel_secret}
+        3. If the secret is the same: compare the clinic's webhook URL in LINE's console; nothing is wrong here if its customers are answered.
       EOT
     }
     ack_latency = {
@@ -109,8 +146,7 @@ locals {
       doc      = <<-EOT
         LINE answered 401 for the clinic in the label `org`: its channel secret was reissued, or the channel was deleted. Its customers get no answers; other clinics are not affected.
 
-        1. Ask the clinic for the new channel secret (LINE Developers console, Basic settings).
-        2. `fairlane clinics apply FILE` with it; instances take it within minutes.
+        ${local.new_channel_secret}
         3. `fairlane turns list --state failed --since 1d`, then `fairlane turns replay ID…` for its turns.
       EOT
     }

@@ -1,13 +1,13 @@
 # One dashboard, read from the top: does it answer, does it keep up, what holds it back, what does it cost.
 locals {
-  webhook_service = "service_name=\"${google_cloudfunctions2_function.webhook.name}\""
-  turn_service    = "service_name=\"${google_cloudfunctions2_function.turn.name}\""
+  webhook_service = "${local.revision},service_name=\"${google_cloudfunctions2_function.webhook.name}\""
+  turn_service    = "${local.revision},service_name=\"${google_cloudfunctions2_function.turn.name}\""
   queue_selector  = "queue_id=\"${google_cloud_tasks_queue.turns.name}\""
   redis_selector  = "instance_id=\"${google_redis_instance.this.id}\""
 
   # Percentile `q` of a distribution, over the chart's interval.
   quantile = "histogram_quantile(%s, sum by (le) (increase(%s_bucket{%s}[$${__interval}])))"
-  total    = "sum(increase(%s[$${__interval}]))"
+  total    = "sum(increase(%s{${local.revision}}[$${__interval}]))"
 
   # Title, unit of the axis (UCUM), and PromQL by legend; "by …" has many lines, named by their labels.
   tiles = [
@@ -31,16 +31,16 @@ locals {
       "shaper failed open"     = format(local.total, local.prometheus.shaper_failed_open)
     } },
     { title = "Turn latency: webhook to LINE", unit = "ms", queries = {
-      p95 = format(local.quantile, "0.95", local.prometheus.turn_duration_ms, "")
-      p50 = format(local.quantile, "0.5", local.prometheus.turn_duration_ms, "")
+      p95 = format(local.quantile, "0.95", local.prometheus.turn_duration_ms, local.revision)
+      p50 = format(local.quantile, "0.5", local.prometheus.turn_duration_ms, local.revision)
     } },
     { title = "Slots in use and waiting, at each grant", unit = "1", queries = {
-      "in use (p95)"  = format(local.quantile, "0.95", local.prometheus.slots_used, "")
-      "waiting (p95)" = format(local.quantile, "0.95", local.prometheus.slots_waiting, "")
+      "in use (p95)"  = format(local.quantile, "0.95", local.prometheus.slots_used, local.revision)
+      "waiting (p95)" = format(local.quantile, "0.95", local.prometheus.slots_waiting, local.revision)
     } },
     { title = "Wait for a slot", unit = "ms", queries = {
-      p95 = format(local.quantile, "0.95", local.prometheus.slot_waited_ms, "")
-      p50 = format(local.quantile, "0.5", local.prometheus.slot_waited_ms, "")
+      p95 = format(local.quantile, "0.95", local.prometheus.slot_waited_ms, local.revision)
+      p50 = format(local.quantile, "0.5", local.prometheus.slot_waited_ms, local.revision)
     } },
     { title = "Provider: circuit and 429s", unit = "1", queries = {
       "circuit opened" = format(local.total, local.prometheus.circuit_opened)
@@ -48,27 +48,27 @@ locals {
       "429s"           = format(local.total, local.prometheus.llm_rate_limited)
     } },
     { title = "Turns put back, by reason", unit = "1", queries = {
-      "by reason" = "sum by (reason) (increase(${local.prometheus.turn_putback}[$${__interval}]))"
+      "by reason" = "sum by (reason) (increase(${local.prometheus.turn_putback}{${local.revision}}[$${__interval}]))"
     } },
     { title = "Failed turns, by reason", unit = "1", queries = {
-      "by reason"  = "sum by (reason) (increase(${local.prometheus.turn_failed}[$${__interval}]))"
+      "by reason"  = "sum by (reason) (increase(${local.prometheus.turn_failed}{${local.revision}}[$${__interval}]))"
       "taken over" = format(local.total, local.prometheus.turn_taken_over)
     } },
     { title = "Delivered, by way (push costs money)", unit = "1", queries = {
-      "by how" = "sum by (how) (increase(${local.prometheus.line_delivered}[$${__interval}]))"
+      "by how" = "sum by (how) (increase(${local.prometheus.line_delivered}{${local.revision}}[$${__interval}]))"
     } },
     { title = "Spend, baht an hour, by model", unit = "1", queries = {
-      "by model" = "sum by (model) (increase(${local.prometheus.spend_micro_baht}_sum[1h])) / 1e6"
+      "by model" = "sum by (model) (increase(${local.prometheus.spend_micro_baht}_sum{${local.revision}}[1h])) / 1e6"
     } },
     { title = "Spend, baht a day: the ten highest clinics", unit = "1", queries = {
-      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.spend_micro_baht}_sum[1d]))) / 1e6"
+      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.spend_micro_baht}_sum{${local.revision}}[1d]))) / 1e6"
     } },
     { title = "Budgets: downgrades and hard stops", unit = "1", queries = {
       downgraded = format(local.total, local.prometheus.budget_downgraded)
       stopped    = format(local.total, local.prometheus.budget_stopped)
     } },
     { title = "Hand-offs to people", unit = "1", queries = {
-      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}[$${__interval}])))"
+      "by org" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}{${local.revision}}[$${__interval}])))"
     } },
     { title = "Redis memory", unit = "10^2.%", queries = {
       used = "max(redis_googleapis_com:stats_memory_usage_ratio{${local.redis_selector}})"

@@ -5,6 +5,7 @@ locals {
   # Events that are counted; labels are fields of the event.
   event_counts = {
     webhook_enqueue_failed = { event = "webhook.enqueue_failed", labels = [] }
+    webhook_refused        = { event = "webhook.refused", labels = ["org", "status"] }
     shaper_failed_open     = { event = "shaper.failed_open", labels = [] }
     turn_failed            = { event = "turn.failed", labels = ["reason"] }
     turn_putback           = { event = "turn.putback", labels = ["reason"] }
@@ -26,6 +27,10 @@ locals {
     slots_waiting    = { event = "slot.granted", field = "waiting", unit = "1", labels = [] }
     spend_micro_baht = { event = "turn.done", field = "cost_micro_baht", unit = "1", labels = ["org", "model"] }
   }
+
+  # What runs a function. Metrics that could come from several types of resource, as log-based ones can, are
+  # read by PromQL only with the type they are wanted of (Google, "Mapping Cloud Monitoring metrics to PromQL").
+  revision = "monitored_resource=\"cloud_run_revision\""
 
   # A metric's name as PromQL writes it.
   prometheus = {

@@ -96,4 +96,11 @@ run "apply" {
     condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 18 && strcontains(google_monitoring_dashboard.this.dashboard_json, "[$${__interval}]") && strcontains(google_monitoring_dashboard.this.dashboard_json, "user_fairlane_turn_failed")
     error_message = "The dashboard is not what Cloud Monitoring reads."
   }
+  assert {
+    condition = alltrue([
+      for query in concat([for policy in google_monitoring_alert_policy.metric : policy.conditions[0].condition_prometheus_query_language[0].query], [google_monitoring_dashboard.this.dashboard_json]) :
+      length(regexall("(?:logging|run)_googleapis_com:", query)) == length(regexall("(?:logging|run)_googleapis_com:\\w+\\{monitored_resource=[\\\\]?\"cloud_run_revision[\\\\]?\"", query))
+    ])
+    error_message = "A query does not say of which type of resource it wants a metric that several have."
+  }
 }

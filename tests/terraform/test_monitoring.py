@@ -12,6 +12,7 @@ TREE = Path(__file__).parents[2]
 TERRAFORM = TREE / "terraform"
 METRICS = (TERRAFORM / "metrics.tf").read_text(encoding="utf-8")
 ALERTS = (TERRAFORM / "alerts.tf").read_text(encoding="utf-8")
+DASHBOARD = (TERRAFORM / "dashboard.tf").read_text(encoding="utf-8")
 
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 BOUND = {"org", "trace", "event"}
@@ -77,6 +78,34 @@ def test_metrics_and_alarms_read_only_fields_that_their_events_have() -> None:
         if event in logged and fields - logged[event] - BOUND
     }
     assert missing == {}
+
+
+def test_5xx_of_both_services_raise_a_critical_alarm() -> None:
+    blocks = re.findall(r"^    \w+ = \{\n(.*?)^    \}", ALERTS, re.MULTILINE | re.DOTALL)
+    for service in ("webhook_service", "turn_service"):
+        watched = f'request_count{{${{local.{service}}},response_code_class="5xx"}}'
+        (alarm,) = (block for block in blocks if watched in block)
+        assert 'severity = "CRITICAL"' in alarm
+
+
+def test_reissued_channel_secret_is_seen_where_webhooks_are_refused() -> None:
+    """By a number of them: anybody can send one webhook with a bad signature."""
+    alarm = r"""increase\(\$\{local.prometheus.webhook_refused\}\{.*status=\\"401\\".*\[1h\]\)\) >= \d"""
+    assert re.search(alarm, ALERTS)
+    assert _listened_to()["webhook.refused"] == {"org", "status"}
+
+
+def test_queries_say_of_which_type_of_resource_they_want_a_metric_that_several_have() -> None:
+    """By a selector that is `local.revision` or begins with it."""
+    assert 'revision = "monitored_resource=\\"cloud_run_revision\\""' in METRICS
+    for selector in ('webhook_service = "', 'turn_service    = "', 'total    = "sum(increase(%s{'):
+        assert selector + "${local.revision}" in DASHBOARD
+    selected = r"(\}_sum)?\W{2,4}local\.(revision|webhook_service|turn_service)\b"
+    for text in (ALERTS, DASHBOARD):
+        with_selectors = re.sub(r"format\(local\.total, .*?\)", "", text)
+        after = re.findall(r"(?:run_googleapis_com:\w+|local\.prometheus\.\w+)(.*)", with_selectors)
+        assert len(after) >= 4
+        assert [rest for rest in after if not re.match(selected, rest)] == []
 
 
 def test_every_alarm_is_explained_in_the_runbook() -> None:
