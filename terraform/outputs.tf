@@ -27,14 +27,11 @@ output "queue_limits" {
 }
 
 output "operator_environment" {
-  description = "Environment of the operator commands: `eval \"$(terraform output -raw operator_environment)\"`. No secrets in it; commands that need Redis say so (README.md)."
-  value       = <<-EOT
-    export GOOGLE_CLOUD_PROJECT=${var.project_id}
-    export FIRESTORE_DATABASE='${google_firestore_database.this.name}'
-    export TASKS_QUEUE=${google_cloud_tasks_queue.turns.id}
-    export TURN_URL=${local.turn_url}
-    export TASKS_SERVICE_ACCOUNT=${google_service_account.tasks.email}
-  EOT
+  description = "Environment of the operator commands, the functions' own settings: `eval \"$(terraform output -raw operator_environment)\"`. No secrets in it; commands that need Redis say so (README.md)."
+  value = join("", [
+    for name, value in merge(local.environment.webhook, local.environment.turn) :
+    "export ${name}='${replace(value, "'", "'\\''")}'\n" if name != "REDIS_CA_CERT" # goes with the Redis URL
+  ])
 }
 
 output "next_commands" {

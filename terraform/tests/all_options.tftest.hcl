@@ -105,4 +105,15 @@ run "apply" {
     condition     = contains([for secret in google_cloudfunctions2_function.turn.service_config[0].secret_environment_variables : "${secret.key} ${secret.secret} ${secret.version}"], "OPENAI_API_KEY openai-key 7")
     error_message = "The OpenAI key's version is not the one that was asked for."
   }
+  assert {
+    condition = alltrue([
+      for line in ["CHAT_MAX_CONCURRENT='300'", "SENDER_MESSAGES_PER_10S='8'", "BUDGET_TIMEZONE='Asia/Tokyo'", "LINE_API_BASE_URL='https://line.example.com'", "FIRESTORE_DATABASE='clinics'"] :
+      strcontains(output.operator_environment, "export ${line}\n")
+    ])
+    error_message = "Operator commands would judge by other settings than the functions'."
+  }
+  assert {
+    condition     = length(regexall("(?m)^(?:export [A-Z0-9_]+='.*')?$", output.operator_environment)) == length(split("\n", output.operator_environment)) && !can(regex("REDIS|OPENAI_API_KEY", output.operator_environment))
+    error_message = "The operator's environment is not a list of exports, or has a secret in it."
+  }
 }
