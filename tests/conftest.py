@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -15,6 +16,7 @@ import redis
 
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.settings import VARIABLES
 from core.local.firestore_emulator import FirestoreEmulator
 from core.local.processes import Guard
 from core.local.redis_server import RedisServer
@@ -28,6 +30,13 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Whole-session parts start in a loop of their own, whether or not a test's loop runs."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(asyncio.run, coroutine).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_deployment() -> None:
+    """An operator's shell has a deployment's settings, which no test is about."""
+    for variable in VARIABLES:
+        os.environ.pop(variable.name, None)
 
 
 @pytest.fixture(scope="session")
