@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -22,6 +21,7 @@ from core.usecases.conversation_control import (
     ConversationControl,
     Handoff,
     Notice,
+    chat_id,
     list_handoffs,
 )
 from core.usecases.stored_clinics import find_clinic
@@ -44,6 +44,8 @@ def list_command(
 
     async def read(here: Session) -> tuple[list[Handoff], str]:
         found = await list_handoffs(here.documents, here.clock.now_ms(), org)
+        if org is not None and not found:
+            await find_clinic(here.documents, org)  # of a mistyped one, nothing would be true to say
         return found, here.settings.budget_timezone
 
     handoffs, timezone = run(read)
@@ -63,7 +65,7 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """People take a conversation over: the bot is silent from the next message on. Repeat to prolong."""
-    chat = _chat(user)
+    chat = chat_id(user)
 
     async def change(here: Session) -> tuple[Handoff, str]:
         clinic = await find_clinic(here.documents, org)
@@ -87,7 +89,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """The bot answers again. Safe to repeat: a conversation that it answers already is left as it is."""
-    chat = _chat(user)
+    chat = chat_id(user)
 
     async def change(here: Session) -> bool:
         clinic = await find_clinic(here.documents, org)
@@ -110,12 +112,6 @@ def resume(
         typer.echo(json.dumps(answer))
     else:
         typer.echo("the bot answers again" if resumed else "the bot was answering already")
-
-
-def _chat(user: str) -> str:
-    if not re.fullmatch(r"[UCR][0-9a-f]{32}", user):
-        raise InvalidInputError(f"USER {user!r}: expected U, C or R and 32 hex digits, as LINE's ids are")
-    return user
 
 
 def _table(handoffs: Sequence[Handoff], timezone: str) -> Table:

@@ -19,6 +19,7 @@ from core.domain.event import Conversation
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time, turn_json, turns_table
+from core.usecases.conversation_control import chat_id
 from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.stored_clinics import find_clinic
 
@@ -110,7 +111,7 @@ def _run(command: Callable[[CustomerRights, Session], Awaitable[T]]) -> T:
 def _customer(org: str, user: str) -> Conversation:
     if not user.strip() or not org.strip():
         raise InvalidInputError("ORG and USER: expected a clinic's org_id and LINE's id of a customer")
-    return Conversation(org, "line", user)
+    return Conversation(org, "line", chat_id(user))
 
 
 def kept_json(kept: KeptOfCustomer, *, texts: bool) -> dict[str, Any]:

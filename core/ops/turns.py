@@ -18,6 +18,7 @@ from core.ops.session import TASKS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import turn_json, turn_page, turns_table
 from core.usecases.replay_turn import Outcome, Replay, ReplayTurn
+from core.usecases.stored_clinics import find_clinic
 from core.usecases.turn_report import find_turn, list_turns
 
 app = typer.Typer(help="The journal of turns: list, show, replay.", no_args_is_help=True)
@@ -43,11 +44,7 @@ def list_command(
     """Turns begun lately, newest first: state, why one failed, model, cost. No customer's words."""
 
     async def read(here: Session) -> tuple[list[TurnRecord], str]:
-        since_ms = here.clock.now_ms() - duration_ms("--since", since)
-        turns = await list_turns(
-            here.documents, since_ms=since_ms, state=state, org_id=org, failure=reason, limit=limit
-        )
-        return turns, here.settings.budget_timezone
+        return await _turns(here, since, org, reason, state, limit), here.settings.budget_timezone
 
     turns, timezone = run(read)
     if as_json:
@@ -110,10 +107,7 @@ def replay(
     async def replay_all(here: Session) -> list[Replay]:
         ids = list(turn_ids or [])
         if all_failed:
-            since_ms = here.clock.now_ms() - duration_ms("--since", since)
-            failed = await list_turns(
-                here.documents, since_ms=since_ms, state=TurnState.FAILED, org_id=org, failure=reason
-            )
+            failed = await _turns(here, since, org, reason, TurnState.FAILED)
             ids = [turn.id for turn in reversed(failed)]  # the customer who waits longest comes first
         replaying = ReplayTurn(here.documents, here.tasks(), here.clock)
         with _progress() as progress:
@@ -129,6 +123,24 @@ def replay(
         _print(replays, dry_run=dry_run)
     if any(replay.refused for replay in replays):
         raise typer.Exit(1)
+
+
+async def _turns(
+    here: Session,
+    since: str,
+    org: str | None,
+    reason: str | None,
+    state: TurnState | None,
+    limit: int | None = None,
+) -> list[TurnRecord]:
+    """Newest first. Raises InvalidInputError for a clinic that has no turns and does not exist either."""
+    since_ms = here.clock.now_ms() - duration_ms("--since", since)
+    turns = await list_turns(
+        here.documents, since_ms=since_ms, state=state, org_id=org, failure=reason, limit=limit
+    )
+    if org is not None and not turns:
+        await find_clinic(here.documents, org)
+    return turns
 
 
 def _progress() -> Progress:

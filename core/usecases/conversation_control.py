@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from core.domain import log, memory
 from core.domain.clinic import Clinic
+from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
 from core.domain.handoff import HOUR_MS
 from core.domain.memory import CustomerMemory
@@ -45,6 +47,13 @@ async def list_handoffs(documents: DocumentStore, now_ms: int, org_id: str | Non
         if known.handoff_until_ms is not None and org_id in {None, org}:
             handoffs.append(Handoff(org, chat, known.handoff_until_ms, known.handoff_reason))
     return handoffs
+
+
+def chat_id(user: str) -> str:
+    """As LINE writes ids of customers, groups and rooms; raises InvalidInputError."""
+    if not re.fullmatch(r"[UCR][0-9a-f]{32}", user):
+        raise InvalidInputError(f"USER {user!r}: expected U, C or R and 32 hex digits, as LINE's ids are")
+    return user
 
 
 class ConversationControl:

@@ -162,6 +162,13 @@ def test_customers_of_a_removed_clinic_can_still_be_forgotten(
     assert "erased: texts of 1 turns" in result.stdout
 
 
+def test_mistyped_customer_is_refused(run: Run) -> None:
+    for command in (["show"], ["export"], ["forget", "--yes"]):
+        result = run(*command, CUSTOMER.org_id, "U1")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "USER 'U1': expected U" in result.stderr
+
+
 def test_redis_must_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL")
     result = run("show", *WHO)

@@ -13,10 +13,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.clinic import Clinic
+from core.domain.clinic_document import org_document
 from core.domain.turn import Money, TurnRecord, TurnState
 from core.local.cloud_tasks import CloudTasks
 from core.ops.cli import app
 from core.ports.clock import SystemClock
+from core.ports.documents import Create, Key
 from tests.usecases.turn_samples import sample, store
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
@@ -104,6 +107,20 @@ def test_list_finds_turns_by_state_time_clinic_and_reason(run: Callable[..., Res
     assert listed(run("list", "--json", "--since", "10s")) == []
 
 
+def test_clinic_without_turns_is_told_from_one_that_is_not_there(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    async def write() -> None:
+        documents = SqliteDocuments(str(tmp_path / "documents.db"))
+        clinic = Clinic("quiet", "Quiet", "U" + "0" * 32, "1650000001")
+        await documents.commit([Create(Key("orgs", "quiet"), org_document(clinic))])
+        await documents.close()
+
+    asyncio.run(write())
+    assert listed(run("list", "--json", "--org", "quiet")) == []
+    assert "no such turn" in run("list", "--org", "quiet").stdout
+
+
 def test_list_for_people_has_a_line_a_turn_and_no_words(run: Callable[..., Result]) -> None:
     lines = run("list").stdout.splitlines()
     assert len(lines) == 5
@@ -155,6 +172,8 @@ def test_show_as_json_has_what_programs_need_and_no_secrets(run: Callable[..., R
     [
         (["show", "nothing"], "not in the journal", 1),
         (["list", "--since", "yesterday"], "such as 1h", 1),
+        (["list", "--org", "nobody"], "ORG 'nobody': no such clinic", 1),
+        (["replay", "--all-failed", "--org", "nobody"], "ORG 'nobody': no such clinic", 1),
         (["list", "--state", "lost"], "reserved", 2),
         (["replay"], "--all-failed", 2),
         (["replay", "late", "--all-failed"], "--all-failed", 2),
