@@ -38,6 +38,7 @@ STANDS_FOR = {
     "ID…": "turn-1",
     "TURN": "turn-1",
     "N": "500",
+    "R": "5000",
     "USER": "U" + "2" * 32,  # not the one whose turn is replayed: forgetting takes the words away
 }
 _CUSTOMER = [ORG, STANDS_FOR["USER"]]
@@ -82,8 +83,7 @@ def _is_command(text: str) -> bool:
 
 
 def arguments(command: str) -> list[str]:
-    written = command.replace("--tfvars FILE", "--tfvars sizes.auto.tfvars")
-    return [STANDS_FOR.get(word, word) for word in shlex.split(written) if word != "…"]
+    return [STANDS_FOR.get(word, word) for word in shlex.split(command) if word != "…"]
 
 
 def parse(words: list[str]) -> Any:
@@ -137,6 +137,7 @@ async def environment(
     """A deployment of stand-ins, its webhook one that takes everything, and one turn in the journal."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clinics.yaml").write_text(CLINICS_FILE)
+    (tmp_path / "terraform").mkdir()
     line, openai, tasks = LineApi(), OpenAiApi(), CloudTasks()
     webhook = HttpServer(_accept)
     for part in (line, openai, tasks, webhook):

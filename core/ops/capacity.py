@@ -46,7 +46,7 @@ def capacity(
     Waiting times come from a queueing model (M/G/c); --simulate checks them event by event, also for 50,000
     clinics, and shows how cells go on where one queue or one Redis ends.
 
-        fairlane capacity --clinics 5000 --rpm 10000 --simulate --tfvars sizes.auto.tfvars
+        fairlane capacity --clinics 5000 --rpm 10000 --simulate --tfvars terraform/sizes.auto.tfvars
     """
     demand = Demand(clinics, messages, Latency(latency_s, sigma))
     found = plan(demand, Provider(rpm, tpm), per_org=per_org)
@@ -65,7 +65,9 @@ def capacity(
         console.print(_cells(found, seen))
     console.print(_costs(costs))
     if tfvars is not None:
-        console.print(f"wrote {tfvars}: terraform plan -var-file={tfvars}")
+        by_itself = f"Terraform in {tfvars.parent}/ reads it by itself"
+        used = by_itself if tfvars.name.endswith(".auto.tfvars") else f"-var-file={tfvars.resolve()}"
+        console.print(f"wrote {tfvars}: {used}", soft_wrap=True)
 
 
 def simulate_cells(found: Plan) -> dict[int, Simulated]:
@@ -157,7 +159,8 @@ def _seconds(value: float) -> str:
 
 
 def _tfvars(found: Plan, rpm: int | None, tpm: int | None) -> str:
-    """What Terraform derives by itself (rate, room) is left to it."""
+    """What Terraform derives by itself (rate, room) is left to it. A limit that was not given is null:
+    Terraform's own default would throttle what was computed without one."""
     values: dict[str, int | None] = {
         "chat_max_concurrent": found.slots,
         "chat_max_concurrent_per_org": found.per_org,
@@ -168,7 +171,9 @@ def _tfvars(found: Plan, rpm: int | None, tpm: int | None) -> str:
         "redis_memory_gb": found.redis_gib,
     }
     head = f"# fairlane capacity --clinics {found.demand.clinics} --messages {found.demand.messages:g}\n"
-    return head + "".join(f"{name} = {value}\n" for name, value in values.items() if value is not None)
+    return head + "".join(
+        f"{name} = {'null' if value is None else value}\n" for name, value in values.items()
+    )
 
 
 def _json(found: Plan, costs: dict[str, float], seen: dict[int, Simulated]) -> dict[str, Any]:

@@ -104,3 +104,14 @@ run "apply" {
     error_message = "A query does not say of which type of resource it wants a metric that several have."
   }
 }
+
+# As `fairlane capacity` writes it when the provider's limits are not known.
+run "no_limit_per_minute" {
+  command = plan
+  variables { llm_requests_per_minute = null }
+
+  assert {
+    condition     = google_cloud_tasks_queue.turns.rate_limits[0].max_dispatches_per_second == 15 && !contains(keys(local.environment.turn), "LLM_REQUESTS_PER_MINUTE")
+    error_message = "Without a limit per minute the rate does not follow from the slots."
+  }
+}

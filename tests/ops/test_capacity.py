@@ -28,6 +28,17 @@ def test_sizes_come_as_json_and_as_a_file_for_terraform(tmp_path: Path) -> None:
     assert written["llm_requests_per_minute"] == "9000"
 
 
+def test_limits_that_were_not_given_are_not_left_to_terraforms_defaults(tmp_path: Path) -> None:
+    sizes = tmp_path / "sizes.auto.tfvars"
+    result = CliRunner().invoke(app, ["capacity", "--tfvars", str(sizes)])
+    assert result.exit_code == 0, result.output
+    assert "llm_requests_per_minute = null\nllm_tokens_per_minute = null\n" in sizes.read_text()
+    assert f"Terraform in {tmp_path}/ reads it by itself" in result.stdout.replace("\n", "")
+    declared = (TERRAFORM / "variables_settings.tf").read_text()
+    for name in ("llm_requests_per_minute", "llm_tokens_per_minute"):
+        assert re.search(rf'variable "{name}" .*?condition += var.{name} == null \|\| ', declared, re.DOTALL)
+
+
 def test_a_person_reads_what_gives_out_first() -> None:
     result = CliRunner().invoke(app, ["capacity", "--clinics", "50000"])
     assert result.exit_code == 0

@@ -27,6 +27,11 @@ def test_what_is_applied_is_the_plan_that_was_saved() -> None:
     assert f"terraform apply -lock-timeout=60s {saved}\n" in SCRIPTS["apply"]
 
 
+def test_the_plan_is_made_with_all_variables_that_lie_beside_the_state() -> None:
+    assert STEPS["variables"]["args"][-2:] == ["gs://${_STATE_BUCKET}/*.tfvars", "terraform/"]
+    assert "variables" in STEPS["plan"]["waitFor"]
+
+
 def test_every_image_is_pinned_to_a_version() -> None:
     for step in STEPS.values():
         assert re.search(r":\d+\.\d+\.\d+[\w.-]*$", step["name"]), step["name"]
