@@ -5,16 +5,21 @@ A module of core.ops has a typer app named `app`, or one function with the comma
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from core.domain.errors import FairlaneError
+from core.domain.errors import FairlaneError, RedisUnavailableError
 
 # Name (and module of core.ops) and what `fairlane --help` says of it.
 COMMANDS = {
@@ -54,12 +59,36 @@ class _Commands(TyperGroup):
                 self.add_command(_Later(name, help=help_line))
 
     def invoke(self, ctx: Any) -> Any:
-        """What fairlane raises on purpose has a message that says what to do: no traceback, status 1."""
+        """What fairlane raises on purpose has a message that says what to do: no traceback, status 1. So has
+        a file that can't be read or written."""
+        arguments = [*ctx._protected_args, *ctx.args]  # noqa: SLF001  the one place where a group has them all
         try:
             return super().invoke(ctx)
-        except FairlaneError as exc:
-            typer.echo(f"error: {exc}", err=True)
+        except (FairlaneError, OSError) as exc:
+            message = _file_problem(exc, arguments) if isinstance(exc, OSError) else str(exc)
+            if not message:
+                raise
+            if isinstance(exc, RedisUnavailableError):
+                message += f": {import_module('core.ops.session').NO_REDIS}"
+            typer.echo(f"error: {message}", err=True)
             raise typer.Exit(1) from exc
+
+
+# What writing to standard output ends with; such an error names no file.
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
+def _file_problem(exc: OSError, arguments: Sequence[str]) -> str:
+    """In words, with the option that named the file; "" if it is about no file of the operator's."""
+    if exc.filename is not None:
+        path = str(exc.filename)
+        words = [word for argument in arguments for word in argument.split("=", 1)]
+        option = next((o for o, value in pairwise(words) if value == path and o.startswith("-")), "")
+        return f"{option} {path}: {exc.strerror}".lstrip()
+    if exc.errno in _OUTPUT_ERRORS:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  what is still buffered has nowhere to go
+        return f"standard output: {exc.strerror}"
+    return ""
 
 
 app = typer.Typer(

@@ -16,6 +16,7 @@ from core.adapters.redis_inspection import inspect_redis
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.bootstrap import shared
 from core.domain.settings import Settings, SettingsError, required_by
+from core.ops.session import NO_REDIS
 from core.ports.clock import SystemClock
 from core.usecases.examine import Check, Finding, attention, broken, examine, ok
 from core.usecases.examine_clinics import ExamineClinics
@@ -29,7 +30,6 @@ from core.usecases.examine_platform import (
 
 _MANY_S = 120.0  # for checks that ask once a clinic
 _LOGIN = "`gcloud auth application-default login`; is the API enabled, the name right?"
-_NETWORK = "run this inside the network (terraform/README.md, First clinic); is the instance READY?"
 
 
 async def examine_deployment(environment: Mapping[str, str], webhook_url: str | None) -> list[Finding]:
@@ -80,14 +80,14 @@ def _redis_checks(settings: Settings, opened: AsyncExitStack) -> list[Check]:
     async def server() -> Sequence[Finding]:
         return judge_redis(await inspect_redis(redis), on_this_machine=on_this_machine)
 
-    return [Check("redis", server, _NETWORK), _slots_check(redis)]
+    return [Check("redis", server, NO_REDIS), _slots_check(redis)]
 
 
 def _slots_check(redis: Redis) -> Check:
     async def slots() -> Sequence[Finding]:
         return judge_slots(await RedisSlotsOperator(redis).snapshot())
 
-    return Check("slots", slots, _NETWORK)
+    return Check("slots", slots, NO_REDIS)
 
 
 def _queue_checks(settings: Settings, _: AsyncExitStack) -> list[Check]:

@@ -23,6 +23,10 @@ from core.ports.tasks import TaskQueue
 
 REDIS = ("REDIS_URL",)
 TASKS = ("TASKS_QUEUE", "TURN_URL")
+NO_REDIS = (
+    "is REDIS_URL right, the instance READY, and this machine inside the network "
+    '(terraform/README.md, "The operator\'s machine")?'
+)
 
 T = TypeVar("T")
 

@@ -38,6 +38,8 @@ def report(
     """Spend by clinic and day: share of the budget, by model, held, downgraded, stopped, ambiguous."""
     if context.invoked_subcommand is not None:
         return
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: one or the other")
 
     async def read(here: Session) -> list[SpendRow]:
         today = budget_day(here.clock.now_ms(), here.settings.budget_timezone)

@@ -101,13 +101,19 @@ class ConnectClinics:
 
     async def _connected(self, stored: StoredClinics, org_id: str, url: str, *, again: bool) -> Connection:
         org = stored.orgs[org_id].data
+        unchanged = False
         try:
             clinic = stored.clinic(org_id)
             if not again and is_connected(org, clinic, url):
                 return Connection(org_id, Status.DONE_BEFORE)
-            done = await self._connect(clinic, url)
+            unchanged = is_connected(org, clinic)
+            channel, notes = await self._tested(clinic, url)
+            unchanged = False
+            done = await self._set(org_id, channel, url, notes)
         except (FairlaneError, KeyError) as exc:
             done = _failed(org_id, exc)
+        if unchanged:  # LINE still has the URL of before, as the record says
+            return done
         record = {
             "url": url,
             "channel_id": str(org.get("channel_id", "")),
@@ -121,7 +127,9 @@ class ConnectClinics:
             return _failed(org_id, exc)
         return done
 
-    async def _connect(self, clinic: Clinic, url: str) -> Connection:
+    async def _tested(self, clinic: Clinic, url: str) -> tuple[ChannelCredentials, tuple[str, ...]]:
+        """The channel, and notes on it. Before the URL is set, so that a webhook that works is never replaced
+        by one that does not."""
         secret = await self._secrets.get(secret_name(clinic.org_id))
         if secret is None:
             remedy = "put channel_secret into the clinics file and run `fairlane clinics apply FILE`"
@@ -133,16 +141,19 @@ class ConnectClinics:
                 f"the channel's bot is {info.get('userId')}, the clinic's bot_user_id {clinic.bot_user_id}",
                 "correct line.bot_user_id (or the channel's id and secret) in the clinics file and apply it",
             )
-        # Tested before it is set: a webhook that works is never replaced by one that does not.
         tested = await self._asked(lambda: self._line.test_webhook(channel, url))
         if not tested.get("success"):
             raise _refused(tested)
+        return channel, (_CHAT_ON,) if info.get("chatMode") == "chat" else ()
+
+    async def _set(
+        self, org_id: str, channel: ChannelCredentials, url: str, notes: tuple[str, ...]
+    ) -> Connection:
         await self._asked(lambda: self._line.set_webhook(channel, url))
         active = (await self._asked(lambda: self._line.get_webhook(channel))).get("active")
-        notes = (_CHAT_ON,) if info.get("chatMode") == "chat" else ()
         if active:
-            return Connection(clinic.org_id, Status.CONNECTED, notes=notes)
-        return Connection(clinic.org_id, Status.SWITCH_ON, to_do=(_USE_WEBHOOK,), notes=notes)
+            return Connection(org_id, Status.CONNECTED, notes=notes)
+        return Connection(org_id, Status.SWITCH_ON, to_do=(_USE_WEBHOOK,), notes=notes)
 
     async def _asked(self, call: Callable[[], Any]) -> Any:
         """Again when LINE was not reached, gave no answer or was asked too often for a moment: every call

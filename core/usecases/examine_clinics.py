@@ -64,7 +64,9 @@ class ExamineClinics:
         if waiting:
             found.append(
                 attention(
-                    "connected", f"not connected to LINE: {names(waiting)}", "`fairlane clinics connect`"
+                    "connected",
+                    f"not connected to LINE: {names(waiting)}",
+                    "`fairlane clinics connect --all`: what is connected is skipped",
                 )
             )
         else:

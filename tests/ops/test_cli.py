@@ -58,6 +58,35 @@ def test_an_error_is_one_message_without_a_traceback() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["capacity", "--tfvars", "/nonexistent/x"], "--tfvars /nonexistent/x: No such file or directory"),
+        (["capacity", "--tfvars=/nonexistent/x"], "--tfvars /nonexistent/x: No such file or directory"),
+        (["demo", "--keep", "/dev/null/logs"], "--keep /dev/null/logs: Not a directory"),
+    ],
+)
+def test_file_that_can_not_be_written_is_named_with_its_option(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli.app, arguments)
+    assert (result.exit_code, result.stderr) == (1, f"error: {message}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("arguments", [["capacity"], ["capacity", "--json"]])
+def test_full_disk_behind_standard_output_is_an_error_without_a_traceback(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [FAIRLANE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: standard output: No space left on device\n")
+
+
+def test_pipe_that_is_closed_early_is_no_error_to_read_about() -> None:
+    command = f"{FAIRLANE} capacity --json | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+
+
 def test_wrong_usage_is_2_and_suggests_what_was_meant() -> None:
     done = fairlane("clinic")
     assert done.returncode == 2

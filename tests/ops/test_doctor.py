@@ -96,7 +96,7 @@ async def test_sound_deployment_needs_nothing_but_its_clinics_connected(deployme
     await deployment.clinic("one")
     bad = await deployment.bad()
     assert list(bad) == ["connected"]
-    assert "fairlane clinics connect" in bad["connected"].remedy
+    assert "fairlane clinics connect --all" in bad["connected"].remedy
     assert not await deployment.documents.query("doctor_probes")
 
 

@@ -143,8 +143,9 @@ async def test_an_open_circuit_is_shown_and_closed(fairlane: Any, redis_url: str
         assert "closed already" in (await fairlane("close-circuit")).output
 
 
-async def test_redis_down_is_one_line(fairlane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis_down_is_one_line_with_the_remedy(fairlane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     result = await fairlane()
     assert result.exit_code == 1
     assert result.output.startswith("error: slots: Redis:")
+    assert "this machine inside the network" in result.output

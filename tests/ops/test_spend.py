@@ -197,6 +197,12 @@ def test_a_wrong_day_or_clinic_is_refused_with_the_remedy(
     assert complaint in result.stderr
 
 
+def test_two_forms_at_once_are_refused(run: Callable[..., Result]) -> None:
+    result = run("spend", "--json", "--csv")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json and --csv" in result.stderr
+
+
 def test_explain_shows_the_arithmetic_of_one_charge(run: Callable[..., Result]) -> None:
     result = run("spend", "explain", "full")
     assert result.exit_code == 0, result.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,33 @@ async def test_webhook_that_fails_its_test_does_not_replace_one_that_works(scene
     assert one.status is Status.FAILED
     assert one.problem.endswith("ERROR_STATUS_CODE, status 500")
     assert scene.line.state.channels[channel.channel_id].webhook_url == "https://before.example"
+
+
+async def test_failed_attempt_that_left_line_as_it_was_leaves_the_clinic_connected(scene: Scene) -> None:
+    await scene.clinic("one")
+    await scene.run("one")
+    before = await scene.record("one")
+    scene.answer = 404
+    [one] = await scene.connect("https://mistyped.example", ["one"])
+    assert one.status is Status.FAILED
+    assert await scene.record("one") == before
+    assert [one.status for one in await scene.run("one")] == [Status.DONE_BEFORE]
+
+
+async def test_failure_after_line_s_setting_was_changed_is_recorded(scene: Scene) -> None:
+    await scene.clinic("one")
+    await scene.run("one")
+    scene.connect._clock, calls = _NoWaiting(), count()
+    scene.line.faults.add(  # the first is the test of the webhook, the second sets it
+        LineTrouble.RATE_LIMIT,
+        times=None,
+        when=lambda seen: seen.call is LineCall.WEBHOOK and next(calls) > 1,
+    )
+    other = scene.url + "/other"
+    [one] = await scene.connect(other, ["one"])
+    assert one.status is Status.FAILED
+    record = await scene.record("one")
+    assert (record["url"], record["ok"]) == (other, False)
 
 
 async def test_second_go_does_what_the_first_left(scene: Scene) -> None:
