@@ -19,7 +19,7 @@ from rich.text import Text
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.bootstrap import shared
 from core.domain.clinic import ORG_ID
-from core.domain.errors import FairlaneError, RedisUnavailableError
+from core.domain.errors import RedisUnavailableError
 from core.domain.settings import MOST_SLOTS, Settings
 from core.ops.terminal import stdout
 
@@ -31,7 +31,7 @@ REFRESH_S = 0.5
 
 
 def run(command: Callable[[RedisSlotsOperator], Awaitable[T]]) -> T:
-    """Run `command` against the Redis of REDIS_URL. What fairlane raises on purpose ends with status 1."""
+    """Run `command` against the Redis of REDIS_URL. What fairlane raises goes on to core.ops.cli."""
 
     async def opened() -> T:
         redis = shared.redis(Settings.read(os.environ, ("REDIS_URL",)))
@@ -40,11 +40,7 @@ def run(command: Callable[[RedisSlotsOperator], Awaitable[T]]) -> T:
         finally:
             await redis.aclose()
 
-    try:
-        return asyncio.run(opened())
-    except FairlaneError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(1) from exc
+    return asyncio.run(opened())
 
 
 @app.callback(invoke_without_command=True)

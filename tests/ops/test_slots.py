@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.domain.errors import RedisUnavailableError
-from core.ops.slots import app
+from core.ops.cli import app
 from core.ports.slots import Outcome, OutcomeKind
 from tests.adapters.slots_scene import Room, process, request
 
@@ -26,7 +26,7 @@ def fairlane(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     async def run(*words: str) -> Result:
         """In a thread: the command has a loop of its own."""
-        return await asyncio.to_thread(CliRunner().invoke, app, words)
+        return await asyncio.to_thread(CliRunner().invoke, app, ["slots", *words])
 
     return run
 
