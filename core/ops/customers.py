@@ -18,7 +18,7 @@ from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
-from core.ops.turn_view import shown_time, turn_json, turns_table
+from core.ops.turn_view import TurnsTable, shown_time, turn_json
 from core.usecases.conversation_control import chat_id
 from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.stored_clinics import find_clinic
@@ -155,7 +155,7 @@ def _page(kept: KeptOfCustomer, timezone: str) -> RenderableType:
         out.add_row("remembered", Text(f"{fact.key}: {fact.value} ({shown_time(fact.at_ms, timezone)})"))
     last = list(reversed(kept.turns[-LAST_TURNS:]))
     title = Text(f"the last {len(last)} of {len(kept.turns)} turns", style="bold")
-    return Group(out, Text(), title, turns_table(last, timezone))
+    return Group(out, Text(), title, TurnsTable(last, timezone))
 
 
 def _in_words(done: Forgotten) -> str:

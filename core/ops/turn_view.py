@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -109,27 +109,64 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
     }
 
 
-def turns_table(turns: Sequence[TurnRecord], timezone: str) -> Table:
-    """One line a turn, for people."""
-    out = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("begun", "turn", "clinic", "chat", "state", "failure", "model"):
-        out.add_column(name, overflow="fold")
-    for name in ("attempts", "waited", "cost"):
-        out.add_column(name, justify="right")
-    for turn in turns:
-        out.add_row(
-            shown_time(turn.created_ms, timezone),
-            turn.id,
-            turn.org_id,
-            turn.chat_id,
-            Text(turn.state.value, style=STYLES[turn.state]),
-            turn.failure or "",
-            turn.money.model,
-            str(turn.attempts),
-            _seconds(turn.waited_ms),
-            format_baht(turn.money.cost_micro_baht, decimals=4),
-        )
-    return out
+@dataclass(frozen=True, slots=True)
+class TurnsTable:
+    """One line a turn, for people. Ids are never broken: where there is not room for all columns, the least
+    important ones are left out, and why a turn failed is shortened."""
+
+    turns: Sequence[TurnRecord]
+    timezone: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cells = [_cells(turn, self.timezone) for turn in self.turns]
+        room, widths = options.max_width + _GAP, dict[str, int]()
+        for name in _BY_IMPORTANCE:
+            width = max([len(name), *(len(row[name]) for row in cells)])
+            if name == "failure":
+                width = max(len(name), min(width, room - _GAP))
+            if width + _GAP <= room or not widths:
+                widths[name] = width
+                room -= width + _GAP
+        out = Table(box=None, pad_edge=False, header_style="bold")
+        names = [name for name in _COLUMNS if name in widths]
+        for name in names:
+            justify: JustifyMethod = "right" if name in {"attempts", "waited", "cost"} else "left"
+            out.add_column(name, no_wrap=True, justify=justify, width=widths[name])
+        for turn, row in zip(self.turns, cells, strict=True):
+            styles = {"state": STYLES[turn.state]}
+            out.add_row(*(Text(row[name], style=styles.get(name, "")) for name in names))
+        yield out
+
+
+_COLUMNS = ["begun", "turn", "clinic", "chat", "state", "failure", "model", "attempts", "waited", "cost"]
+_BY_IMPORTANCE = [
+    "turn",
+    "state",
+    "begun",
+    "clinic",
+    "failure",
+    "cost",
+    "chat",
+    "model",
+    "attempts",
+    "waited",
+]
+_GAP = 2
+
+
+def _cells(turn: TurnRecord, timezone: str) -> dict[str, str]:
+    return {
+        "begun": shown_time(turn.created_ms, timezone),
+        "turn": turn.id,
+        "clinic": turn.org_id,
+        "chat": turn.chat_id,
+        "state": turn.state.value,
+        "failure": turn.failure or "",
+        "model": turn.money.model,
+        "attempts": str(turn.attempts),
+        "waited": _seconds(turn.waited_ms),
+        "cost": format_baht(turn.money.cost_micro_baht, decimals=4),
+    }
 
 
 def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> RenderableType:

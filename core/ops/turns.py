@@ -16,7 +16,7 @@ from core.domain.errors import InvalidInputError
 from core.domain.turn import TurnRecord, TurnState
 from core.ops.session import TASKS, Session, run
 from core.ops.terminal import stdout
-from core.ops.turn_view import turn_json, turn_page, turns_table
+from core.ops.turn_view import TurnsTable, turn_json, turn_page
 from core.usecases.replay_turn import Outcome, Replay, ReplayTurn
 from core.usecases.stored_clinics import find_clinic
 from core.usecases.turn_report import find_turn, list_turns
@@ -50,7 +50,7 @@ def list_command(
     if as_json:
         typer.echo(json.dumps([turn_json(turn) for turn in turns], ensure_ascii=False, indent=2))
     elif turns:
-        stdout().print(turns_table(turns, timezone))
+        stdout().print(TurnsTable(turns, timezone))
     else:
         typer.echo(f"no such turn in the last {since}")
 

@@ -130,6 +130,33 @@ def test_list_for_people_has_a_line_a_turn_and_no_words(run: Callable[..., Resul
     assert "words of" not in run("list", "--json").stdout + "".join(lines)
 
 
+@pytest.mark.parametrize("columns", ["40", "80", "120", None])
+def test_ids_are_whole_on_one_line_in_narrow_terminals_and_in_pipes(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    ids = ["01KB7H810YECXQQZ37VAXPF6H9", "01KB7H810YECXQQZ37VAXPF6HA-r1"]
+
+    async def write() -> None:
+        documents = SqliteDocuments(str(tmp_path / "documents.db"))
+        now_ms = SystemClock().now_ms()
+        failed = {"created_ms": now_ms, "failure": "llm: the provider answered nothing that was an answer"}
+        await store(documents, *(sample(turn_id, org_id="c" * 40, **failed) for turn_id in ids))
+        await documents.close()
+
+    asyncio.run(write())
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS")
+    result = run("list", "--org", "c" * 40)
+    head, *lines = result.stdout.splitlines()
+    assert sorted(word for line in lines for word in line.split() if word in ids) == ids
+    assert len(lines) == len(ids)
+    assert ("chat" in head) == (columns is None)
+    longest = max(map(len, [head, *lines]))
+    assert longest > 120 if columns is None else longest <= max(80, int(columns))
+
+
 def test_show_explains_a_turn_without_its_words(run: Callable[..., Result]) -> None:
     page = run("show", "good").stdout
     for told in (
