@@ -35,13 +35,19 @@ T = TypeVar("T")
 
 
 class SecretManagerSecrets:
-    """`timeout_s` bounds each call. `client`: for tests; otherwise made on first use, since gRPC does not
-    survive the server's fork."""
+    """`region`: where new secrets are kept; "": wherever Google likes. `timeout_s` bounds each call.
+    `client`: for tests; otherwise made on first use, since gRPC does not survive the server's fork."""
 
     def __init__(
-        self, project: str, *, timeout_s: float = 5.0, client: SecretManagerServiceAsyncClient | None = None
+        self,
+        project: str,
+        *,
+        region: str = "",
+        timeout_s: float = 5.0,
+        client: SecretManagerServiceAsyncClient | None = None,
     ) -> None:
         self._project = project
+        self._region = region
         self._timeout_s = timeout_s
         self._made = client
 
@@ -68,9 +74,13 @@ class SecretManagerSecrets:
         with suppress(InvalidInputError):  # a version that can't be read is followed by a good one
             if await self.get(name) == value:
                 return
-        secret = Secret(
-            replication=Replication(automatic=Replication.Automatic()), labels={"managed-by": "fairlane"}
+        replicas = [Replication.UserManaged.Replica(location=self._region)]
+        replication = (
+            Replication(user_managed=Replication.UserManaged(replicas=replicas))
+            if self._region
+            else Replication(automatic=Replication.Automatic())
         )
+        secret = Secret(replication=replication, labels={"managed-by": "fairlane"})
         with suppress(AlreadyExists):
             await self._call(
                 self._client.create_secret(parent=f"projects/{self._project}", secret_id=name, secret=secret)

@@ -22,7 +22,9 @@ def documents(settings: Settings) -> DocumentStore:
 
 def secrets(settings: Settings) -> SecretStore:
     kind, _, path = settings.secret_store.partition(":")
-    return FileSecrets(path) if kind == "file" else SecretManagerSecrets(settings.google_cloud_project)
+    if kind == "file":
+        return FileSecrets(path)
+    return SecretManagerSecrets(settings.google_cloud_project, region=settings.region)
 
 
 def redis(settings: Settings, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:

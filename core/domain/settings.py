@@ -219,6 +219,11 @@ class Settings:
     budget_timezone: str
     log_level: str
 
+    @property
+    def region(self) -> str:
+        """Where the deployment is, which its queue's name says; "" if that is not set."""
+        return self.tasks_queue.split("/")[3] if self.tasks_queue else ""
+
     @classmethod
     def read(cls, environment: Mapping[str, str], needs: Collection[str]) -> Settings:
         """`needs`: the variables that must be set: `required_by(role)`, or what an operator command uses.

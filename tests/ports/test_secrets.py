@@ -22,6 +22,7 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.secretmanager_secrets import SecretManagerSecrets
 from core.domain.errors import InvalidInputError, SecretsUnavailableError
+from core.domain.settings import Settings
 from core.ports.secrets import SecretStore
 from tests.ports.secretmanager_server import SecretManagerServer
 
@@ -36,11 +37,11 @@ async def server() -> AsyncIterator[SecretManagerServer]:
     await server.stop()
 
 
-def manager(address: str, *, timeout_s: float = 5.0) -> SecretManagerSecrets:
+def manager(address: str, *, region: str = "", timeout_s: float = 5.0) -> SecretManagerSecrets:
     channel = grpc.aio.insecure_channel(address)
     transport = SecretManagerServiceGrpcAsyncIOTransport(channel=channel)
     client = SecretManagerServiceAsyncClient(transport=transport)
-    return SecretManagerSecrets("p", client=client, timeout_s=timeout_s)
+    return SecretManagerSecrets("p", region=region, client=client, timeout_s=timeout_s)
 
 
 @pytest.fixture(params=["file", "secretmanager"])
@@ -227,3 +228,17 @@ async def test_an_entry_of_the_file_that_is_none_of_ours_is_named_and_can_be_rep
     assert "hunter2" not in str(error.value)
     await store.put(NAME, VALUE)
     assert (await store.get(NAME), await store.get("other")) == (VALUE, {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("queue", "kept_in"), [("projects/p/locations/asia-southeast1/queues/q", ["asia-southeast1"]), ("", [])]
+)
+async def test_new_secrets_are_kept_in_the_deployments_region_if_that_is_known(
+    server: SecretManagerServer, queue: str, kept_in: list[str]
+) -> None:
+    store = manager(server.address, region=Settings.read({"TASKS_QUEUE": queue}, ()).region)
+    await store.put(NAME, VALUE)
+    await store.close()
+    replication = server.created[0].replication
+    assert [replica.location for replica in replication.user_managed.replicas] == kept_in
+    assert replication.WhichOneof("replication") == ("user_managed" if kept_in else "automatic")
