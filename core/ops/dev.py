@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from core.local.stack import LocalStack
 from core.local.stack_options import StackOptions
 
 _ANSWER_TIMEOUT_S = 60.0
+_FAIRLANE = Path(sys.executable).parent / "fairlane"
 _LOG_FIELDS_LEFT_OUT = frozenset({"severity", "message", "time", "logging.googleapis.com/trace"})
 
 
@@ -63,10 +65,9 @@ async def _clinics(stack: LocalStack, simulator: LineSimulator, file: Path | Non
         known = {clinic.org_id: clinic}
     else:
         known = {clinic.org_id: clinic for clinic in _read(simulator, file)}
-    fairlane = Path(sys.executable).parent / "fairlane"
     environment = stack.process_env()
     applying = await asyncio.create_subprocess_exec(
-        fairlane, "clinics", "apply", str(file), env=environment, stdout=asyncio.subprocess.DEVNULL
+        _FAIRLANE, "clinics", "apply", str(file), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     if await applying.wait() != 0:
         raise FairlaneError(f"{file} was not applied: see above")
@@ -123,8 +124,13 @@ def _show(stack: LocalStack, known: Mapping[str, Clinic]) -> None:
     for name, value in rows.items():
         typer.echo(f"  {name:<10}{value}")
     typer.echo(f"\nBe a customer:      curl -s {stack.line.url}/simulate -d '{said}'")
-    typer.echo(f"Be an operator:     set -a; . {stack.run_dir / 'env.sh'}; fairlane turns list")
+    typer.echo(f"Be an operator:     {as_operator(stack.run_dir / 'env.sh')}")
     typer.echo("Stop:               Ctrl-C\n")
+
+
+def as_operator(environment: Path) -> str:
+    """For a shell in which nothing is prepared."""
+    return f"set -a; . {shlex.quote(str(environment))}; {shlex.quote(str(_FAIRLANE))} turns list"
 
 
 async def follow(files: Iterable[Path], show: Callable[[str], None], *, every_s: float = 0.2) -> None:

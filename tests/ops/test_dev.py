@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import LineApi, LineCall
 from core.local.simulator import LineSimulator
-from core.ops.dev import follow, shown, simulate
+from core.ops.dev import as_operator, follow, shown, simulate
 
 
 def test_json_log_line_is_shown_as_event_and_fields() -> None:
@@ -34,6 +36,21 @@ async def test_log_files_are_followed_line_by_line(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await following
     assert lines == ["turn-0    one", "turn-0    two"]
+
+
+def test_what_is_shown_to_operators_works_in_a_shell_without_the_environment(tmp_path: Path) -> None:
+    settings = tmp_path / "env.sh"
+    settings.write_text(f"DOCUMENT_STORE=sqlite:{tmp_path / 'documents.db'}\n")
+    shell = {"PATH": os.defpath, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run(
+        ["sh", "-c", as_operator(settings)],
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (0, "no such turn in the last 1h\n"), done.stderr
 
 
 async def test_customer_is_simulated_over_http() -> None:
