@@ -67,7 +67,7 @@ locals {
       downgraded = format(local.total, local.prometheus.budget_downgraded)
       stopped    = format(local.total, local.prometheus.budget_stopped)
     } },
-    { title = "Hand-offs to people", unit = "1", queries = {
+    { title = "Hand-offs to people, begun by model or customer", unit = "1", queries = {
       "by org" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}{${local.revision}}[$${__interval}])))"
     } },
     { title = "Redis memory", unit = "10^2.%", queries = {

@@ -2,7 +2,8 @@
 locals {
   events_of_functions = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(\"${google_cloudfunctions2_function.webhook.name}\" OR \"${google_cloudfunctions2_function.turn.name}\")"
 
-  # Events that are counted; labels are fields of the event.
+  # Events that are counted; labels are fields of the event. Only the functions' own: a hand-off that staff begin
+  # with `fairlane conversations` is logged where they run it.
   event_counts = {
     webhook_enqueue_failed = { event = "webhook.enqueue_failed", labels = [] }
     webhook_refused        = { event = "webhook.refused", labels = ["org", "status"] }

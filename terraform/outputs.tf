@@ -39,7 +39,7 @@ output "next_commands" {
   value       = <<-EOT
     # 1. The first clinic (README.md says what the file holds):
     eval "$(terraform -chdir=terraform output -raw operator_environment)"
-    .venv/bin/fairlane clinics apply clinics.yaml
+    .venv/bin/fairlane clinics apply ~/clinics.yaml
     # 2. Its webhook URL, which LINE tests at once:
     .venv/bin/fairlane clinics connect ORG_ID
     # 3. Does everything answer?

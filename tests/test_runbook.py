@@ -34,6 +34,7 @@ STANDS_FOR = {
     "ORG": ORG,
     "ORG_ID": ORG,
     "FILE": "clinics.yaml",
+    "~/clinics.yaml": "clinics.yaml",
     "ID": "turn-1",
     "ID…": "turn-1",
     "TURN": "turn-1",
@@ -123,6 +124,26 @@ def test_each_command_is_there_and_takes_what_is_shown(
         parse(words)
 
 
+def test_no_channel_secret_is_uploaded_with_the_checkout() -> None:
+    """Clinics files lie outside of it; one in it is neither committed nor sent to Cloud Build."""
+    files = [words[-1] for words in map(str.split, commands()) if words[:2] == ["clinics", "apply"]]
+    assert {file for file in files if file not in {"apply", "FILE"}} == {"~/clinics.yaml"}
+    assert "/clinics*.yaml" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "#!include:.gitignore" in (ROOT / ".gcloudignore").read_text().splitlines()
+
+
+def test_sections_of_the_runbook_that_are_pointed_to_are_there() -> None:
+    runbook = (ROOT / "terraform" / "README.md").read_text("utf-8")
+    pages = [*(ROOT / "terraform").glob("*.tf"), *(ROOT / "core").rglob("*.py")]
+    text = "\n".join(page.read_text("utf-8") for page in pages).replace("\\'", "'")
+    named = re.findall(r'"([^"\n]+)" in terraform/README\.md', text)
+    named += re.findall(r'\(terraform/README\.md, "([^"\n]+)"\)', text)
+    assert {"Roll back", "Raise limits", "The operator's machine"} <= set(named)
+    assert [name for name in named if f"\n## {name}\n" not in runbook] == []
+    (anchor,) = re.findall(r"terraform/README\.md#([\w-]+)", README)
+    assert f"\n## {anchor.replace('-', ' ')}\n" in runbook.lower()
+
+
 def test_an_option_that_is_not_there_would_be_found() -> None:
     with pytest.raises(Exception, match="No such option"):
         parse(["turns", "list", "--no-such-option"])
@@ -177,7 +198,8 @@ def _clinics() -> list[dict[str, str]]:
 
 async def test_commands_run_against_a_local_deployment(environment: Mapping[str, str]) -> None:
     """In the order of the runbook: apply, connect, then whatever is named, at last remove."""
-    first = ["clinics apply --dry-run clinics.yaml", "clinics apply clinics.yaml", "clinics connect ORG_ID"]
+    file = "~/clinics.yaml"
+    first = [f"clinics apply --dry-run {file}", f"clinics apply {file}", "clinics connect ORG_ID"]
     last = ["clinics remove ORG"]
     named = [command for command in commands() if command.split()[0] not in WHOLE_SYSTEMS]
     assert {*first, *last} <= set(named)
