@@ -159,18 +159,22 @@ def _seconds(value: float) -> str:
 
 
 def _tfvars(found: Plan, rpm: int | None, tpm: int | None) -> str:
-    """What Terraform derives by itself (rate, room) is left to it. A limit that was not given is null:
-    Terraform's own default would throttle what was computed without one."""
+    """Of one cell: its share of the provider's limits, rounded down, and of everything else, rounded up. What
+    Terraform derives by itself (rate, room) is left to it. A limit that was not given is null: Terraform's
+    own default would throttle what was computed without one."""
+    cells = found.cells
     values: dict[str, int | None] = {
-        "chat_max_concurrent": found.slots,
+        "chat_max_concurrent": found.slots // cells,
         "chat_max_concurrent_per_org": found.per_org,
-        "llm_requests_per_minute": rpm,
-        "llm_tokens_per_minute": tpm,
-        "turn_max_instances": found.turn_instances,
+        "llm_requests_per_minute": rpm and max(1, rpm // cells),
+        "llm_tokens_per_minute": tpm and max(1, tpm // cells),
+        "turn_max_instances": max(2, math.ceil(found.turn_instances / cells)),
         "turn_concurrency": found.turn_concurrency,
-        "redis_memory_gb": found.redis_gib,
+        "redis_memory_gb": math.ceil(found.redis_gib / cells),
     }
     head = f"# fairlane capacity --clinics {found.demand.clinics} --messages {found.demand.messages:g}\n"
+    if cells > 1:
+        head += f"# one of {cells} cells: a deployment each, with its own name and firestore_database\n"
     return head + "".join(
         f"{name} = {'null' if value is None else value}\n" for name, value in values.items()
     )

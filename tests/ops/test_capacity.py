@@ -44,3 +44,16 @@ def test_a_person_reads_what_gives_out_first() -> None:
     assert result.exit_code == 0
     assert "what gives out first" in result.stdout
     assert "queue" in result.stdout
+
+
+def test_the_file_for_terraform_has_one_cells_share_where_one_deployment_does_not_do(tmp_path: Path) -> None:
+    sizes = tmp_path / "sizes.tfvars"
+    result = CliRunner().invoke(
+        app, ["capacity", "--clinics", "50000", "--rpm", "90000", "--json", "--tfvars", str(sizes)]
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    written = dict(re.findall(r"^(\w+) = (\d+)$", sizes.read_text(), re.MULTILINE))
+    assert "one of 3 cells" in sizes.read_text()
+    assert int(written["chat_max_concurrent"]) * 3 <= found["slots"]
+    assert written["llm_requests_per_minute"] == "30000"
