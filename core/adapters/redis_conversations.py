@@ -37,7 +37,7 @@ class RedisConversations:
 
     async def lead(self, conversation: Conversation) -> int | Held:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
-        keys = [redis_keys.mailbox(conversation, "lead")]
+        keys = [redis_keys.mailbox(conversation, "lead"), redis_keys.GENERATION]
         kind, now_ms, last = await call(self._lead, keys, [uuid.uuid4().hex, self._lease_ms, RETENTION_MS])
         return Held(lease_ms=last, now_ms=now_ms) if kind == b"held" else int(last)
 

@@ -1,6 +1,7 @@
 """Every Redis key name of fairlane. Names are built nowhere else, least of all in Lua.
 
-A hash tag (`{…}`) keeps the keys that one script touches in one hash slot.
+A hash tag (`{…}`) keeps the keys of a conversation, and those of the slots, in one hash slot. Only the
+generation and the rates stand outside: they are those of a whole Redis.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def session(conversation: Conversation) -> str:
 def mailbox(conversation: Conversation, part: str) -> str:
     """The session's whole name is the hash tag, so that both lie in one hash slot."""
     return f"mail:{{{session(conversation)}}}:{part}"
+
+
+GENERATION = "mail:generation"
+"""Names the data that Redis has now: another one after it came back empty (lua/mailbox_order.lua)."""
 
 
 def shaper_org(org_id: str) -> str:

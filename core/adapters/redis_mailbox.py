@@ -1,8 +1,9 @@
 """The mailbox in Redis: one script call an operation (lua/mailbox_*.lua).
 
-A conversation's keys: who leads, the newest events, the ids of those beyond the bounds, what is done, and
-the session. All of them expire, since Redis runs with `noeviction`: what is forgotten costs a coalescing,
-never a message, for every event has its own task and the journal its claim.
+A conversation's keys: who leads, the newest events, the ids of those beyond the bounds, what is done, the
+session, and what the webhook has announced. All of them expire, since Redis runs with `noeviction`: what is
+forgotten costs a coalescing, or the order, but never a message, for every event has its own task and the
+journal its claim.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from redis.exceptions import RedisError
 from core.adapters import redis_keys
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, InboundEvent
-from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
+from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 
 RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
+KNOWN_MS = 300_000  # how long an event that was announced is known, so that a redelivery is none
+MOST_KNOWN = 200  # of a conversation; beyond it, order and rate are a flood's least concern
 _MOST_OVERFLOW = 500
 _MOST_DONE = 1000
 _FIELDS = frozenset(field.name for field in fields(InboundEvent))
@@ -34,7 +37,9 @@ class RedisMailbox:
 
     `max_events` and `max_chars` bound what of a conversation is kept verbatim: the newest events, but one
     at least. Several of LINE's longest messages (5,000 characters) fit, and a flurry of short ones; what they
-    may cost is bounded where the prompt is built.
+    may cost is bounded where the prompt is built. `earlier_ms`: how long an event that was acknowledged and
+    does not begin is waited for, once a later one misses it: an instance that died is replaced by then, and a
+    task that was never enqueued costs no more.
     """
 
     def __init__(
@@ -45,24 +50,25 @@ class RedisMailbox:
         session_ttl_s: int,
         max_events: int = MOST_WAITING,
         max_chars: int = MOST_WAITING_CHARS,
+        earlier_ms: int = 5_000,
     ) -> None:
         self._lease_ms = lease_ms
         self._session_ttl_ms = session_ttl_s * 1000
         self._max_events = max_events
         self._max_chars = max_chars
+        self._earlier_ms = earlier_ms
+        self._generation: bytes = b""
         self._begin = mailbox_script(redis, "mailbox_begin.lua")
         self._renew = mailbox_script(redis, "mailbox_renew.lua")
         self._finish = mailbox_script(redis, "mailbox_finish.lua")
         self._remove = mailbox_script(redis, "mailbox_remove.lua")
 
-    async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
+    async def begin(self, event: InboundEvent) -> Lead | Held | NotYet | AlreadyDone:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
         call_id = uuid.uuid4().hex
-        # An unsend event names the message that it is about; it must itself be dealt with.
-        message_id = event.message_id if event.kind != "unsend" else None
         args = [
             event.event_id,
-            message_id or "",
+            own_message_id(event),
             event.timestamp_ms,
             len(event.text),
             _encode(event),
@@ -73,18 +79,25 @@ class RedisMailbox:
             self._max_events,
             self._max_chars,
             _MOST_OVERFLOW,
+            self._earlier_ms,
+            KNOWN_MS,
+            MOST_KNOWN,
+            self._generation,
         ]
-        kind, now_ms, *rest = await call(self._begin, keys_of(event.conversation), args)
-        if kind == b"done":
-            return AlreadyDone(now_ms)
-        if kind == b"held":
-            return Held(lease_ms=rest[0], now_ms=now_ms)
+        kind, now_ms, self._generation, *rest = await call(self._begin, keys_of(event.conversation), args)
+        match kind:
+            case b"done":
+                return AlreadyDone(now_ms)
+            case b"held":
+                return Held(lease_ms=rest[0], now_ms=now_ms)
+            case b"earlier" | b"redis_lost":
+                return NotYet(wait_ms=rest[0], reason=kind.decode(), now_ms=now_ms)
         fence, session, values, overflow = rest
         return Lead(fence, waiting_of(values, overflow), session, now_ms)
 
     async def renew(self, conversation: Conversation, fence: int) -> bool:
         """See the port. A lease that ran out is prolonged too, unless somebody else has led since."""
-        keys = [redis_keys.mailbox(conversation, "lead")]
+        keys = [redis_keys.mailbox(conversation, "lead"), redis_keys.GENERATION]
         return bool(await call(self._renew, keys, [fence, self._lease_ms, RETENTION_MS]))
 
     async def finish(
@@ -106,6 +119,7 @@ class RedisMailbox:
             self._session_ttl_ms,
             RETENTION_MS,
             _MOST_DONE,
+            KNOWN_MS,
             *done_ids,
         ]
         found = await call(self._finish, keys_of(conversation), args)
@@ -113,12 +127,14 @@ class RedisMailbox:
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
         """See the port. The message is also kept out if its task begins later: it is done then."""
-        keys = [redis_keys.mailbox(conversation, "events"), redis_keys.mailbox(conversation, "done")]
-        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
+        keys = [redis_keys.mailbox(conversation, part) for part in ("events", "done", "coming")]
+        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE, KNOWN_MS]))
 
 
 def mailbox_script(redis: Redis, name: str) -> AsyncScript:
-    return redis.register_script(resources.files("core.adapters").joinpath("lua", name).read_text())
+    """What the scripts share stands at their head."""
+    lua = resources.files("core.adapters").joinpath("lua")
+    return redis.register_script("".join(lua.joinpath(n).read_text() for n in ("mailbox_order.lua", name)))
 
 
 async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -128,9 +144,19 @@ async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) ->
         raise RedisUnavailableError(f"the mailbox in Redis: {type(exc).__name__}: {exc}") from exc
 
 
+def own_message_id(event: InboundEvent) -> str:
+    """An unsend event names the message that it is about, and must itself be dealt with."""
+    return (event.message_id or "") if event.kind != "unsend" else ""
+
+
 def keys_of(conversation: Conversation) -> list[str]:
-    parts = ("lead", "events", "overflow", "done")
-    return [*(redis_keys.mailbox(conversation, part) for part in parts), redis_keys.session(conversation)]
+    """As mailbox_begin.lua names them."""
+    lead, events, overflow, done, coming, known = (
+        redis_keys.mailbox(conversation, part)
+        for part in ("lead", "events", "overflow", "done", "coming", "known")
+    )
+    session = redis_keys.session(conversation)
+    return [lead, events, overflow, done, session, coming, known, redis_keys.GENERATION]
 
 
 def _encode(event: InboundEvent) -> bytes:

@@ -1,21 +1,21 @@
-"""The shaper in Redis: one script call says when each message may run (lua/shape.lua)."""
+"""The shaper in Redis: one script call announces events and says when each may run (lua/shape.lua)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
+from core.adapters.redis_mailbox import KNOWN_MS, MOST_KNOWN, mailbox_script, own_message_id
 from core.domain.errors import RedisUnavailableError
 from core.ports.shaper import Arrival, Shaped
 
-_LUA = resources.files("core.adapters").joinpath("lua", "shape.lua")
-_LARGEST_BATCH = 200  # arrivals in one script call; keeps Redis' pause well below a millisecond or two
+_LARGEST_BATCH = 100  # arrivals in one script call; keeps Redis' pause at about a millisecond
 _STUCK_S = 1.0  # then the connection is given up
 _SENDER_WINDOW_US = 10_000_000
 _MINUTE_US = 60_000_000
@@ -33,8 +33,9 @@ class RedisShaper:
     while a call has been stuck for that long nothing at all, and the process one connection.
 
     `longest_s` bounds each delay, whether the clinic's rate or the sender's causes it: a message that would
-    have to wait longer comes at that moment and is not counted, so that nobody waits until it is too late to
-    answer. Past a clinic's burst and a minute of its rate, the slots alone hold a flood back.
+    have to wait longer is not counted, so that nobody waits until it is too late to answer. A sender's come
+    at that moment, to be answered together; a clinic's are spread over the second half of that time. Past a
+    clinic's burst and so much of its rate, the slots alone hold a flood back.
 
     `redis` is the caller's to close; its own retries should be off.
     """
@@ -47,12 +48,15 @@ class RedisShaper:
         longest_s: float = 60,
         timeout_s: float = 0.030,
     ) -> None:
-        self._script = redis.register_script(_LUA.read_text())
+        self._script = mailbox_script(redis, "shape.lua")
         self._rule = (
             sender_per_10s,
             _SENDER_WINDOW_US / sender_per_10s,
             round(longest_s * 1_000_000),
+            KNOWN_MS,
+            MOST_KNOWN,
         )
+        self._generation: bytes = b""
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
         self._pump: asyncio.Task[None] | None = None
@@ -114,14 +118,18 @@ class RedisShaper:
                 waiting.answer.set_exception(error)
 
     async def _call(self, arrivals: Sequence[Arrival]) -> tuple[int, list[int]]:
-        keys: list[str] = []
-        args: list[int | float] = [*self._rule]
+        keys: list[str] = [redis_keys.GENERATION]
+        args: list[Any] = [*self._rule, self._generation]
         for arrival in arrivals:
+            event, rate = arrival.event, arrival.org_per_minute
             keys += (
-                redis_keys.shaper_org(arrival.org_id),
-                redis_keys.shaper_sender(arrival.org_id, arrival.sender),
+                redis_keys.shaper_org(event.org_id),
+                redis_keys.shaper_sender(event.org_id, event.user_id or event.chat_id),
+                redis_keys.mailbox(event.conversation, "coming"),
+                redis_keys.mailbox(event.conversation, "known"),
             )
             # Rounded down, a minute's worth of messages never exceeds the minute.
-            args += (arrival.org_per_minute, _MINUTE_US // arrival.org_per_minute)
-        now_ms, *delays_ms = await self._script(keys=keys, args=args)
+            interval_us = _MINUTE_US // rate if rate else 0
+            args += (rate, interval_us, event.event_id, event.timestamp_ms, own_message_id(event))
+        now_ms, self._generation, *delays_ms = await self._script(keys=keys, args=args)
         return now_ms, delays_ms

@@ -43,6 +43,19 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class NotYet:
+    """Nobody leads, but this event may not either; it should come again in `wait_ms`.
+
+    `reason`: `earlier`, one that was acknowledged before it has not begun and goes first; `redis_lost`, Redis
+    lost its data, and it is not known yet who leads and who came first.
+    """
+
+    wait_ms: int
+    reason: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlreadyDone:
     """The event was answered (fast path; the journal is the authority)."""
 
@@ -52,16 +65,18 @@ class AlreadyDone:
 class Mailbox(Protocol):
     """Methods raise RedisUnavailableError when Redis does not answer."""
 
-    async def begin(self, event: InboundEvent) -> Lead | Held | AlreadyDone:
+    async def begin(self, event: InboundEvent) -> Lead | Held | NotYet | AlreadyDone:
         """Put `event` in its conversation's mailbox and try to lead. One round trip.
 
-        A leader gets all waiting events and the session in the same trip. Beginning twice with the same
-        event puts it in once. A process that already leads gets Held like any other.
+        A leader gets the waiting events and the session in the same trip, all but those that are later than
+        one that was announced (ports.shaper) and has not begun. Beginning twice with the same event puts it
+        in once. A process that already leads gets Held like any other.
         """
         ...
 
     async def renew(self, conversation: Conversation, fence: int) -> bool:
-        """Prolong the lease; False if it was lost (the caller must stop at once)."""
+        """Prolong the lease; False if it was lost (the caller must stop at once). Who led when Redis lost its
+        data leads on."""
         ...
 
     async def finish(
@@ -75,11 +90,13 @@ class Mailbox(Protocol):
     ) -> Waiting | None:
         """End a turn: mark `done_ids`, store `session` (None leaves it), and hand over.
 
-        With `go_on`, if more events arrived meanwhile, the lease is kept and they are returned. Otherwise the
+        With `go_on`, if more events arrived meanwhile, and it is their turn, the lease is kept and they are
+        returned. Otherwise the
         lease is given up and Waiting(()) returned. None if the fence no longer holds: nothing was written.
         """
         ...
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
-        """Take an unsent message (by LINE's message id) out of the mailbox if it is still waiting there."""
+        """Take an unsent message (by LINE's message id) out of the mailbox if it is still waiting there.
+        Nobody waits for it to come."""
         ...

@@ -1,4 +1,7 @@
-"""The shaper: when may a message run, by its clinic's and its sender's rate (audit row 12)."""
+"""The shaper: when may a message run, by its clinic's and its sender's rate (audit row 12)?
+
+What it was told of has its place: a conversation's events are answered in LINE's order (ports.mailbox).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.domain.event import InboundEvent
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message to be shaped. `org_per_minute` is the clinic's own limit."""
+    """One event. `org_per_minute` is its clinic's limit; 0: no rate is meant for it, it is not counted."""
 
-    org_id: str
-    sender: str
+    event: InboundEvent
     org_per_minute: int
 
 
@@ -26,7 +30,9 @@ class Shaped:
 
 class Shaper(Protocol):
     async def shape(self, arrivals: Sequence[Arrival]) -> Shaped:
-        """Count the arrivals in and say by how long each must be delayed (0 if it conforms).
+        """Announce the events to their conversations' mailboxes, count them in, and say by how long each must
+        be delayed (0 if it conforms). One that was announced before is not counted again: it is due when it
+        was.
 
         Raises RedisUnavailableError within the time box (30 ms): the caller goes on without a delay.
         """

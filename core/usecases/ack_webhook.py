@@ -145,26 +145,21 @@ class AckWebhook:
     async def _shape(
         self, events: Sequence[InboundEvent], clinic: Clinic, trace: str
     ) -> tuple[list[int], int | None]:
-        """A delay for each event, and Redis' clock. Without Redis: no delays and no clock.
+        """A delay for each event, and Redis' clock; from now on the events have their places in their
+        conversations. Without Redis: no delays, no clock and no places.
 
         Only what costs an LLM turn counts: a sticker must not make the next question wait.
         """
-        delays_ms = [0] * len(events)
-        shaped_events = [i for i, event in enumerate(events) if event.kind in KINDS_ANSWERED_BY_MODEL]
-        if not shaped_events:
-            return delays_ms, None
+        if not events:
+            return [], None
         rate = clinic.limits.messages_per_minute or self._policy.org_per_minute
-        arrivals = [
-            Arrival(clinic.org_id, events[i].user_id or events[i].chat_id, rate) for i in shaped_events
-        ]
+        arrivals = [Arrival(event, rate if event.kind in KINDS_ANSWERED_BY_MODEL else 0) for event in events]
         try:
             shaped = await self._shaper.shape(arrivals)
         except RedisUnavailableError as exc:
             log.warning("shaper.failed_open", trace=trace, org=clinic.org_id, detail=str(exc))
-            return delays_ms, None
-        for i, delay_ms in zip(shaped_events, shaped.delays_ms, strict=True):
-            delays_ms[i] = delay_ms
-        return delays_ms, shaped.now_ms
+            return [0] * len(events), None
+        return shaped.delays_ms, shaped.now_ms
 
     async def _enqueue(
         self, tasks: Sequence[TurnTask], delays_ms: Sequence[int], started: float

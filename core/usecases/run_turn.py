@@ -17,12 +17,14 @@ from core.domain.event import Conversation
 from core.domain.session import Session
 from core.domain.task import TurnTask
 from core.ports.clock import CorrectedClock
-from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, Waiting
+from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
 from core.ports.slots import NoSlotError, Slots
 from core.ports.tasks import TaskQueue
 from core.usecases.answer import Answer
 from core.usecases.journal_entries import TurnMovedError
 from core.usecases.turn_scene import Turn
+
+_SOON_MS = 100
 
 
 class LeadLostError(FairlaneError):
@@ -112,6 +114,8 @@ class RunTurn:
                 log.info("turn.duplicate")
             case Held():
                 await self._put_back(task, begun.lease_ms + 100, "held")
+            case NotYet():
+                await self._put_back(task, begun.wait_ms, begun.reason)
             case Lead():
                 await self._lead(task, begun)
 
@@ -127,7 +131,10 @@ class RunTurn:
         except (LeadLostError, TurnMovedError) as exc:
             log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
             await self._give_up_lease(conversation, lead.fence)
-            await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
+            # Whoever leads the conversation now takes the event along if it is there in time. Who has the
+            # turn itself goes on with it for nobody knows how long.
+            moved = isinstance(exc, TurnMovedError)
+            await self._put_back(task, round(self._policy.lease_s * 1000) if moved else _SOON_MS, "lost")
         except asyncio.CancelledError:
             await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, 0, "draining")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import settings
@@ -18,13 +19,16 @@ from redis.asyncio import Redis
 
 from core.adapters import redis_keys
 from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.redis_shaper import RedisShaper
 from core.domain.event import Conversation, InboundEvent
-from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
+from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
+from core.ports.shaper import Arrival
 
 HERE = Conversation("bkk-smile", "line", "U1")
 MAX_EVENTS, MAX_CHARS = 3, 12
+FROM_MS = round(time.time() * 1000) + 3_600_000  # never so old that its place is forgotten
 EVENTS = [
-    InboundEvent(f"E{n}", "bkk-smile", "U1", "text", at, 1, text="ก" * length, message_id=f"M{n}")
+    InboundEvent(f"E{n}", "bkk-smile", "U1", "text", FROM_MS + at, 1, text="ก" * length, message_id=f"M{n}")
     for n, (at, length) in enumerate([(5, 1), (3, 8), (3, 2), (9, 20), (1, 0), (7, 5), (8, 4), (2, 6)])
 ]
 
@@ -43,6 +47,11 @@ class Model:
         self.session: bytes | None = None
         self.leader: int | None = None
         self.expired = False
+        self.led = False
+        self.known: set[str] = set()
+        self.coming: list[InboundEvent] = []
+        self.missed: set[str] = set()
+        self.lost = ""
 
     def put(self, event: InboundEvent) -> None:
         self.overflow = [e for e in self.overflow if e != event]
@@ -53,7 +62,19 @@ class Model:
             self.overflow = sorted([*self.overflow, self.events.pop(0)], key=order)
 
     def waiting(self) -> Waiting:
+        """What is not later than what is still to come."""
+        cut = min((e.timestamp_ms for e in self.coming), default=2**53)
+        return Waiting(
+            tuple(e for e in self.events if e.timestamp_ms <= cut),
+            tuple(e.event_id for e in self.overflow if e.timestamp_ms <= cut),
+        )
+
+    def all_waiting(self) -> Waiting:
         return Waiting(tuple(self.events), tuple(e.event_id for e in self.overflow))
+
+    def expects(self, *ids: str) -> None:
+        self.coming = [e for e in self.coming if e.event_id not in ids]
+        self.missed -= {*ids}
 
     def drop(self, ids: set[str]) -> None:
         self.events = [e for e in self.events if e.event_id not in ids]
@@ -70,8 +91,12 @@ class MailboxMachine(RuleBasedStateMachine):
         self.mailbox = RedisMailbox(
             self.redis, lease_ms=60_000, session_ttl_s=1800, max_events=MAX_EVENTS, max_chars=MAX_CHARS
         )
+        self.shaper = RedisShaper(self.redis, timeout_s=5)
         self.model = Model()
         self.fences: list[int] = []
+        self.before_loss: set[int] = set()
+        self.generation = 0
+        self.seen: dict[str, int] = {}
         self.runner.run(self.redis.flushall())
 
     def teardown(self) -> None:
@@ -82,23 +107,70 @@ class MailboxMachine(RuleBasedStateMachine):
         self.runner.run(self.redis.aclose())
         self.runner.close()
 
+    def call_by(self, who: str) -> None:
+        """Whoever saw another generation before notices that data was lost."""
+        if self.seen.get(who, self.generation) != self.generation:
+            self.model.lost = self.model.lost or "perhaps"
+        self.seen[who] = self.generation
+
+    def leads(self, fence: int) -> bool:
+        model = self.model
+        if fence in self.before_loss and not model.led:
+            model.leader, model.led, model.lost = fence, True, "surely"
+        return fence == model.leader
+
+    @rule(events=st.lists(st.sampled_from(EVENTS), min_size=1, max_size=3))
+    def announce(self, events: list[InboundEvent]) -> None:
+        self.runner.run(self.shaper.shape([Arrival(event, 0) for event in events]))
+        self.call_by("shaper")
+        for event in events:
+            if event.event_id not in self.model.known:
+                self.model.known.add(event.event_id)
+                self.model.coming.append(event)
+
+    @precondition(lambda self: self.model.missed)
+    @rule()
+    def what_was_missed_never_comes(self) -> None:
+        key = redis_keys.mailbox(HERE, "coming")
+        for event_id in self.model.missed:
+            at, due, _, message_id = self.runner.run(self.redis.hget(key, event_id)).split(b"|")
+            self.runner.run(self.redis.hset(key, event_id, b"|".join([at, due, b"1", message_id])))
+        self.model.expects(*self.model.missed)
+
+    @precondition(lambda self: self.model.lost)
+    @rule()
+    def what_the_loss_cost_is_over(self) -> None:
+        self.runner.run(self.redis.hset(redis_keys.GENERATION, "lost", "over"))
+        self.model.lost = "over"
+
     @rule(event=st.sampled_from(EVENTS))
     def begin(self, event: InboundEvent) -> None:
         begun = self.runner.run(self.mailbox.begin(event))
         model = self.model
+        self.call_by("mailbox")
+        model.known.add(event.event_id)
+        model.expects(event.event_id)
         if {event.event_id, event.message_id} & model.done:
             model.drop({event.event_id})
             assert isinstance(begun, AlreadyDone)
             return
         model.put(event)
+        earlier = {e.event_id for e in model.coming if e.timestamp_ms < event.timestamp_ms}
+        model.missed |= earlier
+        recovering = model.lost in {"perhaps", "surely"}
+        if recovering or earlier:
+            assert isinstance(begun, NotYet)
+            assert begun.reason == ("redis_lost" if recovering else "earlier")
+            return
         if model.leader is not None and not model.expired:
             assert isinstance(begun, Held)
             return
         assert isinstance(begun, Lead)
         assert begun.fence > max(self.fences, default=0)
-        assert begun.waiting == model.waiting()
+        assert begun.waiting == (model.waiting() if event in model.events else model.all_waiting())
+        assert begun.waiting.events
         assert begun.session == model.session
-        model.leader, model.expired = begun.fence, False
+        model.leader, model.led, model.expired = begun.fence, True, False
         self.fences.append(begun.fence)
 
     @precondition(lambda self: self.fences)
@@ -106,7 +178,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def renew(self, data: st.DataObject) -> None:
         fence = data.draw(st.sampled_from(self.fences[-3:]))
         renewed = self.runner.run(self.mailbox.renew(HERE, fence))
-        assert renewed == (fence == self.model.leader)
+        assert renewed == self.leads(fence)
         if renewed:
             self.model.expired = False
 
@@ -121,13 +193,14 @@ class MailboxMachine(RuleBasedStateMachine):
         fence = data.draw(st.sampled_from(self.fences[-3:]))
         left = self.runner.run(self.mailbox.finish(HERE, fence, sorted(ids), session=session, go_on=go_on))
         model = self.model
-        if fence != model.leader:
+        if not self.leads(fence):
             assert left is None
             return
         model.drop(ids)
         model.done |= ids
         model.session = model.session if session is None else session
-        assert left == (model.waiting() if go_on and model.events else Waiting(()))
+        goes_on = go_on and model.lost not in {"perhaps", "surely"} and model.waiting().events
+        assert left == (model.waiting() if goes_on else Waiting(()))
         if left == Waiting(()):
             model.leader = None
         model.expired = False
@@ -138,6 +211,7 @@ class MailboxMachine(RuleBasedStateMachine):
         assert removed == (event in self.model.events)
         self.model.events = [e for e in self.model.events if e != event]
         self.model.done.add(event.message_id or "")
+        self.model.expects(event.event_id)
 
     @precondition(lambda self: self.model.leader is not None)
     @rule()
@@ -150,6 +224,8 @@ class MailboxMachine(RuleBasedStateMachine):
         self.runner.run(self.redis.flushall())
         self.runner.run(self.redis.script_flush())
         self.model = Model()
+        self.before_loss = {*self.fences}
+        self.generation += 1
 
 
 def check(redis_url: str, examples: int, steps: int) -> None:
@@ -165,4 +241,4 @@ def test_the_mailbox_does_what_its_model_does(redis_url: str) -> None:
 
 @pytest.mark.slow
 def test_the_mailbox_does_what_its_model_does_for_long(redis_url: str) -> None:
-    check(redis_url, examples=400, steps=60)
+    check(redis_url, examples=250, steps=60)

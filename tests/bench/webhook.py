@@ -12,6 +12,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def requests(tag: str, count: int) -> Iterator[bytes]:
         event = {
             "type": "message",
             "webhookEventId": f"{tag}-{n}",
-            "timestamp": 1_700_000_000_000,
+            "timestamp": round(time.time() * 1000),
             "mode": "active",
             "replyToken": "nHuyWiB7yP5Zw52FIkcQobQuGDXCTA",
             "deliveryContext": {"isRedelivery": False},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 
@@ -235,3 +235,54 @@ async def test_sigterm_while_turns_run(scene: FaultScene, reckon: Reckon) -> Non
     reckon(row, await scene.verdict(row), f"ended in {took_s:.1f} s")
     assert status == 0
     assert took_s < 10
+
+
+def to_another(scene: FaultScene, row: Row) -> None:
+    """The row's first message goes to instance 1, everything else, and that one when tried again, to 0."""
+    first, urls = row.sent[0].event_id.encode(), scene.stack.turn_urls
+    scene.stack.tasks.on_dispatch = lambda attempt: DispatchPlan(
+        target=urls[1] if first in attempt.body and attempt.number == 1 else urls[0]
+    )
+
+
+def out_of_order(scene: FaultScene, row: Row) -> list[int]:
+    """By how much messages came before an earlier one, in ms."""
+    at_ms = [scene.sim.answers(sent.event_id)[0].at_ms for sent in row.sent]
+    return [one - other for one, other in pairwise(at_ms) if one > other]
+
+
+@pytest.mark.parametrize("then", ["dies", "wakes up"])
+async def test_later_messages_wait_for_one_that_an_instance_has_taken_and_not_begun(
+    scene: FaultScene, reckon: Reckon, then: str
+) -> None:
+    row = await scene.row(f"an instance that has not begun {then}")
+    scene.message(row)
+    to_another(scene, row)
+    scene.stack.pause_turn(1)
+    await scene.sim.send(row.sent[0])
+    await scene.say(row)
+    await asyncio.sleep(0.3)
+    if then == "dies":
+        await scene.stack.kill_turn(1)
+    else:
+        scene.stack.resume_turn(1)
+    await scene.say(row)
+    await until_answered(scene, row)
+    reckon(row, await scene.verdict(row))
+    assert out_of_order(scene, row) == []
+
+
+async def test_redis_restarted_empty_while_another_instance_answers_the_earlier_message(
+    scene: FaultScene, reckon: Reckon
+) -> None:
+    row = await scene.row("Redis restarted empty, the next message elsewhere")
+    scene.message(row)
+    to_another(scene, row)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scene.sim.send(row.sent[0]))
+        async with scene.paused_at("llm.answered"):
+            await scene.stack.redis.restart_empty()
+            await scene.say(row)
+            await asyncio.sleep(0.2)
+    reckon(row, await scene.verdict(row))
+    assert out_of_order(scene, row) == []

@@ -178,13 +178,13 @@ async def test_a_signature_by_a_reissued_secret_is_good_at_once() -> None:
 
 async def test_delays_become_the_tasks_and_redis_clock_the_arrival() -> None:
     scene = Scene()
-    scene.shaper.delays_ms = [0, 2000]
+    scene.shaper.delays_ms = [0, 0, 2000]
     await scene.post(body(event("e1"), event("s1", "sticker"), event("e2")))
     created = {t.event.event_id: (delay, t.event.arrived_ms) for t, delay in scene.tasks.created.values()}
     assert created == {"e1": (0, REDIS_MS), "s1": (0, REDIS_MS), "e2": (2000, REDIS_MS)}
 
 
-async def test_one_round_trip_shapes_the_batch_and_only_what_costs_a_turn() -> None:
+async def test_one_round_trip_announces_the_batch_and_counts_only_what_costs_a_turn() -> None:
     scene = Scene(replace(CLINIC, limits=Limits(messages_per_minute=90)))
     group = {"type": "group", "groupId": "C1"}
     mention = {"type": "text", "id": "9", "text": "x", "mention": {"mentionees": [{"isSelf": True}]}}
@@ -196,7 +196,13 @@ async def test_one_round_trip_shapes_the_batch_and_only_what_costs_a_turn() -> N
             event("e4", source=group, message=mention),
         )
     )
-    assert scene.shaper.calls == [[Arrival("bkk-smile", "U1", 90), Arrival("bkk-smile", "C1", 90)]]
+    [arrivals] = scene.shaper.calls
+    assert [(a.event.event_id, a.org_per_minute) for a in arrivals] == [
+        ("e1", 90),
+        ("e2", 0),
+        ("e3", 0),
+        ("e4", 90),
+    ]
     assert len(scene.tasks.created) == 4
 
 

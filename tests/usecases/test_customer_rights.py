@@ -103,7 +103,7 @@ async def planted(scene: Scene) -> None:
     await scene.session(CUSTOMER, ("done", f"{CANARY} exchange"))
     assert isinstance(await scene.mailbox.begin(message("waits")), Lead)
     shaper = RedisShaper(scene.redis, timeout_s=2)
-    await shaper.shape([Arrival(CUSTOMER.org_id, CUSTOMER.chat_id, 30)] * 9)
+    await shaper.shape([Arrival(message("rated"), 30)])
     await shaper.close()
 
 

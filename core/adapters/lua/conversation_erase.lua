@@ -5,7 +5,7 @@
 -- Returns how many waiting events were dropped, or false if the fence no longer holds (nothing was erased)
 --
 -- Atomic, since an event that arrives between the look and the erasing must be in neither or in both.
-local lead, events, overflow, done, session = unpack(KEYS)
+local lead, events, overflow, done, session, coming = unpack(KEYS)
 local last = redis.call('HMGET', lead, 'fence', 'until')
 if last[1] ~= ARGV[1] or last[2] == '0' then
   return false
@@ -18,7 +18,7 @@ local dropped = #ids
 for i = 3, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
-redis.call('DEL', lead, events, overflow, done, session)
+redis.call('DEL', lead, events, overflow, done, session, coming)
 local time = redis.call('TIME')
 for _, id in ipairs(ids) do
   redis.call('ZADD', done, time[1] * 1000 + math.floor(time[2] / 1000), id)
