@@ -11,6 +11,8 @@ locals {
     TASKS_QUEUE           = google_cloud_tasks_queue.turns.id
     TURN_URL              = local.turn_url
     TASKS_SERVICE_ACCOUNT = google_service_account.tasks.email
+    SLOT_WAIT_S           = tostring(var.slot_wait_s)
+    PATIENCE_S            = tostring(var.patience_s)
     LOG_LEVEL             = var.log_level
   }
 
@@ -29,10 +31,8 @@ locals {
     LLM_DEADLINE_S              = var.llm_deadline_s
     LLM_BACKOFF_S               = var.llm_backoff_s
     LLM_JITTER_S                = var.llm_jitter_s
-    SLOT_WAIT_S                 = var.slot_wait_s
     SLOT_LEASE_S                = var.slot_lease_s
     ORG_ROOM                    = var.org_room
-    PATIENCE_S                  = var.patience_s
     SESSION_TTL_S               = var.session_ttl_s
     THB_PER_USD                 = var.thb_per_usd
     BUDGET_TIMEZONE             = var.budget_timezone

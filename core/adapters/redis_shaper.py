@@ -45,7 +45,7 @@ class RedisShaper:
         redis: Redis,
         *,
         sender_per_10s: int = 5,
-        longest_s: float = 60,
+        longest_s: float = 100,
         timeout_s: float = 0.030,
     ) -> None:
         self._script = mailbox_script(redis, "shape.lua")

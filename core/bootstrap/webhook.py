@@ -15,7 +15,10 @@ def build(settings: Settings) -> AckWebhook:
     directory = ClinicDirectory(shared.documents(settings), shared.secrets(settings), clock)
     # The shaper answers in 30 ms or not at all: nothing is tried twice.
     shaper = RedisShaper(
-        shared.redis(settings, timeout_s=1.0, tries=1), sender_per_10s=settings.sender_messages_per_10s
+        shared.redis(settings, timeout_s=1.0, tries=1),
+        sender_per_10s=settings.sender_messages_per_10s,
+        # Who is let through at the last moment can still wait for a slot, and then be answered.
+        longest_s=max(0.0, settings.patience_s - settings.slot_wait_s),
     )
     policy = AckPolicy(org_per_minute=settings.org_messages_per_minute)
     return AckWebhook(directory, shaper, shared.tasks(settings), clock, policy)
