@@ -10,9 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
+from core.bootstrap import shared
+from core.bootstrap import webhook as bootstrap
 from core.domain.clinic import Clinic, Limits
 from core.domain.errors import DocumentsUnavailableError, RedisUnavailableError, TasksUnavailableError
+from core.domain.settings import Settings, required_by
 from core.domain.signature import sign
 from core.domain.task import TurnTask
 from core.ports.clock import SystemClock
@@ -204,6 +208,26 @@ async def test_one_round_trip_announces_the_batch_and_counts_only_what_costs_a_t
         ("e4", 90),
     ]
     assert len(scene.tasks.created) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "longest_s"),
+    [({}, 100), ({"PATIENCE_S": "60"}, 40), ({"PATIENCE_S": "5"}, 0), ({"SLOT_WAIT_S": "90"}, 30)],
+)
+def test_a_delay_leaves_patience_for_a_slot(
+    mocker: MockerFixture, settings: dict[str, str], longest_s: int
+) -> None:
+    for part in ("redis", "documents", "secrets", "tasks"):
+        mocker.patch.object(shared, part)
+    made = mocker.spy(bootstrap, "RedisShaper")
+    environment = dict.fromkeys(required_by("webhook"), "x") | {
+        "REDIS_URL": "redis://x",
+        "TASKS_QUEUE": "projects/P/locations/L/queues/Q",
+        "TURN_URL": "http://x",
+        "TASKS_SERVICE_ACCOUNT": "x",
+    }
+    bootstrap.build(Settings.read({**environment, **settings}, required_by("webhook")))
+    assert made.call_args.kwargs["longest_s"] == longest_s
 
 
 async def test_without_redis_events_go_on_undelayed_by_the_local_clock() -> None:

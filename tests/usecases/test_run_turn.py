@@ -202,7 +202,8 @@ async def test_leader_whose_lease_is_lost_stops_and_the_next_one_answers(
         verdict = await scene.verdict(row)
     assert verdict.clean
     assert verdict.ambiguous == 1
-    assert events(logged, "turn.putback")[0]["reason"] == "lost"
+    put_back = events(logged, "turn.putback")[0]
+    assert (put_back["reason"], put_back["delay_ms"]) == ("lost", 100), "in time for whoever leads now"
 
 
 async def test_draining_hands_back_what_waits_and_finishes_what_runs(

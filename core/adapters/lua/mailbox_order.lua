@@ -9,9 +9,12 @@
 
 -- The present generation, made if there is none. `known`: the one that the caller saw last, or ''.
 local function generation_of(generation, now_us, known)
-  redis.call('HSETNX', generation, 'id', string.format('%.0f', now_us))
-  redis.call('PEXPIRE', generation, 86400000)
   local id = redis.call('HGET', generation, 'id')
+  if not id then
+    id = string.format('%.0f', now_us)
+    redis.call('HSET', generation, 'id', id)
+  end
+  redis.call('PEXPIRE', generation, 86400000)
   if known ~= '' and known ~= id then
     redis.call('HSETNX', generation, 'lost', 'perhaps')
   end

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from core.local.peak import matching, timeline
-from core.local.peak.evidence import REDIS_LOST, Evidence, Sample
+from core.local.peak.evidence import Evidence, Sample
 from core.local.peak.matching import Fate
 from core.local.peak.registration import org_id
 from core.local.peak.scenario import PEAK_AT
@@ -118,24 +118,9 @@ def _safety(evidence: Evidence, fates: Sequence[Fate]) -> Iterable[Promise]:
         "calls above a clinic's limit", max(0, over_one), f"most at once {most} of {options.org_slots}"
     )
     yield _zero("clinics over budget", len(overspent), "by the provider's bill, and by the books at any time")
-    yield _order(evidence, fates)
+    overtaken = len(matching.overtaken(fates))
+    yield _zero("messages answered out of order", overtaken, "within a conversation")
     yield _zero("LINE's rules broken", len(evidence.broken_rules), "; ".join(evidence.broken_rules[:2]))
-
-
-def _order(evidence: Evidence, fates: Sequence[Fate]) -> Promise:
-    """What waits in a conversation is known to Redis alone: when that is lost, each message comes back with
-    its own task, in any order. Those are counted apart."""
-    losses = [d.from_ms for d in evidence.disturbances if d.kind == REDIS_LOST]
-    overtaken = matching.overtaken(fates)
-    across = [
-        fate
-        for fate in overtaken
-        if any(fate.message.sent_ms <= at_ms <= fate.answers[0].at_ms for at_ms in losses)
-    ]
-    note = "within a conversation"
-    if across:
-        note += f"; besides, {len(across)} that waited when Redis lost its data"
-    return _zero("messages answered out of order", len(overtaken) - len(across), note)
 
 
 def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
