@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -167,7 +166,6 @@ class SlotScripts:
         self._close = _Script.of("state", "room", "operator", "pump", "close")
         self._view = _Script.of("state", "room", "operator", "pump", "view")
         self._generation = 0
-        self._heard_at = 0.0
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
@@ -231,15 +229,12 @@ class SlotScripts:
         """The operation's own words, how the room stands, and its own numbers."""
         *own, reason, packed_numbers = await self._run(script, numbers, *words)
         outlook, own_numbers = Outlook.of(reason, packed_numbers)
-        self._generation, self._heard_at = outlook.generation, time.monotonic()
+        self._generation = outlook.generation
         return [word.decode() for word in own], outlook, own_numbers
 
     async def _run(self, script: _Script, numbers: tuple[float, ...], *words: str | int) -> list[Any]:
-        # What was heard longer than a lease ago says nothing about slots that may still be in use.
-        recent = time.monotonic() - self._heard_at < self._options.lease_ms / 1000
-        known_generation = self._generation if recent else 0
         keys_and_args: tuple[Any, ...] = (
-            *KEYS, self._common, packed(known_generation, *numbers), *words,
+            *KEYS, self._common, packed(self._generation, *numbers), *words,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._options.call_ms / 1000):

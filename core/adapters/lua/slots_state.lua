@@ -14,8 +14,7 @@
 --   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate
 -- ARGV, the same for every operation
 --   1 packed numbers: limit, a clinic's cap, lease (ms), claim (ms), requests and tokens a minute (0: no limit)
---   2 packed numbers: the generation that the caller knows (0: none, or it last heard of it longer than a lease
---     ago), then the operation's own
+--   2 packed numbers: the generation that the caller knows (0: none), then the operation's own
 --
 -- While this runs, everybody else waits, so it is written for speed: numbers come packed (an argument costs as
 -- much as a small command), and what acquire and release need when nobody waits is plain code before the first
@@ -39,7 +38,7 @@ local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_li
 --                         the id of the one lease that tries
 --   generation            when this state was begun (µs): another one than callers know means that Redis has lost
 --                         its data, and with it who holds a slot
---   lost_until            so long may those of before such a loss still be calling the provider (ms)
+--   lost_until            after such a loss: until when those who held a slot are taken in again (ms)
 --   seen                  ARGV 1 that instances last asked with, for operators' commands
 local STATE_FORMAT = '<ddddddddddddc48ss'
 local lease_due, wait_due, last_tick, set_limit, capped, minute_tokens, cool_until = 0, 0, 0, 0, 0, 0, 0
