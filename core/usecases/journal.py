@@ -171,24 +171,28 @@ class Journal:
         Raises TurnMovedError if the turn was taken over; then its money is the other leader's business.
         """
         key = spend_books.day_key(answered.org_id, stored.record.money.day)
+        changes = changes_of(stored.record, answered)
 
         async def once() -> Stored:
-            nonlocal stored, answered, ended
-            try:
-                versions = await self._documents.commit(
-                    [update_of(stored, answered), spend_books.settle(key, ended), *also]
-                )
-                return Stored(answered, versions[0])
-            except ConflictError:
-                current = await self._current(answered)
+            current, record, closing = stored, answered, ended
+            while True:
+                settled = spend_books.settle(key, closing)
+                try:
+                    versions = await self._documents.commit([update_of(current, record), settled, *also])
+                except ConflictError:
+                    await self._clock.sleep(random.uniform(0.001, 0.02))
+                    current = await self._current(answered)
+                else:
+                    return Stored(record, versions[0])
                 if current.record.state is TurnState.ANSWERED:
                     return current  # an earlier try had arrived, though the store did not say so
-                # The hold ran out and was charged while the call went on: take that back.
-                swept = current.record.money.cost_micro_baht - stored.record.money.cost_micro_baht
-                ended = replace(ended, released=0, swept=swept)
-                stored = current
-                answered = answered.with_money(swept=True)
-            return await once()
+                # Only the hold matters: if it ran out and was charged while the call went on, take that back.
+                # Words that were erased meanwhile stay erased, and a busy day's conflict changes nothing.
+                held = current.record.money
+                swept = held.cost_micro_baht - stored.record.money.cost_micro_baht
+                closing = replace(ended, released=held.held_micro_baht, swept=swept)
+                merged = TurnRecord.decode(answered.id, {**current.record.encode(), **changes})
+                record = replace(merged, money=replace(answered.money, swept=held.swept))
 
         return await self._insist(once)
 

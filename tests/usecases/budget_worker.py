@@ -20,7 +20,7 @@ from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
 from core.domain.clinic import BudgetPolicy
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Price
-from core.domain.turn import TurnRecord, TurnState
+from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
@@ -71,7 +71,7 @@ class Worker:
     def journal(self) -> Journal:
         return Journal(self.documents, self.clock)
 
-    async def reserve(self, turn_id: str) -> Stored | None:
+    async def reserve(self, turn_id: str, said: str = "") -> Stored | None:
         """None: the turn was stopped, and counted."""
         now_ms = self.clock.now_ms()
         day = budget_day(now_ms, self.timezone)
@@ -83,8 +83,9 @@ class Worker:
                 return previous
             draft = replace(previous.record, fence=self.fence)
         else:
+            events = (TurnEvent(turn_id, "text", said, now_ms, now_ms, "m1"),) if said else ()
             draft = TurnRecord(
-                turn_id, ORG, "line", "U1", "user", TurnState.RESERVED, (), now_ms, fence=self.fence
+                turn_id, ORG, "line", "U1", "user", TurnState.RESERVED, events, now_ms, fence=self.fence
             )
         draft = draft.with_money(thb_per_usd=str(RATE))
         try:

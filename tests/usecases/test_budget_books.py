@@ -16,9 +16,10 @@ import pytest
 
 from core.domain.budget import DayBooks, may_grow
 from core.domain.clinic import BudgetPolicy
+from core.domain.event import Conversation
 from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
-from core.ports.documents import Document, DocumentStore, Key, Where, Write
+from core.ports.documents import ConflictError, Document, DocumentStore, Key, Where, Write
 from core.usecases.journal_entries import TurnMovedError
 from core.usecases.spend_books import HOLD_MS, day_key
 from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, some_usage
@@ -47,30 +48,54 @@ class CrashError(BaseException):
     """The process ended here."""
 
 
-class CrashingStore:
-    """Ends the process before or after its n-th commit."""
+class PassingStore:
+    """Hands everything on."""
 
-    def __init__(self, documents: DocumentStore, commits: int, *, after: bool) -> None:
+    def __init__(self, documents: DocumentStore) -> None:
         self._documents = documents
-        self._left = commits
-        self._after = after
 
     async def get_many(self, keys: Sequence[Key]) -> list[Document | None]:
         return await self._documents.get_many(keys)
 
     async def commit(self, writes: Sequence[Write]) -> list[Any]:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            raise CrashError
-        versions = await self._documents.commit(writes)
-        if self._left == 0:
-            raise CrashError
-        return versions
+        return await self._documents.commit(writes)
 
     async def query(self, collection: str, where: Sequence[Where] = (), **how: Any) -> list[Document]:
         return await self._documents.query(collection, where, **how)
 
     async def close(self) -> None: ...
+
+
+class ContendedStore(PassingStore):
+    """Refuses the n-th commit for contention alone: Firestore's ABORTED, which says nothing of a change."""
+
+    def __init__(self, documents: DocumentStore, commit: int) -> None:
+        super().__init__(documents)
+        self._left = commit
+
+    async def commit(self, writes: Sequence[Write]) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            raise ConflictError("Firestore: too much contention on these documents")
+        return await super().commit(writes)
+
+
+class CrashingStore(PassingStore):
+    """Ends the process before or after its n-th commit."""
+
+    def __init__(self, documents: DocumentStore, commits: int, *, after: bool) -> None:
+        super().__init__(documents)
+        self._left = commits
+        self._after = after
+
+    async def commit(self, writes: Sequence[Write]) -> list[Any]:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise CrashError
+        versions = await super().commit(writes)
+        if self._left == 0:
+            raise CrashError
+        return versions
 
 
 def worker(documents: DocumentStore, policy: BudgetPolicy = POLICY, **more: Any) -> Worker:
@@ -191,6 +216,43 @@ async def test_a_call_that_outlives_its_hold_pays_what_it_used_and_not_twice(
     day = await read_day(documents)
     assert (day.ambiguous, day.turns) == (0, 2)
     assert day.spent == WORST["big"] + (2000 * 1 + 600 * 5) * 36
+    await assert_books_close(documents)
+
+
+async def test_a_settlement_that_meets_contention_releases_its_hold(documents: DocumentStore) -> None:
+    await worker(ContendedStore(documents, 2)).turn("t1", FULL)
+    (turn,) = await read_turns(documents)
+    assert (await read_day(documents)).spent == WORST["big"]
+    assert not turn.money.swept
+    await assert_books_close(documents)
+
+
+async def test_a_turn_whose_words_are_unsent_during_its_call_is_settled_and_stays_forgotten(
+    documents: DocumentStore,
+) -> None:
+    leader = worker(documents)
+    stored = await leader.reserve("t1", said="คำที่ถูกยกเลิก")
+    assert stored is not None
+    assert await leader.journal.forget_message(Conversation(ORG, "line", "U1"), "m1") == ("t1",)
+    await leader.settle(stored, FULL)
+    (turn,) = await read_turns(documents)
+    assert ([event.text for event in turn.events], turn.money.swept) == ([""], False)
+    await assert_books_close(documents)
+
+
+async def test_a_swept_hold_is_taken_back_once_also_when_its_settlement_meets_contention(
+    documents: DocumentStore,
+) -> None:
+    clock = SetClock()
+    leader = worker(documents, clock=clock)
+    stored = await leader.reserve("slow")
+    assert stored is not None
+    clock.at_ms += HOLD_MS
+    await leader.turn("next", FULL)
+    await worker(ContendedStore(documents, 2), clock=clock).settle(stored, FULL)
+    day = await read_day(documents)
+    assert (day.ambiguous, day.spent) == (0, 2 * WORST["big"])
+    assert [turn.money.swept for turn in await read_turns(documents) if turn.id == "slow"] == [True]
     await assert_books_close(documents)
 
 
