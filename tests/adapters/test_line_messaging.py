@@ -218,6 +218,27 @@ async def test_one_token_serves_all_calls_of_a_process(line: LineApi, client: Li
     assert issued(line) == 1
 
 
+async def test_a_token_that_can_not_be_had_fails_for_all_who_wait_after_one_try(
+    line: LineApi, client: LineMessagingApi
+) -> None:
+    line.faults.add(LineTrouble.ERROR_BEFORE, times=None, when=asking_for_a_token)
+    line.latency_s = 0.05
+    failed = await asyncio.gather(*(client.bot_info(CHANNEL) for _ in range(5)), return_exceptions=True)
+    assert [isinstance(failure, LineUnavailableError) for failure in failed] == [True] * 5
+    assert sum(n for (call, _), n in line.state.calls.items() if call is LineCall.TOKEN) == 1
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_token_to_the_others(
+    line: LineApi, client: LineMessagingApi
+) -> None:
+    line.latency_s = 0.1
+    first, other = (asyncio.create_task(client.bot_info(CHANNEL)) for _ in range(2))
+    await asyncio.sleep(0.02)
+    first.cancel()
+    assert (await other)["userId"] == "U" + "b" * 32
+    assert issued(line) == 1
+
+
 async def test_one_token_serves_all_processes(
     line: LineApi, redis: Redis, make: Callable[..., LineMessagingApi]
 ) -> None:
