@@ -21,6 +21,7 @@ from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessag
 _CONNECT_S = 2.0
 _NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _LONGEST_DETAIL = 200
+_LONGEST_RETRY_AFTER_MS = 3_600_000
 
 
 class LineMessagingApi:
@@ -192,8 +193,8 @@ def _sent_ids(response: httpx2.Response) -> tuple[str, ...]:
 
 
 def _retry_after(response: httpx2.Response) -> int | None:
-    """Seconds, as everybody sends it; a date is left to our own backoff."""
+    """Seconds, as everybody sends it; a date, or what is no number, is left to our own backoff."""
     try:
-        return max(0, round(float(response.headers["retry-after"]) * 1000))
-    except (KeyError, ValueError):
+        return min(max(0, round(float(response.headers["retry-after"]) * 1000)), _LONGEST_RETRY_AFTER_MS)
+    except (KeyError, ValueError, OverflowError):
         return None

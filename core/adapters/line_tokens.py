@@ -17,8 +17,8 @@ REFRESH_EARLY_S = 120.0
 
 
 class LineTokens:
-    """A channel's token from this process, else from Redis, else from LINE. Whoever asks while one is on its way
-    waits for that one, and shares its failure.
+    """A channel's token from this process, else from Redis, else from LINE. Whoever asks while one is on its
+    way waits for that one, and shares its failure.
 
     `issue` asks LINE for a new token; `shared` None leaves Redis out (operator commands).
     """

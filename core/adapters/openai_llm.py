@@ -11,11 +11,12 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from core.domain.tokens import prompt_bound
 from core.ports.clock import Clock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 
 CONNECT_TIMEOUT_S = 3.0
+LONGEST_RETRY_AFTER_MS = 3_600_000
+"""A longer wish is cut to it: no turn waits so long, and none of what counts with it overflows."""
 
 # 429, 403 or 400, by the provider's error code: nothing that time alone heals (DESIGN §4.6).
 QUOTA_CODES = frozenset(
@@ -94,7 +95,7 @@ class OpenAiLlm:
         """`retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110). None if there is none."""
         for name, unit_ms in (("retry-after-ms", 1), ("retry-after", 1000)):
             try:
-                return max(round(float(headers[name]) * unit_ms), 0)
+                return _bounded(float(headers[name]) * unit_ms)
             except (KeyError, ValueError, OverflowError):
                 continue
         until = _date_ms(headers.get("retry-after"))
@@ -102,7 +103,7 @@ class OpenAiLlm:
             return None
         # Counted from the provider's own clock, since ours may be off.
         now = _date_ms(headers.get("date"))
-        return max(until - (self._clock.now_ms() if now is None else now), 0)
+        return _bounded(until - (self._clock.now_ms() if now is None else now))
 
 
 def _parameters(request: LlmRequest) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _answer(response: object, request: LlmRequest) -> LlmAnswer:
             finish_reason = "refusal" if refused else str(choice.finish_reason)
         return LlmAnswer(
             content=content,
-            usage=_usage(response.usage, request),
+            usage=_usage(response.usage),
             model=response.model or request.model,
             finish_reason=finish_reason,
             service_tier=response.service_tier,
@@ -158,13 +159,12 @@ def _unreadable() -> LlmError:
     return LlmError(LlmFault.AMBIGUOUS, "the response can't be read", code="unreadable")
 
 
-def _usage(usage: CompletionUsage | None, request: LlmRequest) -> Usage:
-    """As the provider counted. An answer without counts was billed all the same: it is charged in full."""
+def _usage(usage: CompletionUsage | None) -> Usage | None:
+    """As the provider counted; None if it did not say."""
     read = usage.prompt_tokens if usage else None
     written = usage.completion_tokens if usage else None
     if usage is None or read is None or written is None:
-        bound = prompt_bound(request.messages, schema_name=request.schema_name, schema=request.schema)
-        return Usage(input=bound, output=request.max_tokens)
+        return None
     details = usage.prompt_tokens_details
     return Usage(
         input=read,
@@ -186,8 +186,13 @@ def _is_quota(code: str | None) -> bool:
     return code is not None and (code in QUOTA_CODES or code.endswith(QUOTA_CODE_ENDINGS))
 
 
+def _bounded(wish_ms: float) -> int:
+    """Raises ValueError for what is no number."""
+    return min(max(round(wish_ms), 0), LONGEST_RETRY_AFTER_MS)
+
+
 def _date_ms(header: str | None) -> int | None:
     try:
         return round(parsedate_to_datetime(header or "").timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -41,8 +41,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LlmAnswer:
+    """`usage` None: the provider left it out, so nobody knows what it billed."""
+
     content: str
-    usage: Usage
+    usage: Usage | None
     model: str
     finish_reason: str
     service_tier: str | None = None

@@ -226,7 +226,8 @@ class _Run(Generic[T]):
             if exc.fault in {LlmFault.QUOTA, LlmFault.REJECTED}:
                 raise AskFailedError(reason) from exc
             raise _RetryError(reason, (exc.retry_after_ms or 0) / 1000) from exc
-        slot.outcome = Outcome(OutcomeKind.OK, tokens=answer.usage.input + answer.usage.output)
+        used = answer.usage
+        slot.outcome = Outcome(OutcomeKind.OK, tokens=used.input + used.output if used else None)
         self._bill.answered.append(answer)
         self._log(began, "ok", finish=answer.finish_reason)
         return answer

@@ -16,12 +16,15 @@ from core.domain.tokens import prompt_bound
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.documents import Write
-from core.ports.llm import LlmAnswer, LlmRequest, Usage
+from core.ports.llm import LlmRequest, Usage
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Look, StoppedError, Stored, TurnMovedError
 from core.usecases.price_list import PriceList
 from core.usecases.spend_books import Settlement
+
+UNCOUNTED = Usage(0, 0)
+"""Of an answer that came without counts: an answered call, charged at its worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +137,19 @@ class ModelTurn:
                 multiplier=prices.tier_multiplier(answer.service_tier),
             ).micro_baht
             for answer in bill.answered
+            if answer.usage
         )
-        ambiguous_cost = bill.ambiguous * money.worst_micro_baht
+        ambiguous = bill.ambiguous + sum(answer.usage is None for answer in bill.answered)
+        ambiguous_cost = ambiguous * money.worst_micro_baht
+        usages = [answer.usage or UNCOUNTED for answer in bill.answered]
         settled = replace(
             record, state=TurnState.ANSWERED, attempts=bill.attempts, waited_ms=bill.waited_ms
         ).with_money(
             held_micro_baht=0,
             cost_micro_baht=money.cost_micro_baht + cost + ambiguous_cost,
             ambiguous_micro_baht=money.ambiguous_micro_baht + ambiguous_cost,
-            ambiguous_attempts=money.ambiguous_attempts + bill.ambiguous,
-            usage=_total(bill.answered),
+            ambiguous_attempts=money.ambiguous_attempts + ambiguous,
+            usage=_total(usages),
             price=price.record(),
             thb_per_usd=str(self._thb_per_usd),
             service_tier=bill.answered[-1].service_tier if bill.answered else None,
@@ -153,8 +159,8 @@ class ModelTurn:
             money.model,
             released=money.held_micro_baht,
             cost=cost,
-            usages=[answer.usage for answer in bill.answered],
-            ambiguous=bill.ambiguous,
+            usages=usages,
+            ambiguous=ambiguous,
             ambiguous_cost=ambiguous_cost,
             downgraded=money.decision == Kind.FALLBACK,
         )
@@ -249,9 +255,8 @@ class _Run:
         return decision, to_micro_baht(policy.daily_budget_baht)
 
 
-def _total(answers: Sequence[LlmAnswer]) -> dict[str, int]:
+def _total(usages: Sequence[Usage]) -> dict[str, int]:
     """Tokens of all answered attempts (an answer that broke the schema was paid, too)."""
-    usages: list[Usage] = [answer.usage for answer in answers]
     return {
         kind: sum(getattr(usage, kind) for usage in usages)
         for kind in ("input", "cached", "cache_write", "output")

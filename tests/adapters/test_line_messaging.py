@@ -159,7 +159,16 @@ async def answering(*responses: Response) -> tuple[HttpServer, list[Request]]:
 
 
 @pytest.mark.parametrize(
-    ("headers", "retry_after_ms"), [({"retry-after": "3"}, 3000), ({"retry-after": "soon"}, None), ({}, None)]
+    ("headers", "retry_after_ms"),
+    [
+        ({"retry-after": "3"}, 3000),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "-3"}, 0),
+        ({"retry-after": "1e300"}, 3_600_000),
+        ({}, None),
+    ],
 )
 async def test_retry_after_is_read(headers: Mapping[str, str], retry_after_ms: int | None) -> None:
     server, _ = await answering(Response.of_json({"message": "Too many"}, 429, headers))

@@ -20,6 +20,7 @@ from core.domain.event import Conversation
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
+from core.local.http_server import Response
 from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.simulator import Sent
@@ -287,6 +288,25 @@ async def test_model_without_a_price_gets_the_busy_message_and_no_call(scene: Fa
     assert said(scene, row.sent[0]) == [text(ANY, "busy")]
     assert verdict.turns[0]["failure"] == "unpriced_model"
     assert verdict.calls == 0
+
+
+async def test_answer_without_counts_is_charged_at_its_worst_case(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("uncounted")
+    counted = scene.stack.openai._response
+
+    def uncounted(*args: Any) -> Response:
+        body = json.loads(counted(*args).body)
+        return Response.of_json({name: value for name, value in body.items() if name != "usage"})
+
+    monkeypatch.setattr(scene.stack.openai, "_response", uncounted)
+    async with serving(scene):
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    (turn,) = verdict.turns
+    assert (turn["state"], verdict.ambiguous, verdict.books) == ("delivered", 1, "")
+    assert turn["cost_micro_baht"] == turn["ambiguous_micro_baht"] == turn["worst_micro_baht"] > 0
 
 
 async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
