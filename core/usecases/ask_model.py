@@ -157,7 +157,6 @@ class _Run(Generic[T]):
         self._deadline: float | None = None
         self._booked = 1
         self._place = ask.place
-        self._calling = False
 
     def must_stop(self, state: RetryCallState) -> bool:
         """No attempt is left, or the next one could not start before the deadline."""
@@ -172,7 +171,6 @@ class _Run(Generic[T]):
 
     async def attempt(self) -> T:
         """One attempt under one slot; the slot is free again during the backoff."""
-        self._calling = False
         await self._book()
         try:
             async with self._slots.hold(self._slot_request(), on_wait=self._ask.on_wait) as slot:
@@ -185,8 +183,6 @@ class _Run(Generic[T]):
                 raise
             raise AskFailedError(f"no_slot_{exc.reason.value}") from exc
         except SlotLostError as exc:
-            # A call that was cancelled on its way may be billed.
-            self._bill.ambiguous += self._calling
             raise _RetryError("slot_lost") from exc
         return self._parsed(answer)
 
@@ -215,7 +211,6 @@ class _Run(Generic[T]):
         timeout_s = min(self._policy.attempt_timeouts_s[self._bill.attempts], max(self._left_s(), 0.05))
         self._bill.attempts += 1
         began = self._clock.monotonic()
-        self._calling = True
         try:
             answer = await self._llm.complete(self._request, timeout_s=timeout_s)
         except LlmError as exc:
@@ -226,6 +221,10 @@ class _Run(Generic[T]):
             if exc.fault in {LlmFault.QUOTA, LlmFault.REJECTED}:
                 raise AskFailedError(reason) from exc
             raise _RetryError(reason, (exc.retry_after_ms or 0) / 1000) from exc
+        except BaseException:
+            # Cut off on its way (the slot was lost, this process ends): it may be billed.
+            self._bill.ambiguous += 1
+            raise
         used = answer.usage
         slot.outcome = Outcome(OutcomeKind.OK, tokens=used.input + used.output if used else None)
         self._bill.answered.append(answer)

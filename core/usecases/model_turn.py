@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.domain.budget import Candidate, DayBooks, Decision, Kind, budget_day, decide, may_grow
 from core.domain.clinic import Clinic
+from core.domain.errors import UnavailableError
 from core.domain.model_reply import ModelReply, parse_reply
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Prices
@@ -17,6 +20,7 @@ from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.documents import Write
 from core.ports.llm import LlmRequest, Usage
+from core.ports.slots import NoSlotError
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Look, StoppedError, Stored, TurnMovedError
@@ -119,6 +123,9 @@ class ModelTurn:
             if run.stored is None:
                 raise TurnMovedError(f"turn {opened.draft.id} failed before it began") from exc
             raise ModelFailedError(exc.reason, run.account(run.stored, bill)) from exc
+        except (NoSlotError, UnavailableError, asyncio.CancelledError):
+            await run.give_back(bill)
+            raise
         if run.stored is None:
             raise TurnMovedError(f"turn {opened.draft.id} was answered without a reservation")
         record, also = finish(run.stored.record, reply)
@@ -248,6 +255,16 @@ class _Run:
         )
         self.stored = grown or self.stored
         return grown is not None
+
+    async def give_back(self, bill: Bill) -> None:
+        """The hold of a turn that another instance goes on with, if nothing of it was spent: else that one
+        would have to charge it. Best effort."""
+        if self.stored is None or bill.uncertain_or_paid:
+            return
+        record, money = self.stored.record, self.stored.record.money
+        released = Settlement(record.id, money.model, released=money.held_micro_baht)
+        with suppress(UnavailableError, TurnMovedError):
+            await self._journal.settle(self.stored, record.with_money(held_micro_baht=0), released)
 
     def _choose(self, day: DayBooks) -> tuple[Decision, int]:
         policy = self._clinic.budget

@@ -25,7 +25,7 @@ from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
-from core.ports.documents import Create, Key
+from core.ports.documents import Create, Key, Where
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
@@ -220,6 +220,27 @@ async def test_draining_hands_back_what_waits_and_finishes_what_runs(
         await run.drain()
         assert [len(said(scene, sent)) for sent in row.sent] == [1, 0]
     assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"draining"}
+
+
+@pytest.mark.parametrize("backoff_s", ["0.6", "20"], ids=["ends in time", "is cut off"])
+async def test_draining_in_a_backoff_after_a_refused_call_leaves_nothing_to_charge(
+    scene: FaultScene, logged: pytest.LogCaptureFixture, backoff_s: str
+) -> None:
+    row = await scene.row(f"draining in backoff {backoff_s}")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.ERROR_500))
+    async with serving(scene, LLM_BACKOFF_S=backoff_s) as run:
+        run._policy = replace(run._policy, drain_s=1.0)
+        await scene.say(row)
+        await working(scene, row)
+        await asyncio.sleep(0.1)
+        scene.stack.tasks.pause()  # what is put back goes to another instance
+        await run.drain()
+    scene.stack.tasks.resume()
+    (turn,) = await scene.turns(row.clinic.org_id)
+    assert (turn["state"], turn["held_micro_baht"], turn["cost_micro_baht"]) == ("reserved", 0, 0)
+    (day,) = await scene.documents.query("org_ai_spend", [Where("org_id", "==", row.clinic.org_id)])
+    assert (day.data["held"], day.data["holds"]) == (0, {})
+    assert [put_back["reason"] for put_back in events(logged, "turn.putback")] == ["draining"]
 
 
 async def test_what_a_dead_leader_left_is_delivered_first_and_what_is_new_gets_its_own_turn(
