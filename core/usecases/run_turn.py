@@ -124,7 +124,9 @@ class RunTurn:
         conversation = task.event.conversation
         try:
             async with self._leading(conversation, lead.fence) as heart:
-                await self._answer_all(task, lead, heart)
+                own_is_done = await self._answer_all(task, lead, heart)
+            if not own_is_done:
+                await self._put_back(task, 0, "not_yet")
         except NoSlotError as exc:
             await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, self._in_patience(task, exc), exc.reason.value, exc.place)
@@ -142,10 +144,12 @@ class RunTurn:
             await self._give_up_lease(conversation, lead.fence)
             raise
 
-    async def _answer_all(self, task: TurnTask, lead: Lead, heart: _Heart) -> None:
-        """Round by round. What waits besides the task's own event has tasks of its own."""
+    async def _answer_all(self, task: TurnTask, lead: Lead, heart: _Heart) -> bool:
+        """Round by round. Whether the task's own event is done: finishing what an earlier leader left behind
+        may take all the time. What waits besides it has tasks of its own."""
         conversation, session = task.event.conversation, Session.decode(lead.session)
         until = self._clock.monotonic() + self._policy.lead_for_s
+        own_is_done = False
         waiting: Waiting | None = lead.waiting
         while waiting and waiting.events:
             turn = Turn(
@@ -159,6 +163,7 @@ class RunTurn:
             )
             answered = await self._answer(turn)
             session = answered.session
+            own_is_done = own_is_done or task.event.event_id in answered.done_ids
             go_on = self._clock.monotonic() < until
             async with heart.lock:
                 waiting = await self._mailbox.finish(
@@ -168,6 +173,7 @@ class RunTurn:
                     heart.stop()
         if waiting is None:
             raise LeadLostError("the conversation was taken over before the turn was finished")
+        return own_is_done
 
     @asynccontextmanager
     async def _leading(self, conversation: Conversation, fence: int) -> AsyncIterator[_Heart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -26,6 +27,7 @@ from core.local.openai_api import LlmFaultKind as Kind
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key, Where
+from core.ports.mailbox import Lead
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
@@ -279,6 +281,45 @@ async def test_what_a_dead_leader_left_is_delivered_first_and_what_is_new_gets_i
     assert said(scene, row.sent[1]) == ["ตอบไว้แล้วค่ะ"]
     assert verdict.calls == 1
     assert len(events(logged, "turn.taken_over")) == 1
+
+
+async def test_event_is_not_lost_when_what_a_dead_leader_left_takes_all_the_time(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("no time left")
+    async with serving(scene) as run:
+        run._policy = replace(run._policy, lead_for_s=0.2)  # a call takes longer
+        scene.stack.tasks.pause()
+        for _ in range(2):
+            await scene.say(row)
+        store = scene.stack.tasks.queue().store
+        tasks = {name: TurnTask.decode(task.body) for name, task in store.tasks.items()}
+        dead, second = sorted(tasks, key=lambda name: tasks[name].event.timestamp_ms)
+        first = tasks[dead].event
+        left = TurnRecord(
+            id=first.event_id,
+            org_id=first.org_id,
+            channel="line",
+            chat_id=first.chat_id,
+            chat_type="user",
+            state=TurnState.RESERVED,
+            events=(journaled(first),),
+            created_ms=first.arrived_ms,
+            reply_token=first.reply_token,
+            token_arrived_ms=first.arrived_ms,
+        )
+        books = Books.of(day_key(first.org_id, "20261124"), None)
+        await Journal(scene.documents, SystemClock()).answer(left, left.event_ids, None, books)
+        led = await run._mailbox.begin(first)
+        assert isinstance(led, Lead)
+        await run._mailbox.finish(first.conversation, led.fence, ())
+        await run(tasks[second])
+        assert [put_back["reason"] for put_back in events(logged, "turn.putback")] == ["not_yet"]
+        store.remove(store.tasks[second], time.time())  # its run has ended with 2xx
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert [len(said(scene, sent)) for sent in row.sent] == [1, 1]
 
 
 async def test_event_id_that_another_clinic_has_used_is_nobodys_answer(
