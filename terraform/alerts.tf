@@ -162,6 +162,18 @@ locals {
         2. Many pushes mean late answers: look at the backlog first.
       EOT
     }
+    delivery_unknown = {
+      title    = "A reply may not have arrived"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=\"line.delivery_unknown\""
+      labels   = ["org"]
+      doc      = <<-EOT
+        LINE was called with a reply of the clinic in the label `org` and its answer never came; when it could be asked again, the reply token was too old to tell whether it had accepted. Nothing is sent again by itself. Many at once mean an outage of LINE, or instances that died.
+
+        1. `fairlane turns list --reason "undeliverable: unknown" --since 1h` names the turns; LINE Official Account Manager shows the clinic what its customer has read.
+        2. `fairlane turns replay ID…` pushes the stored reply, also to a customer who has it already. `--all-failed` leaves these turns out unless that reason is given.
+      EOT
+    }
     budget_used = {
       title    = "A clinic's budget is used up"
       severity = "WARNING"

@@ -14,7 +14,7 @@ import httpx2
 from core.adapters.line_tokens import LineTokens
 from core.adapters.redis_line_tokens import ChannelToken, RedisLineTokens
 from core.domain import log
-from core.domain.errors import FairlaneError, LineUnavailableError
+from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
 from core.ports.clock import Clock, SystemClock
 from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessage, Sent
 
@@ -127,8 +127,9 @@ class LineMessagingApi:
         if response.status_code in {400, 401, 403}:
             detail = f"no channel access token: {answer.get('error', 'refused')}"
             raise LineError(LineFault.UNAUTHORIZED, detail, status=response.status_code)
-        # Whatever else it is, no message was sent.
-        raise LineUnavailableError(f"no channel access token: HTTP {response.status_code}")
+        # Whatever else it is, no message was sent; channels that have a token can send theirs.
+        detail = f"no channel access token: HTTP {response.status_code}"
+        raise ChannelUnavailableError(detail, retry_after_ms=_retry_after(response))
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """Raises LineUnavailableError if nothing was sent, LineError AMBIGUOUS if no answer came."""

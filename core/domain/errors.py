@@ -31,6 +31,15 @@ class LineUnavailableError(UnavailableError):
     """LINE's API does not answer."""
 
 
+class ChannelUnavailableError(LineUnavailableError):
+    """LINE answers, but has no room or no access token for this one channel now; the others are not affected.
+    `retry_after_ms`: LINE's wish."""
+
+    def __init__(self, detail: str, *, retry_after_ms: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_ms = retry_after_ms
+
+
 class TasksUnavailableError(UnavailableError):
     """The queue did not confirm a task: it may or may not exist."""
 

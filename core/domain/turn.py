@@ -20,7 +20,9 @@ CLAIMS = "turn_events"
 RETENTION = timedelta(days=30)
 
 UNDELIVERABLE = "undeliverable"
-"""A failure that begins with it: the reply is stored, LINE has not accepted it."""
+"""A failure that begins with it: the reply is stored, and LINE has not accepted it."""
+DELIVERY_UNKNOWN = f"{UNDELIVERABLE}: unknown"
+"""LINE may have accepted it: a person decides whether it is sent again."""
 FORGOTTEN = "forgotten"
 """The failure of a turn whose customer was forgotten before it was answered."""
 
@@ -78,8 +80,9 @@ class Money:
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
     """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE; `updates`
-    what the model said of the conversation. `delivering` is how LINE may have been called already.
-    `replayed_as`: the event that an operator's latest replay was enqueued as, `replayed_ms` when."""
+    what the model said of the conversation. `delivering` is how LINE may have been called already;
+    `presumed`: that it accepted follows only from its refusal of the token afterwards. `replayed_as`: the
+    event that an operator's latest replay was enqueued as, `replayed_ms` when."""
 
     id: str
     org_id: str
@@ -107,6 +110,7 @@ class TurnRecord:
     push_allowed: bool = True
     delivering: str | None = None
     delivered_how: str | None = None
+    presumed: bool = False
     line_message_ids: tuple[str, ...] = ()
     failure: str | None = None
     reserved_ms: int | None = None
@@ -212,6 +216,7 @@ _PLAIN = (
     "push_allowed",
     "delivering",
     "delivered_how",
+    "presumed",
     "failure",
     "reserved_ms",
     "answered_ms",

@@ -48,7 +48,7 @@ def timeline(turn: TurnRecord) -> list[Step]:
         called = f"{turn.attempts} attempts, waited {_seconds(turn.waited_ms)} for slots"
         steps.append(Step("answered", turn.answered_ms, called if turn.attempts else "without a call"))
     if turn.delivered_ms is not None and turn.state.final:
-        note = turn.failure or f"by {turn.delivered_how}"
+        note = turn.failure or _delivery(turn)
         steps.append(Step(turn.state.value, turn.delivered_ms, note))
     if turn.replayed_ms is not None:
         steps.append(Step("replayed", turn.replayed_ms, f"as {turn.replayed_as}"))
@@ -96,6 +96,7 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
         "held_micro_baht": money.held_micro_baht,
         "ambiguous_attempts": money.ambiguous_attempts,
         "delivered_how": turn.delivered_how,
+        "presumed": turn.presumed,
         "delivering": turn.delivering,
         "line_message_ids": list(turn.line_message_ids),
         "stage": turn.updates.get("stage"),
@@ -174,7 +175,6 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
     money = turn.money
     head = Text.assemble((turn.id, "bold"), "  ", (turn.state.value, STYLES[turn.state]))
     facts = Table(box=None, show_header=False, pad_edge=False)
-    how = turn.delivered_how or "not yet"
     stage = " · ".join(str(turn.updates[k]) for k in ("stage", "service") if turn.updates.get(k))
     rows = {
         "clinic": turn.org_id,
@@ -184,7 +184,7 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
         ),
         "model": f"{money.model}, {turn.attempts} attempts" if money.model else "none",
         "cost": format_baht(money.cost_micro_baht, decimals=6),
-        "delivered": f"by {how}" if how in {"reply", "push"} else how,
+        "delivered": _delivery(turn),
         "failure": turn.failure or "",
         "stage, service": stage,
         "memory used": ", ".join(turn.facts_used),
@@ -195,6 +195,12 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
         if value:
             facts.add_row(name, Text(value))
     return Group(head, facts, Text(), _steps(turn, timezone), Text(), _words(turn, texts=texts))
+
+
+def _delivery(turn: TurnRecord) -> str:
+    how = turn.delivered_how or "not yet"
+    shown = f"by {how}" if how in {"reply", "push"} else how
+    return f"{shown}, presumed: LINE refused the token as used" if turn.presumed else shown
 
 
 def _steps(turn: TurnRecord, timezone: str) -> Table:

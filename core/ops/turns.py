@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from core.domain.errors import InvalidInputError
-from core.domain.turn import TurnRecord, TurnState
+from core.domain.turn import DELIVERY_UNKNOWN, TurnRecord, TurnState
 from core.ops.session import TASKS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, turn_json, turn_page
@@ -99,6 +99,9 @@ def replay(
     answered are left alone. Where people have taken a conversation over, the bot
     stays silent.
 
+    A reply that may have arrived (undeliverable: unknown) is pushed only if its turn
+    is named, or all such with --reason "undeliverable: unknown".
+
     Ends with 1 if a turn is unknown or its texts were erased.
     """
     if all_failed == bool(turn_ids):
@@ -108,7 +111,9 @@ def replay(
         ids = list(turn_ids or [])
         if all_failed:
             failed = await _turns(here, since, org, reason, TurnState.FAILED)
-            ids = [turn.id for turn in reversed(failed)]  # the customer who waits longest comes first
+            decided = reason == DELIVERY_UNKNOWN
+            # The customer who waits longest comes first.
+            ids = [t.id for t in reversed(failed) if decided or t.failure != DELIVERY_UNKNOWN]
         replaying = ReplayTurn(here.documents, here.tasks(), here.clock)
         with _progress() as progress:
             return [

@@ -53,7 +53,8 @@ class LineError(FairlaneError):
 
 
 class Line(Protocol):
-    """Methods raise LineError, and LineUnavailableError when nothing was sent (connection refused)."""
+    """Methods raise LineError, and LineUnavailableError when nothing was sent (connection refused); if that
+    is so for this channel alone (no access token for it), ChannelUnavailableError."""
 
     async def reply(
         self, channel: ChannelCredentials, reply_token: str, messages: Sequence[LineMessage]

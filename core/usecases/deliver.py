@@ -7,15 +7,17 @@ never a push (DESIGN §4.5; LINE Developers, "Retry failed API requests").
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from core.domain import log
-from core.domain.errors import LineUnavailableError
+from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
 from core.domain.messages import retry_key
-from core.domain.turn import UNDELIVERABLE
+from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault, LineMessage, Sent
 
@@ -26,6 +28,7 @@ _BACKOFF_S = 0.25
 _LONGEST_WAIT_S = 4.0
 _LAST_TRY_S = 6.0  # no try begins later; with the client's own limit of 5 s all ends after 11 s
 
+_WITH_A_WISH = (LineError, ChannelUnavailableError)
 _ALERTS = {
     LineFault.QUOTA: "line.quota_exhausted",
     LineFault.UNAUTHORIZED: "line.unauthorized",
@@ -62,8 +65,8 @@ class DeliveryRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """`presumed`: LINE's own word is missing, but its refusal of the token means that it accepted before.
-    `failure`: why it can never be delivered."""
+    """`presumed`: LINE's own word is missing, but its refusal of a fresh token means that it accepted before.
+    `failure`: why it is not delivered, and will not be without a person's decision."""
 
     how: str
     message_ids: tuple[str, ...] = ()
@@ -81,11 +84,12 @@ class Deliver:
         self._clock = clock
 
     async def __call__(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
-        """Deliver now, within about 11 s, or raise LineUnavailableError: to be tried again later.
+        """Deliver now, within about 11 s, or raise LineUnavailableError (ChannelUnavailableError, if the
+        trouble is this channel's alone): to be tried again later.
 
         The journal holds `delivery.route` when this is called. `mark` corrects it: before a reply gives way
-        to a push, and when a reply that certainly was not accepted must be tried again later. Without that,
-        the next run would presume a reply that no one has.
+        to a push, and when a reply that certainly was not accepted must be tried again later, or by another
+        instance. Without that, the next run would presume a reply that no one has.
         """
         route = delivery.route
         if route == REPLY:
@@ -98,7 +102,7 @@ class Deliver:
         doubt = _Doubt(delivery.called_before is not None)
         token = delivery.reply_token
         if token is None:  # the journal lost it: whether the reply arrived can't be asked any more
-            return _presumed()
+            return _unknown()
         try:
             sent = await self._insist(
                 lambda: self._line.reply(delivery.channel, token, delivery.messages), doubt
@@ -107,11 +111,16 @@ class Deliver:
             if not doubt.exists:
                 await mark(None)
             raise
+        except asyncio.CancelledError:
+            if not doubt.exists:
+                with suppress(FairlaneError):  # a cancellation is heard of, whatever becomes of the mark
+                    await mark(None)
+            raise
         except LineError as exc:
             if exc.fault is not LineFault.INVALID_TOKEN:
                 return _failed(exc)
             if doubt.exists:
-                return _presumed(token_fresh=token_is_fresh(delivery.token_age_ms))
+                return _presumed() if token_is_fresh(delivery.token_age_ms) else _unknown()
             if not delivery.push_allowed:
                 return Delivered(NONE)
             await mark(PUSH)
@@ -131,7 +140,8 @@ class Deliver:
 
     async def _insist(self, call: Callable[[], Awaitable[Sent]], doubt: _Doubt) -> Sent:
         """Repeat the same call while that can help. Raises LineError if it never can, LineUnavailableError
-        if it did not in this time; `doubt` then says whether LINE may have accepted."""
+        if it did not in this time; `doubt` then says whether LINE may have accepted, also after a
+        cancellation."""
         began = self._clock.monotonic()
 
         async def attempt() -> Sent:
@@ -139,6 +149,9 @@ class Deliver:
                 return await call()
             except LineError as exc:
                 doubt.consider(exc)
+                raise
+            except asyncio.CancelledError:
+                doubt.exists = True
                 raise
 
         def too_late(state: RetryCallState) -> bool:
@@ -156,6 +169,8 @@ class Deliver:
         except LineError as exc:
             if not _passes(exc):
                 raise
+            if exc.fault is LineFault.RATE_LIMITED:
+                raise ChannelUnavailableError(f"LINE: {exc}", retry_after_ms=exc.retry_after_ms) from exc
             raise LineUnavailableError(f"LINE: {exc}") from exc
 
 
@@ -181,7 +196,7 @@ def _passes(failure: BaseException) -> bool:
 def _wait_s(state: RetryCallState) -> float:
     """0.25, 0.5, 1 … seconds, or as long as LINE wishes; a longer wish is the queue's to wait for."""
     failure = state.outcome.exception() if state.outcome else None
-    wish = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, LineError) else 0.0
+    wish = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, _WITH_A_WISH) else 0.0
     backoff: float = _BACKOFF_S * 2.0 ** (state.attempt_number - 1)
     return max(wish, min(backoff, _LONGEST_WAIT_S))
 
@@ -191,9 +206,16 @@ def _done(how: str, sent: Sent) -> Delivered:
     return Delivered(how, sent.message_ids)
 
 
-def _presumed(*, token_fresh: bool = False) -> Delivered:
-    log.warning("line.delivery_presumed", how=REPLY, token_fresh=token_fresh)
+def _presumed() -> Delivered:
+    log.warning("line.delivery_presumed", how=REPLY)
     return Delivered(REPLY, presumed=True)
+
+
+def _unknown() -> Delivered:
+    """LINE may have accepted the reply before its token ran out, or not: a person decides whether it is sent
+    again."""
+    log.error("line.delivery_unknown", how=REPLY)
+    return Delivered(NONE, failure=DELIVERY_UNKNOWN)
 
 
 def _failed(exc: LineError) -> Delivered:

@@ -73,6 +73,7 @@ class HandOver:
             state=TurnState.FAILED if failure else TurnState.DELIVERED,
             failure=failure,
             delivered_how=delivered.how,
+            presumed=delivered.presumed,
             line_message_ids=delivered.message_ids,
             delivered_ms=now_ms,
         )

@@ -1,6 +1,6 @@
 """Answer a turn again that failed or got stuck: safe to repeat, never a second reply to an answered event.
 
-A replay is a new event, `{turn}-r{n}`, in the queue. If the turn's reply is stored but LINE never accepted
+A replay is a new event, `{turn}-r{n}`, in the queue. If the turn's reply is stored but LINE did not accept
 it, or if the turn is stuck, the event is claimed for the turn beforehand: whoever leads the conversation then
 finishes that turn, and no second answer is paid. Otherwise the customer's words are answered in a new turn.
 """
@@ -121,8 +121,8 @@ class ReplayTurn:
         if outcome is Outcome.NEW_TURN:
             return [_merge(stored, changes)]
         if record.state is TurnState.FAILED:
-            # LINE has refused it for certain, so it goes by push. A stuck turn keeps its mark and token: its
-            # reply may have arrived, and then only the same reply can be tried again.
+            # LINE has refused it, or nobody knows and a person has decided: it goes by push. A stuck turn
+            # keeps its mark and token: its reply may have arrived, and then only the same reply can be tried.
             answered = {"state": TurnState.ANSWERED.value, "failure": None}
             changes |= {**answered, "delivering": None, "reply_token": None}
         return [_merge(stored, changes), Create(Key(CLAIMS, event_id), claim(record))]

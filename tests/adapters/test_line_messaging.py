@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.redis_line_tokens import RedisLineTokens
-from core.domain.errors import LineUnavailableError
+from core.domain.errors import ChannelUnavailableError, LineUnavailableError
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
 from core.ports.clock import SystemClock
@@ -327,15 +327,21 @@ async def test_a_wrong_secret_does_not_live_on_the_right_ones_token(
 
 
 @pytest.mark.parametrize(
-    "trouble",
-    [LineTrouble.ERROR_BEFORE, LineTrouble.HANG_BEFORE, LineTrouble.RESET_BEFORE, LineTrouble.RATE_LIMIT],
+    ("trouble", "one_channels"),
+    [
+        (LineTrouble.ERROR_BEFORE, True),
+        (LineTrouble.RATE_LIMIT, True),
+        (LineTrouble.HANG_BEFORE, False),
+        (LineTrouble.RESET_BEFORE, False),
+    ],
 )
-async def test_without_a_token_nothing_was_sent(
-    line: LineApi, client: LineMessagingApi, trouble: LineTrouble
+async def test_without_a_token_nothing_was_sent_and_what_line_answers_is_this_channels_trouble(
+    line: LineApi, client: LineMessagingApi, trouble: LineTrouble, one_channels: bool
 ) -> None:
     line.faults.add(trouble, when=asking_for_a_token)
-    with pytest.raises(LineUnavailableError):
+    with pytest.raises(LineUnavailableError) as caught:
         await client.push(CHANNEL, CUSTOMER, HELLO, retry_key=KEY)
+    assert isinstance(caught.value, ChannelUnavailableError) is one_channels
     assert line.deliveries == []
     await client.push(CHANNEL, CUSTOMER, HELLO, retry_key=KEY)
 

@@ -53,6 +53,14 @@ def turns(now_ms: int) -> list[TurnRecord]:
         sample("late", created_ms=now_ms - 30 * MINUTE_MS),
         sample("refused", created_ms=now_ms - 40 * MINUTE_MS, failure="undeliverable: quota"),
         sample("old", created_ms=now_ms - 3 * 60 * MINUTE_MS),
+        sample(
+            "presumed",
+            created_ms=now_ms - 4 * 60 * MINUTE_MS,
+            state=TurnState.DELIVERED,
+            failure=None,
+            presumed=True,
+        ),
+        sample("unknown", created_ms=now_ms - 5 * 60 * MINUTE_MS, failure="undeliverable: unknown"),
         sample("elsewhere", created_ms=now_ms - MINUTE_MS, org_id="another-clinic"),
     ]
 
@@ -176,6 +184,12 @@ def test_show_explains_a_turn_without_its_words(run: Callable[..., Result]) -> N
     assert "words of good" not in page
 
 
+def test_show_says_that_a_delivery_is_presumed(run: Callable[..., Result]) -> None:
+    assert "by reply, presumed" in run("show", "presumed").stdout
+    assert json.loads(run("show", "presumed", "--json").stdout)["presumed"] is True
+    assert "presumed" not in run("show", "good").stdout
+
+
 def test_show_has_the_words_when_they_are_asked_for(run: Callable[..., Result]) -> None:
     page = run("show", "good", "--texts").stdout
     assert "words of good" in page
@@ -235,6 +249,19 @@ def test_replay_of_all_failed_turns_begins_with_the_oldest(run: Callable[..., Re
     assert dry["counts"]["new turn"] == 2
     done = json.loads(run("replay", "--all-failed", "--org", "bkk-smile", "--json").stdout)
     assert [turn["outcome"] for turn in done["turns"]] == ["finishing", "new turn"]
+
+
+def test_replay_of_all_failed_turns_leaves_those_that_may_have_arrived_to_a_decision(
+    run: Callable[..., Result],
+) -> None:
+    def replayed(*arguments: str) -> list[str]:
+        result = run("replay", "--since", "1d", "--dry-run", "--json", *arguments)
+        return [turn["turn_id"] for turn in json.loads(result.stdout)["turns"]]
+
+    assert replayed("--all-failed") == ["old", "refused", "late", "elsewhere"]
+    assert replayed("--all-failed", "--reason", "undeliverable") == ["refused"]
+    assert replayed("--all-failed", "--reason", "undeliverable: unknown") == ["unknown"]
+    assert json.loads(run("replay", "unknown", "--json").stdout)["turns"][0]["outcome"] == "finishing"
 
 
 def test_replay_names_every_setting_that_it_lacks(

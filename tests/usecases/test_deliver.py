@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from core.adapters.line_messaging import LineMessagingApi
-from core.domain.errors import LineUnavailableError
+from core.domain.errors import ChannelUnavailableError, LineUnavailableError
 from core.domain.messages import reply_messages, retry_key
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
 from core.ports.clock import SystemClock
@@ -168,7 +168,7 @@ async def test_a_rate_limit_that_lasts_is_left_to_the_queue_and_then_pushed(
     line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
 ) -> None:
     line.faults.add(LineTrouble.RATE_LIMIT, times=None, when=sending)
-    with pytest.raises(LineUnavailableError):
+    with pytest.raises(ChannelUnavailableError):
         await deliver(delivery, marks)
     assert sum(clock.slept) <= 6
     assert marks == [None]
@@ -233,10 +233,23 @@ async def test_an_invalid_token_means_accepted_when_this_turn_had_called_line_be
     line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, caplog: pytest.LogCaptureFixture
 ) -> None:
     await deliver(delivery, marks)
-    again = replace(delivery, called_before="reply", token_age_ms=90_000)
+    again = replace(delivery, called_before="reply", token_age_ms=40_000)
     assert await deliver(again, marks) == Delivered("reply", presumed=True)
     assert "line.delivery_presumed" in caplog.messages
     assert arrived(line) == [("reply", TEXT)]
+
+
+@pytest.mark.parametrize("token", ["refused", "lost"])
+async def test_whether_a_reply_was_accepted_can_not_be_told_once_its_token_is_stale(
+    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, caplog: pytest.LogCaptureFixture, token: str
+) -> None:
+    line.renew_reply_token(str(delivery.reply_token), life_s=0)
+    again = replace(delivery, called_before="reply", token_age_ms=90_000)
+    if token == "lost":
+        again = replace(again, reply_token=None)
+    assert await deliver(again, Marks()) == Delivered("none", failure="undeliverable: unknown")
+    assert "line.delivery_unknown" in caplog.messages
+    assert arrived(line) == []
 
 
 async def test_a_turn_that_died_before_its_reply_reached_line_is_replied_to_now(
@@ -267,16 +280,44 @@ async def test_an_ambiguous_reply_is_never_followed_by_a_push(
     assert sum(clock.slept) <= 6
     line.faults.clear()
     again = replace(delivery, called_before="reply", token_age_ms=70_000)
-    assert (await deliver(again, marks)).presumed
+    assert (await deliver(again, marks)).failure == "undeliverable: unknown"
     assert arrived(line) == [("reply", TEXT)]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "marked"),
+    [(LineTrouble.RATE_LIMIT, [None]), (LineTrouble.HANG_BEFORE, [])],
+    ids=["429", "call"],
+)
+async def test_a_turn_cancelled_after_a_429_has_not_called_line_and_one_cancelled_in_a_call_may_have(
+    line: LineApi, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble, marked: list[str | None]
+) -> None:
+    called = asyncio.Event()
+
+    def hits(call: CallSeen) -> bool:
+        if sending(call):
+            called.set()
+        return sending(call)
+
+    line.faults.add(trouble, times=None, when=hits)
+    client = LineMessagingApi(line.url)
+    delivering = asyncio.create_task(Deliver(client, SystemClock())(delivery, marks))
+    await called.wait()
+    await asyncio.sleep(0.1)  # the first backoff takes 0.25 s
+    delivering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await delivering
+    assert marks == marked
+    await client.close()
 
 
 async def test_line_that_cannot_be_reached_leaves_no_doubt(delivery: DeliveryRequest, marks: Marks) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         client = LineMessagingApi(f"http://127.0.0.1:{closed.getsockname()[1]}")
-        with pytest.raises(LineUnavailableError):
+        with pytest.raises(LineUnavailableError) as caught:
             await Deliver(client, SkippingClock())(delivery, marks)
+        assert not isinstance(caught.value, ChannelUnavailableError)
         await client.close()
     assert marks == [None]
 

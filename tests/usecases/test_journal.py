@@ -136,16 +136,26 @@ async def test_refused_token_of_a_first_call_gives_way_to_a_push(journal: Journa
     assert line.calls == [("reply", "reply"), ("push", "push")]
 
 
-async def test_refused_token_after_a_crash_means_that_line_had_accepted(
-    journal: Journal, clock: FakeClock
+@pytest.mark.parametrize(
+    ("age_s", "state", "presumed", "failure"),
+    [
+        (TOKEN_FRESH_MS / 1000, TurnState.DELIVERED, True, None),
+        (TOKEN_FRESH_MS / 1000 + 1, TurnState.FAILED, False, "undeliverable: unknown"),
+    ],
+    ids=["fresh", "stale"],
+)
+async def test_refused_token_after_a_crash_means_that_line_had_accepted_only_while_it_is_fresh(
+    journal: Journal, clock: FakeClock, age_s: float, state: TurnState, presumed: bool, failure: str | None
 ) -> None:
     line = FarSide(journal, LineFault.INVALID_TOKEN)
     over = hand_over(journal, line, clock)
     left = await stored(journal, over.marked(CHANNEL, answered(clock)))
+    clock.advance(age_s)
     taken = await journal.take_over(left, fence=2)
-    delivered = await over(CHANNEL, taken, resumed=True)
+    await over(CHANNEL, taken, resumed=True)
     assert line.calls == [("reply", "reply")]
-    assert delivered.record.state is TurnState.DELIVERED
+    record = await found(journal)
+    assert (record.state, record.presumed, record.failure) == (state, presumed, failure)
 
 
 async def test_slow_leader_whose_turn_was_delivered_by_another_does_not_push(
