@@ -15,6 +15,7 @@ from core.usecases.answer import Answer, AnswerPolicy
 from core.usecases.ask_model import AskModel, RetryPolicy
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.deliver import Deliver
+from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.model_turn import ModelTurn
@@ -38,8 +39,11 @@ def build(settings: Settings) -> RunTurn:
         jitter_s=settings.llm_jitter_s,
         slot_wait_s=settings.slot_wait_s,
     )
+    directory = ClinicDirectory(documents, shared.secrets(settings), clock)
+    hand_over = HandOver(Deliver(line, clock), line, journal, clock)
+    give_up = GiveUp(directory, journal, hand_over, clock, settings.budget_timezone)
     answer = Answer(
-        ClinicDirectory(documents, shared.secrets(settings), clock),
+        directory,
         journal,
         ModelTurn(
             journal,
@@ -49,12 +53,13 @@ def build(settings: Settings) -> RunTurn:
             thb_per_usd=settings.thb_per_usd,
             timezone=settings.budget_timezone,
         ),
-        HandOver(Deliver(line, clock), line, journal, clock),
+        hand_over,
+        give_up,
         clock,
         AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    return RunTurn(mailbox, shared.tasks(settings), slots, answer, clock, policy)
+    return RunTurn(mailbox, shared.tasks(settings), slots, answer, give_up, clock, policy)
 
 
 def slot_options(settings: Settings) -> SlotOptions:

@@ -34,20 +34,27 @@ async def execute(body: bytes, headers: Mapping[str, str]) -> int:
         return 200
     with log.bound(trace=task.trace, org=task.event.org_id, event=task.event.event_id):
         try:
-            await run(task)
+            return await _run(run, task, _count(headers.get("x-cloudtasks-taskretrycount")))
         except UnavailableError as exc:
             log.warning("turn.unavailable", reason=type(exc).__name__, detail=str(exc))
             return 503
-        except InvalidInputError as exc:
-            # A document that somebody wrote by hand can't be read: trying again would not make it better.
-            log.error("turn.defect", reason=type(exc).__name__, detail=str(exc))
-            await run.give_up(task, "unreadable_settings")
-        except Exception as exc:
-            # Anything else is a defect of ours: a person is told, and the queue tries again for a while.
-            log.error("turn.defect", exc=exc, reason=type(exc).__name__)
-            if _count(headers.get("x-cloudtasks-taskretrycount")) < DEFECT_RETRIES:
-                return 500
-            await run.give_up(task, f"defect_{type(exc).__name__}")
+
+
+async def _run(run: RunTurn, task: TurnTask, retries: int) -> int:
+    try:
+        await run(task)
+    except UnavailableError:
+        raise
+    except InvalidInputError as exc:
+        # A document that somebody wrote by hand can't be read: trying again would not make it better.
+        log.error("turn.defect", reason=type(exc).__name__, detail=str(exc))
+        await run.give_up(task, "unreadable_settings")
+    except Exception as exc:
+        # Anything else is a defect of ours: a person is told, and the queue tries again for a while.
+        log.error("turn.defect", exc=exc, reason=type(exc).__name__)
+        if retries < DEFECT_RETRIES:
+            return 500
+        await run.give_up(task, f"defect_{type(exc).__name__}")
     return 200
 
 

@@ -7,14 +7,12 @@ as delivered. A crash anywhere leaves a turn that the next leader finds and fini
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from core.domain import handoff, log, memory
 from core.domain.budget import budget_day
-from core.domain.event import InboundEvent
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
@@ -27,6 +25,7 @@ from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.documents import Key, Write
 from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import StoppedError, Stored
@@ -37,7 +36,6 @@ from core.usecases.turn_scene import (
     Turn,
     draft_of,
     is_newcomer,
-    record_of,
     told,
     turn_id_of,
 )
@@ -62,9 +60,11 @@ class Answer:
         journal: Journal,
         model_turn: ModelTurn,
         hand_over: HandOver,
+        give_up: GiveUp,
         clock: Clock,
         policy: AnswerPolicy,
     ) -> None:
+        self._give_up = give_up
         self._directory = directory
         self._journal = journal
         self._model_turn = model_turn
@@ -95,7 +95,7 @@ class Answer:
             return Answered(look.foreign, turn.session)
         if found is None:
             for event in turn.waiting.events:
-                await self.record_failed(event, turn.trace, "no_clinic")
+                await self._give_up.record(event, turn.trace, "no_clinic")
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
@@ -105,34 +105,6 @@ class Answer:
         if look.claims:
             return await self._finish_earlier(scene)
         return await self._begin(scene, plan, turn_id, event_ids)
-
-    async def record_failed(self, event: InboundEvent, trace: str, reason: str) -> None:
-        """An event that can't be answered, in the journal, with nothing sent. Raises UnavailableError."""
-        log.error("turn.failed", reason=reason, turn=event.event_id)
-        record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
-        await self._record(replace(record, failure=reason, trace=trace), [event.event_id])
-
-    async def record_malformed(self, body: bytes, reason: str) -> None:
-        """A task that is none of ours, among the failed turns: its words are not kept, its digest is."""
-        record = TurnRecord(
-            id=f"malformed-{hashlib.sha256(body).hexdigest()[:32]}",
-            org_id="",
-            channel="",
-            chat_id="",
-            chat_type="user",
-            state=TurnState.FAILED,
-            events=(),
-            created_ms=self._clock.now_ms(),
-            failure=f"malformed: {reason}",
-        )
-        await self._record(record, ())
-
-    async def _record(self, failed: TurnRecord, event_ids: Sequence[str]) -> None:
-        """As failed, unless the journal has the turn or its events already."""
-        day = budget_day(failed.created_ms, self._policy.timezone)
-        look = await self._journal.look(failed.org_id, day, failed.id, event_ids)
-        if not (look.claims or look.turns):
-            await self._journal.answer(replace(failed, state=TurnState.FAILED), event_ids, None, look.books)
 
     async def _finish_earlier(self, scene: Scene) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""

@@ -12,7 +12,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from core.domain import log
-from core.domain.errors import FairlaneError, RedisUnavailableError, UnavailableError
+from core.domain.errors import (
+    ChannelUnavailableError,
+    FairlaneError,
+    RedisUnavailableError,
+    UnavailableError,
+)
 from core.domain.event import Conversation
 from core.domain.session import Session
 from core.domain.task import TurnTask
@@ -21,6 +26,7 @@ from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
 from core.ports.slots import NoSlotError, Slots
 from core.ports.tasks import TaskQueue
 from core.usecases.answer import Answer
+from core.usecases.give_up import GiveUp
 from core.usecases.journal_entries import TurnMovedError
 from core.usecases.turn_scene import Turn
 
@@ -35,12 +41,15 @@ class LeadLostError(FairlaneError):
 class RunPolicy:
     """`lease_s`: the conversation's. `lead_for_s`: how long one task goes on with what arrives meanwhile.
     `drain_s`: how long running turns may go on after SIGTERM (the platform allows 10 s in all).
-    `patience_s`: no event is put back beyond it; then its customer is told."""
+    `patience_s`: no event is put back beyond it; then its customer is told. `channel_pause_s`: how long a
+    stored reply waits for its channel at LINE at a time; `channel_patience_s`: until its event is so old."""
 
     lease_s: float = 10.0
     lead_for_s: float = 45.0
     drain_s: float = 6.0
     patience_s: float = 120.0
+    channel_pause_s: float = 5.0
+    channel_patience_s: float = 600.0
 
 
 class _Heart:
@@ -63,6 +72,7 @@ class RunTurn:
         tasks: TaskQueue,
         slots: Slots,
         answer: Answer,
+        give_up: GiveUp,
         clock: CorrectedClock,
         policy: RunPolicy,
     ) -> None:
@@ -70,6 +80,7 @@ class RunTurn:
         self._tasks = tasks
         self._slots = slots
         self._answer = answer
+        self._give_up = give_up
         self._clock = clock
         self._policy = policy
         self._running: set[asyncio.Task[None]] = set()
@@ -85,13 +96,19 @@ class RunTurn:
             running.cancel()
 
     async def give_up(self, task: TurnTask, reason: str) -> None:
-        """Record as failed what a defect keeps from being answered; an operator can replay it."""
-        await self._answer.record_failed(task.event, task.trace, reason)
+        """End as failed what a defect keeps from being answered (see core.usecases.give_up); an operator can
+        replay it. Raises UnavailableError."""
+        try:
+            await self._give_up(task.event, task.trace, reason)
+        except ChannelUnavailableError as exc:
+            await self._put_back(task, self._channel_pause(exc), "channel")
+        except TurnMovedError:
+            await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
 
     async def record_malformed(self, body: bytes, reason: str) -> None:
         """Keep a trace of a task that fairlane did not write. Best effort: the log has it in any case."""
         with suppress(UnavailableError, TurnMovedError):
-            await self._answer.record_malformed(body, reason)
+            await self._give_up.record_malformed(body, reason)
 
     async def drain(self) -> None:
         """Hand back what waits, let what runs finish, and after `drain_s` put back what still runs."""
@@ -137,6 +154,9 @@ class RunTurn:
             # turn itself goes on with it for nobody knows how long.
             moved = isinstance(exc, TurnMovedError)
             await self._put_back(task, round(self._policy.lease_s * 1000) if moved else _SOON_MS, "lost")
+        except ChannelUnavailableError as exc:
+            await self._give_up_lease(conversation, lead.fence)
+            await self._wait_for_channel(task, exc)
         except asyncio.CancelledError:
             await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, 0, "draining")
@@ -215,6 +235,21 @@ class RunTurn:
             await self._mailbox.finish(conversation, fence, ())
         except RedisUnavailableError:
             log.info("turn.lease_left")
+
+    async def _wait_for_channel(self, task: TurnTask, refused: ChannelUnavailableError) -> None:
+        """The reply is stored, and a successor delivers it: one clinic's trouble at LINE must not slow the
+        queue for all, as a 503 would."""
+        age_ms = self._clock.now_ms() - task.event.arrived_ms
+        if age_ms > self._policy.channel_patience_s * 1000:
+            log.warning("line.channel_unavailable", detail=str(refused))
+            await self.give_up(task, "channel_unavailable")
+        else:
+            await self._put_back(task, self._channel_pause(refused), "channel")
+
+    def _channel_pause(self, refused: ChannelUnavailableError) -> int:
+        pause_ms = self._policy.channel_pause_s * 1000
+        wish_ms = pause_ms if refused.retry_after_ms is None else refused.retry_after_ms
+        return round(min(max(wish_ms, pause_ms / 5), pause_ms * 12))
 
     def _in_patience(self, task: TurnTask, refused: NoSlotError) -> int:
         """A circuit may stay open for longer than a customer waits."""

@@ -22,16 +22,17 @@ from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.local.http_server import Response
+from core.local.line_api import LineCall, LineTrouble
 from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
-from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Lead
+from core.usecases import deliver
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.usecases.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,10 +54,6 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def events(logged: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
     return [vars(record)["fields"] for record in logged.records if record.getMessage() == name]
-
-
-def said(scene: FaultScene, sent: Sent) -> list[str]:
-    return ["\n".join(delivery.texts) for delivery in scene.sim.answers(sent.event_id)]
 
 
 async def working(scene: FaultScene, row: Row, calls: int = 1) -> None:
@@ -371,25 +368,36 @@ async def test_answer_without_counts_is_charged_at_its_worst_case(
     assert turn["cost_micro_baht"] == turn["ambiguous_micro_baht"] == turn["worst_micro_baht"] > 0
 
 
-async def test_defect_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
-    row = await scene.row("defect")
+async def test_one_clinics_trouble_at_line_puts_its_reply_back_and_slows_nobody(
+    scene: FaultScene, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_LAST_TRY_S", 0.0)
+    row = await scene.row("channel")
+    failed = scene.stack.tasks.stats().failed_attempts
+    scene.stack.line.faults.add(
+        LineTrouble.RATE_LIMIT, times=2, when=lambda seen: seen.call is LineCall.REPLY
+    )
     async with serving(scene) as run:
-        scene.stack.tasks.pause()
+        run._policy = replace(run._policy, channel_pause_s=0.1)
         await scene.say(row)
-        (stored,) = scene.stack.tasks.queue().store.tasks.values()
-        await run.give_up(TurnTask.decode(stored.body), "defect_KeyError")
-        scene.stack.tasks.resume()
         verdict = await scene.verdict(row)
-    assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
-    assert said(scene, row.sent[0]) == []
-    assert verdict.calls == 0
+    assert verdict.clean
+    assert verdict.calls == 1
+    assert [put_back["reason"] for put_back in events(logged, "turn.putback")] == ["channel"] * 2
+    assert scene.stack.tasks.stats().failed_attempts == failed
 
 
-async def test_task_that_is_none_of_ours_is_recorded_once_without_its_words(scene: FaultScene) -> None:
-    body = "ข้อความของใครก็ไม่รู้".encode()
+async def test_reply_that_waits_too_long_for_its_channel_is_left_to_an_operator(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_LAST_TRY_S", 0.0)
+    row = await scene.row("channel, for good")
+    scene.stack.line.faults.add(LineTrouble.RATE_LIMIT, times=None)
     async with serving(scene) as run:
-        for _ in range(2):
-            await run.record_malformed(body, "the task's body is not JSON")
-    found = [d for d in await scene.documents.query("turns") if d.key.id.startswith("malformed-")]
-    assert [d.data["failure"] for d in found] == ["malformed: the task's body is not JSON"]
-    assert "ข้อความ" not in str(found)
+        run._policy = replace(run._policy, channel_pause_s=0.1, channel_patience_s=0.5)
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    (turn,) = verdict.turns
+    assert (turn["state"], turn["failure"]) == ("failed", "undeliverable: channel_unavailable")
+    assert turn["reply"]
+    assert verdict.books == ""

@@ -15,6 +15,7 @@ from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.local.http_server import HttpServer, Request, Response
 from core.local.openai_api import Latency
+from core.local.simulator import Sent
 from core.local.stack import LocalStack, StackOptions
 from core.usecases.run_turn import RunTurn
 from tests.e2e.fault_scene import FaultScene
@@ -28,6 +29,10 @@ async def turn_scene(folder: Path) -> AsyncIterator[FaultScene]:
     faults.mkdir()
     async with LocalStack(options) as stack, FaultScene(stack, faults) as scene:
         yield scene
+
+
+def said(scene: FaultScene, sent: Sent) -> list[str]:
+    return ["\n".join(delivery.texts) for delivery in scene.sim.answers(sent.event_id)]
 
 
 @asynccontextmanager

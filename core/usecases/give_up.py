@@ -1,0 +1,114 @@
+"""End as failed what can't be answered: it stands in the journal, and an operator can replay it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.domain import log
+from core.domain.budget import budget_day
+from core.domain.clinic import Clinic
+from core.domain.errors import UnavailableError
+from core.domain.event import InboundEvent
+from core.domain.texts import text
+from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE, TurnRecord, TurnState
+from core.ports.clock import Clock
+from core.ports.line import ChannelCredentials
+from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.deliver import REPLY
+from core.usecases.hand_over import HandOver
+from core.usecases.journal import Journal
+from core.usecases.journal_entries import Look, Stored
+from core.usecases.turn_scene import record_of
+
+
+class GiveUp:
+    def __init__(
+        self, directory: ClinicDirectory, journal: Journal, hand_over: HandOver, clock: Clock, timezone: str
+    ) -> None:
+        """`timezone`: where a budget's day begins."""
+        self._directory = directory
+        self._journal = journal
+        self._hand_over = hand_over
+        self._clock = clock
+        self._timezone = timezone
+
+    async def __call__(self, event: InboundEvent, trace: str, reason: str) -> None:
+        """End the turn that owns the event, or record one that never began.
+
+        A turn that holds money for a call is charged with it, and its customer gets the busy message. A reply
+        that is stored stays so, undelivered for all that is known. Of an event without a turn nobody knows
+        whether it was to be answered: nothing is sent.
+
+        Raises UnavailableError, and TurnMovedError if somebody else goes on with the turn.
+        """
+        look = await self._look(event.org_id, event.event_id, [event.event_id])
+        stored = look.turns.get(look.claims.get(event.event_id, event.event_id))
+        if stored is None:
+            await self.record(event, trace, reason)
+        elif not stored.record.state.final:
+            with log.bound(turn=stored.record.id):
+                await self._end(stored, look, reason)
+
+    async def record(self, event: InboundEvent, trace: str, reason: str) -> None:
+        """An event that can't be answered, unless the journal has it, with nothing sent. Raises as above."""
+        log.error("turn.failed", reason=reason, turn=event.event_id)
+        record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
+        await self._record(replace(record, failure=reason, trace=trace))
+
+    async def record_malformed(self, body: bytes, reason: str) -> None:
+        """A task that is none of ours, among the failed turns: its words are not kept, its digest is. Raises
+        as above."""
+        record = TurnRecord(
+            id=f"malformed-{hashlib.sha256(body).hexdigest()[:32]}",
+            org_id="",
+            channel="",
+            chat_id="",
+            chat_type="user",
+            state=TurnState.FAILED,
+            events=(),
+            created_ms=self._clock.now_ms(),
+            failure=f"malformed: {reason}",
+        )
+        await self._record(record)
+
+    async def _record(self, failed: TurnRecord) -> None:
+        look = await self._look(failed.org_id, failed.id, failed.event_ids)
+        if not (look.claims or look.turns):
+            failed = replace(failed, state=TurnState.FAILED)
+            await self._journal.answer(failed, failed.event_ids, None, look.books)
+
+    async def _end(self, stored: Stored, look: Look, reason: str) -> None:
+        # The fence keeps out a leader that is not dead but paused.
+        record = replace(stored.record, fence=stored.record.fence + 1)
+        now_ms = self._clock.now_ms()
+        if record.state is TurnState.RESERVED and (found := await self._found(record.org_id)):
+            clinic, channel = found
+            busy = replace(record, state=TurnState.ANSWERED, reply=text(clinic, "busy"), answered_ms=now_ms)
+            ready = self._hand_over.marked(channel, replace(busy, failure=reason))
+            await self._hand_over(channel, await self._journal.answer(ready, (), stored, look.books))
+            return
+        failure = record.failure or _undelivered(record, reason)
+        failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
+        log.error("turn.failed", reason=failure, cause=reason)
+        await self._journal.answer(failed, (), stored, look.books)
+
+    async def _look(self, org_id: str, turn_id: str, event_ids: Sequence[str]) -> Look:
+        day = budget_day(self._clock.now_ms(), self._timezone)
+        return await self._journal.look(org_id, day, turn_id, event_ids)
+
+    async def _found(self, org_id: str) -> tuple[Clinic, ChannelCredentials] | None:
+        """None also if its documents can't be read: they may be the defect."""
+        try:
+            return await self._directory.by_org(org_id)
+        except UnavailableError:
+            raise
+        except Exception:
+            return None
+
+
+def _undelivered(record: TurnRecord, reason: str) -> str:
+    if not record.reply:
+        return reason
+    return DELIVERY_UNKNOWN if record.delivering == REPLY else f"{UNDELIVERABLE}: {reason}"

@@ -1,0 +1,40 @@
+"""The statuses that tell the queue whether to send a task again."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_mock import MockerFixture
+
+from core.domain.errors import InvalidInputError, LineUnavailableError, RedisUnavailableError
+from core.domain.event import InboundEvent
+from core.domain.task import TurnTask
+from core.edge import turn
+
+BODY = TurnTask(InboundEvent("E1", "bkk-smile", "U1", "text", 0, 0), "trace").encode()
+
+
+@pytest.mark.parametrize(
+    ("failure", "retries", "giving_up", "status"),
+    [
+        (None, 0, None, 200),
+        (RedisUnavailableError("down"), 99, None, 503),
+        (KeyError("defect"), turn.DEFECT_RETRIES - 1, None, 500),
+        (KeyError("defect"), turn.DEFECT_RETRIES, None, 200),
+        (KeyError("defect"), turn.DEFECT_RETRIES, LineUnavailableError("down"), 503),
+        (InvalidInputError("a document"), 0, None, 200),
+        (InvalidInputError("a document"), 0, RedisUnavailableError("down"), 503),
+    ],
+)
+async def test_status_says_whether_the_task_is_finished_with(
+    mocker: MockerFixture,
+    failure: Exception | None,
+    retries: int,
+    giving_up: Exception | None,
+    status: int,
+) -> None:
+    run = mocker.AsyncMock(side_effect=failure)
+    run.give_up = mocker.AsyncMock(side_effect=giving_up)
+    gives_up = giving_up is not None or (failure is not None and status == 200)
+    mocker.patch.object(turn.PROCESS, "app", return_value=run)
+    assert await turn.execute(BODY, {"x-cloudtasks-taskretrycount": str(retries)}) == status
+    assert run.give_up.called == gives_up

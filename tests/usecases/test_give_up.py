@@ -1,0 +1,112 @@
+"""How a task ends that can't be answered: in the journal, told to its customer, with books that close."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from core.domain.clinic import Clinic
+from core.domain.task import TurnTask
+from core.domain.texts import text
+from core.domain.turn import TurnRecord, TurnState, journaled
+from core.ports.clock import SystemClock
+from core.usecases.journal import Journal
+from core.usecases.spend_books import Books, day_key
+from tests.e2e.fault_scene import FaultScene, Row
+from tests.usecases.turn_scene import said, serving, turn_scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
+    async with turn_scene(tmp_path_factory.mktemp("turns")) as scene:
+        yield scene
+
+
+async def the_task(scene: FaultScene, row: Row) -> TurnTask:
+    """Of one message, which the queue keeps to itself."""
+    scene.stack.tasks.pause()
+    await scene.say(row)
+    (stored,) = scene.stack.tasks.queue().store.tasks.values()
+    return TurnTask.decode(stored.body)
+
+
+async def test_defect_before_a_turn_began_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
+    row = await scene.row("defect")
+    async with serving(scene) as run:
+        await run.give_up(await the_task(scene, row), "defect_KeyError")
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
+    assert said(scene, row.sent[0]) == []
+    assert verdict.calls == 0
+
+
+async def test_defect_after_a_call_ends_the_turn_with_the_busy_message_and_books_that_close(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("defect after a call")
+
+    def broken(*_: Any) -> None:
+        raise KeyError("stage")
+
+    async with serving(scene) as run:
+        task = await the_task(scene, row)
+        with monkeypatch.context() as patched:
+            patched.setattr("core.usecases.answer.next_stage", broken)
+            with pytest.raises(KeyError):
+                await run(task)
+        for _ in range(2):
+            await run.give_up(task, "defect_KeyError")
+        scene.stack.tasks.resume()  # the queue tries once more, and finds it ended
+        verdict = await scene.verdict(row)
+    assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
+    assert said(scene, row.sent[0]) == [text(Clinic("any", "Any", "", ""), "busy")]
+    assert (verdict.calls, verdict.ambiguous, verdict.books) == (1, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("delivering", "failure"), [("reply", "undeliverable: unknown"), (None, "undeliverable: defect_KeyError")]
+)
+async def test_defect_in_delivery_ends_the_turn_that_owns_the_event_and_keeps_its_reply(
+    scene: FaultScene, delivering: str | None, failure: str
+) -> None:
+    row = await scene.row(f"defect in delivery {delivering}")
+    async with serving(scene) as run:
+        task = await the_task(scene, row)
+        event = task.event
+        left = TurnRecord(
+            id=f"another-{delivering}",
+            org_id=event.org_id,
+            channel="line",
+            chat_id=event.chat_id,
+            chat_type="user",
+            state=TurnState.ANSWERED,
+            events=(journaled(event),),
+            created_ms=event.arrived_ms,
+            reply="ตอบไว้แล้วค่ะ",
+            delivering=delivering,
+        )
+        books = Books.of(day_key(event.org_id, "20261124"), None)
+        await Journal(scene.documents, SystemClock()).answer(left, left.event_ids, None, books)
+        await run.give_up(task, "defect_KeyError")
+        scene.stack.tasks.resume()
+        verdict = await scene.verdict(row)
+    (turn,) = verdict.turns
+    assert (turn["state"], turn["failure"], turn["reply"]) == ("failed", failure, left.reply)
+    assert said(scene, row.sent[0]) == []
+    assert verdict.calls == 0
+
+
+async def test_task_that_is_none_of_ours_is_recorded_once_without_its_words(scene: FaultScene) -> None:
+    body = "ข้อความของใครก็ไม่รู้".encode()
+    async with serving(scene) as run:
+        for _ in range(2):
+            await run.record_malformed(body, "the task's body is not JSON")
+    found = [d for d in await scene.documents.query("turns") if d.key.id.startswith("malformed-")]
+    assert [d.data["failure"] for d in found] == ["malformed: the task's body is not JSON"]
+    assert "ข้อความ" not in str(found)
