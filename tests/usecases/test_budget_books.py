@@ -233,7 +233,8 @@ async def test_a_turn_whose_words_are_unsent_during_its_call_is_settled_and_stay
     leader = worker(documents)
     stored = await leader.reserve("t1", said="คำที่ถูกยกเลิก")
     assert stored is not None
-    assert await leader.journal.forget_message(Conversation(ORG, "line", "U1"), "m1") == ("t1",)
+    (forgotten,) = await leader.journal.forget_message(Conversation(ORG, "line", "U1"), "m1")
+    assert forgotten.id == "t1"
     await leader.settle(stored, FULL)
     (turn,) = await read_turns(documents)
     assert ([event.text for event in turn.events], turn.money.swept) == ([""], False)
