@@ -78,6 +78,12 @@ class Outlook:
     generation: int
 
     @classmethod
+    def of_quiet(cls, packed_numbers: bytes) -> tuple[Self, list[int]]:
+        """From the reply of an operation that concerned nobody but its caller; also its own numbers."""
+        used, limit, now_ms, generation, *own = map(int, unpacked(packed_numbers))
+        return cls(None, 0, "", used, 0, limit, now_ms, generation), own
+
+    @classmethod
     def of(cls, reason: bytes, packed_numbers: bytes) -> tuple[Self, list[int]]:
         """From the end of a reply; also the operation's own numbers."""
         again_ms, shut_ms, used, waiting, limit, now_ms, generation, *own = map(int, unpacked(packed_numbers))
@@ -170,7 +176,7 @@ class SlotScripts:
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
     ) -> Acquired:
-        (status,), outlook, (place, fence, _) = await self._call(
+        words, outlook, (place, fence, *_) = await self._call(
             self._acquire,
             (wait_ms, request.org_cap or 0, request.tokens, place or 0, self._options.org_room),
             request.org_id,
@@ -178,7 +184,7 @@ class SlotScripts:
             nonce,
             channel,
         )
-        return Acquired(status, place, fence, outlook)
+        return Acquired(words[0] if words else "granted", place, fence, outlook)
 
     async def renew(
         self, leases: Sequence[tuple[str, str, int]], waiters: Sequence[tuple[str, str, str]]
@@ -194,14 +200,15 @@ class SlotScripts:
         asked_ms = options.cooldown_ms if outcome.retry_after_ms is None else outcome.retry_after_ms
         retry_after_ms = min(max(0, asked_ms), options.cooldown_longest_ms)
         used_tokens = -1 if outcome.tokens is None else outcome.tokens
-        (circuit, reason), outlook, (_, open_ms) = await self._call(
+        words, outlook, numbers = await self._call(
             self._release,
             (fence, options.circuit_window_ms, retry_after_ms, used_tokens, *self._tuning),
             org_id,
             ticket,
             OutcomeKind(outcome.kind).value,
         )
-        return Released(circuit, reason, open_ms, outlook)
+        circuit, reason = words or ("", "")
+        return Released(circuit, reason, numbers[1] if numbers else 0, outlook)
 
     async def cancel(self, org_id: str, ticket: str, nonce: str) -> Outlook:
         _, outlook, _ = await self._call(self._cancel, (), org_id, ticket, nonce)
@@ -221,26 +228,31 @@ class SlotScripts:
         return bool(was)
 
     async def view(self) -> list[Any]:
-        return await self._run(self._view, (self._options.circuit_window_ms,))
+        return list(await self._run(self._view, (self._options.circuit_window_ms,)))
 
     async def _call(
         self, script: _Script, numbers: tuple[float, ...], *words: str | int
     ) -> tuple[list[str], Outlook, list[int]]:
-        """The operation's own words, how the room stands, and its own numbers."""
-        *own, reason, packed_numbers = await self._run(script, numbers, *words)
-        outlook, own_numbers = Outlook.of(reason, packed_numbers)
+        """The operation's own words (none if it concerned nobody else), how the room stands, and its numbers."""
+        reply = await self._run(script, numbers, *words)
+        own_words: list[bytes] = []
+        if isinstance(reply, bytes):
+            outlook, own_numbers = Outlook.of_quiet(reply)
+        else:
+            *own_words, reason, packed_numbers = reply
+            outlook, own_numbers = Outlook.of(reason, packed_numbers)
         self._generation = outlook.generation
-        return [word.decode() for word in own], outlook, own_numbers
+        return [word.decode() for word in own_words], outlook, own_numbers
 
-    async def _run(self, script: _Script, numbers: tuple[float, ...], *words: str | int) -> list[Any]:
+    async def _run(self, script: _Script, numbers: tuple[float, ...], *words: str | int) -> Any:
         keys_and_args: tuple[Any, ...] = (
             *KEYS, self._common, packed(self._generation, *numbers), *words,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._options.call_ms / 1000):
                 try:
-                    return list(await self._redis.evalsha(script.sha, len(KEYS), *keys_and_args))
+                    return await self._redis.evalsha(script.sha, len(KEYS), *keys_and_args)
                 except NoScriptError:
-                    return list(await self._redis.eval(script.source, len(KEYS), *keys_and_args))
+                    return await self._redis.eval(script.source, len(KEYS), *keys_and_args)
         except (RedisError, OSError, TimeoutError) as exc:
             raise RedisUnavailableError(f"slots: Redis: {type(exc).__name__}: {exc}") from exc

@@ -34,8 +34,9 @@ def bulk(*words: Any) -> bytes:
 
 
 def fence_in(granted: bytes) -> bytes:
-    """The fence in an acquire's reply, as packed as a release wants it: the last but one number."""
-    return granted[-2 - 2 * 8 : -2 - 8]
+    """The fence in an acquire's reply, as packed as a release wants it: the last number if nobody waited, the
+    last but one else."""
+    return granted[-10:-2] if granted.startswith(b"$") else granted[-18:-10]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,8 @@ class Wire:
             ask = self.acquire("first", "ticket")
             granted = self._exchange_one(ask)
             self._ready.clear()
-            (self.generation,) = struct.unpack_from("<d", granted, len(granted) - 2 - 4 * 8)
+            if granted.startswith(b"*"):
+                (self.generation,) = struct.unpack_from("<d", granted, len(granted) - 2 - 4 * 8)
             self._exchange_one(self.release("first", "ticket", fence_in(granted)))
 
     def _exchange_one(self, command: bytes) -> bytes:

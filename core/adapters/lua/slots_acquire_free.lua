@@ -1,6 +1,8 @@
 -- Ask for a slot when nobody waits: queueing the ticket and letting it run would come to the same. Included
 -- after slots_state.lua and before slots_room.lua; where it does not return, slots_acquire.lua goes on, which
--- says what goes in and out.
+-- says what goes in.
+--
+-- Returns packed numbers if granted: slots used, limit, now (ms), generation, place, fence
 local wait_ms, own_cap, tokens, kept_place, org_room = struct.unpack('<ddddd', ARGV[2], 9)
 local org, ticket, nonce = ARGV[3], ARGV[4], ARGV[5]
 local id = org .. ' ' .. ticket
@@ -27,6 +29,6 @@ if used < limit then
   local record = struct.pack(RECORD_FORMAT, fence, place, now, now + wait_ms, tokens, now, nonce, ARGV[6])
   if held < cap and call('HSETNX', TICKETS, id, record) == 1 then
     call('ZADD', LEASES, now + claim_ms, id)
-    return { 'granted', '', struct.pack('<dddddddddd', -1, 0, used + 1, 0, limit, now, generation, place, fence, 0) }
+    return struct.pack('<dddddd', used + 1, limit, now, generation, place, fence)
   end
 end
