@@ -54,6 +54,7 @@ def install(level: str, project: str) -> None:
     """Send fairlane's events from `level` up, and other libraries' warnings, to standard output."""
     # What no line shows: each costs a system call a record.
     logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001  likewise the caller's line (logging HOWTO, "Optimization")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(project))
     root = logging.getLogger()

@@ -233,7 +233,7 @@ class SlotScripts:
     async def _call(
         self, script: _Script, numbers: tuple[float, ...], *words: str | int
     ) -> tuple[list[str], Outlook, list[int]]:
-        """The operation's own words (none if it concerned nobody else), how the room stands, and its numbers."""
+        """The operation's own words (none if it concerned nobody else), how the room stands, its numbers."""
         reply = await self._run(script, numbers, *words)
         own_words: list[bytes] = []
         if isinstance(reply, bytes):
