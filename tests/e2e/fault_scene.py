@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
+from core.adapters import redis_keys
 from core.adapters.file_secrets import FileSecrets
+from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, secret_name
 from core.domain.clinic_document import budget_document, channel_document, org_document
@@ -33,7 +37,7 @@ SETTINGS = {
 # All but which generation of its data Redis has: what a row leaves behind was not lost.
 _FORGET = """
 for _, key in ipairs(redis.call('KEYS', '*')) do
-  if not string.find(key, ':generation$') then
+  if not string.find(key, ':generation$') and key ~= ARGV[1] then
     redis.call('DEL', key)
   end
 end
@@ -133,7 +137,10 @@ class FaultScene:
         self.stack.line.faults.clear()
         self.stack.tasks.on_dispatch = None
         await self._all_up()
-        await self.stack.redis.command("EVAL", _FORGET, "0")
+        await self.stack.redis.command("EVAL", _FORGET, "0", redis_keys.slots("state"))
+        slots = Redis.from_url(self.stack.redis.url)
+        await RedisSlotsOperator(slots).close_circuit()
+        await slots.aclose()
         return Row(name, await self.clinic())
 
     async def clinic(self, **settings: Any) -> LineClinic:
