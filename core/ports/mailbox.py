@@ -91,8 +91,8 @@ class Mailbox(Protocol):
         """End a turn: mark `done_ids`, store `session` (None leaves it), and hand over.
 
         With `go_on`, if more events arrived meanwhile, and it is their turn, the lease is kept and they are
-        returned. Otherwise the
-        lease is given up and Waiting(()) returned. None if the fence no longer holds: nothing was written.
+        returned. Otherwise the lease is given up and Waiting(()) returned. None if the fence no longer holds:
+        nothing was written.
         """
         ...
 

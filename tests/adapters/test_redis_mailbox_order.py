@@ -195,6 +195,17 @@ async def test_what_is_announced_is_bounded_and_forgotten_with_the_customer(
     assert not await redis.exists(coming)
 
 
+async def test_forgetting_somebody_in_an_empty_redis_is_taken_for_no_loss(
+    redis: Redis, mailbox: RedisMailbox
+) -> None:
+    conversations = RedisConversations(redis, lease_ms=LEASE_MS)
+    fence = await conversations.lead(HERE)
+    assert isinstance(fence, int)
+    await conversations.erase(HERE, fence, sender="U1")
+    assert await mailbox.finish(HERE, fence, ()) is None
+    await lead(mailbox, an_event(1))
+
+
 async def test_an_empty_redis_costs_whoever_is_new_nothing(redis: Redis, mailbox: RedisMailbox) -> None:
     await lead(mailbox, an_event(1))
     await redis.flushall()

@@ -5,9 +5,10 @@
 -- Returns how many waiting events were dropped, or false if the fence no longer holds (nothing was erased)
 --
 -- Atomic, since an event that arrives between the look and the erasing must be in neither or in both.
-local lead, events, overflow, done, session, coming = unpack(KEYS)
-local last = redis.call('HMGET', lead, 'fence', 'until')
-if last[1] ~= ARGV[1] or last[2] == '0' then
+local lead, events, overflow, done, session, coming, _, generation = unpack(KEYS)
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+if not leads(lead, generation, ARGV[1], now_us) then
   return false
 end
 local ids = redis.call('HKEYS', events)
@@ -19,9 +20,8 @@ for i = 3, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
 redis.call('DEL', lead, events, overflow, done, session, coming)
-local time = redis.call('TIME')
 for _, id in ipairs(ids) do
-  redis.call('ZADD', done, time[1] * 1000 + math.floor(time[2] / 1000), id)
+  redis.call('ZADD', done, math.floor(now_us / 1000), id)
   redis.call('PEXPIRE', done, ARGV[2])
 end
 return dropped

@@ -11,6 +11,7 @@ local by = ARGV[1]
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
+generation_of(generation, now_us, '') -- else this fence would seem older than the data, once it is given up
 local last = redis.call('HMGET', lead, 'fence', 'until', 'by')
 local fence, ends = tonumber(last[1] or 0), tonumber(last[2] or 0)
 local rest = math.max(ends - now, recovery_ms(generation, now, tonumber(ARGV[2])))
