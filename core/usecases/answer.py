@@ -95,7 +95,7 @@ class Answer:
             return Answered(look.foreign, turn.session)
         if found is None:
             for event in turn.waiting.events:
-                await self._give_up.record(event, turn.trace, "no_clinic")
+                await self._give_up(event, turn.trace, "no_clinic")
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)

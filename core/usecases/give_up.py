@@ -46,16 +46,12 @@ class GiveUp:
         look = await self._look(event.org_id, event.event_id, [event.event_id])
         stored = look.turns.get(look.claims.get(event.event_id, event.event_id))
         if stored is None:
-            await self.record(event, trace, reason)
+            log.error("turn.failed", reason=reason, turn=event.event_id)
+            record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
+            await self._record(replace(record, failure=reason, trace=trace), look)
         elif not stored.record.state.final:
             with log.bound(turn=stored.record.id):
                 await self._end(stored, look, reason)
-
-    async def record(self, event: InboundEvent, trace: str, reason: str) -> None:
-        """An event that can't be answered, unless the journal has it, with nothing sent. Raises as above."""
-        log.error("turn.failed", reason=reason, turn=event.event_id)
-        record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
-        await self._record(replace(record, failure=reason, trace=trace))
 
     async def record_malformed(self, body: bytes, reason: str) -> None:
         """A task that is none of ours, among the failed turns: its words are not kept, its digest is. Raises
@@ -71,10 +67,10 @@ class GiveUp:
             created_ms=self._clock.now_ms(),
             failure=f"malformed: {reason}",
         )
-        await self._record(record)
+        await self._record(record, await self._look(record.org_id, record.id, ()))
 
-    async def _record(self, failed: TurnRecord) -> None:
-        look = await self._look(failed.org_id, failed.id, failed.event_ids)
+    async def _record(self, failed: TurnRecord, look: Look) -> None:
+        """Unless the journal has it."""
         if not (look.claims or look.turns):
             failed = replace(failed, state=TurnState.FAILED)
             await self._journal.answer(failed, failed.event_ids, None, look.books)

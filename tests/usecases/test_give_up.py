@@ -9,10 +9,12 @@ import pytest
 import pytest_asyncio
 
 from core.domain.clinic import Clinic
+from core.domain.clinic_document import ORGS
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.clock import SystemClock
+from core.ports.documents import Delete, Key
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
@@ -66,6 +68,30 @@ async def test_defect_after_a_call_ends_the_turn_with_the_busy_message_and_books
         verdict = await scene.verdict(row)
     assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "defect_KeyError")]
     assert said(scene, row.sent[0]) == [text(Clinic("any", "Any", "", ""), "busy")]
+    assert (verdict.calls, verdict.ambiguous, verdict.books) == (1, 1, "")
+
+
+async def test_turn_of_a_clinic_that_was_removed_meanwhile_ends_with_books_that_close(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("removed during a turn")
+
+    def broken(*_: Any) -> None:
+        raise KeyError("stage")
+
+    async with serving(scene) as run:
+        task = await the_task(scene, row)
+        with monkeypatch.context() as patched:
+            patched.setattr("core.usecases.answer.next_stage", broken)
+            with pytest.raises(KeyError):
+                await run(task)
+    await scene.documents.commit([Delete(Key(ORGS, task.event.org_id))])
+    async with serving(scene) as run:
+        await run(task)
+    scene.stack.tasks.resume()
+    verdict = await scene.verdict(row)
+    assert [(turn["state"], turn["failure"]) for turn in verdict.turns] == [("failed", "no_clinic")]
+    assert said(scene, row.sent[0]) == []
     assert (verdict.calls, verdict.ambiguous, verdict.books) == (1, 1, "")
 
 
