@@ -31,6 +31,7 @@ from core.usecases.journal_entries import TurnMovedError
 from core.usecases.turn_scene import Turn
 
 _SOON_MS = 100
+_BEHIND_MS = 1_000
 
 
 class LeadLostError(FairlaneError):
@@ -252,9 +253,10 @@ class RunTurn:
         return round(min(max(wish_ms, pause_ms / 5), pause_ms * 12))
 
     def _in_patience(self, task: TurnTask, refused: NoSlotError) -> int:
-        """A circuit may stay open for longer than a customer waits."""
+        """A circuit may stay open for longer than a customer waits. Who is past it all the same waits behind
+        a turn of later messages, which is not."""
         left_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) - self._clock.now_ms()
-        return min(refused.retry_after_ms, max(left_ms, 0) + 50)
+        return min(refused.retry_after_ms, max(left_ms + 50, _BEHIND_MS))
 
     async def _put_back(self, task: TurnTask, delay_ms: int, reason: str, place: int | None = None) -> None:
         """A successor first, then this task may end: the event is never without a task."""

@@ -148,6 +148,41 @@ async def test_past_its_patience_a_customer_hears_so_once_and_no_call_is_made(sc
     assert verdict.calls == 1
 
 
+async def test_whoever_lost_patience_behind_a_turn_that_has_some_left_does_not_come_all_the_time(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("behind another")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.QUOTA))
+    async with serving(scene) as run:
+        await scene.say(row, "a")  # opens the circuit
+        await scene.verdict(row)
+        scene.stack.tasks.pause()
+        await scene.say(row, "b")
+        (stored,) = scene.stack.tasks.queue().store.tasks.values()
+        task = TurnTask.decode(stored.body)
+        later = replace(task.event, event_id="later", message_id="later")
+        left = TurnRecord(
+            id="later",
+            org_id=later.org_id,
+            channel="line",
+            chat_id=later.chat_id,
+            chat_type="user",
+            state=TurnState.RESERVED,
+            events=(journaled(later),),
+            created_ms=later.arrived_ms,
+        )
+        books = Books.of(day_key(later.org_id, "20261124"), None)
+        await Journal(scene.documents, SystemClock()).answer(left, left.event_ids, None, books)
+        begun = await run._mailbox.begin(replace(later, timestamp_ms=task.event.timestamp_ms))
+        assert isinstance(begun, Lead)
+        await run._mailbox.finish(later.conversation, begun.fence, ())
+        await run(replace(task, event=replace(task.event, arrived_ms=task.event.arrived_ms - 300_000)))
+    (put_back,) = events(logged, "turn.putback")
+    assert put_back["reason"] == "circuit"
+    assert put_back["delay_ms"] == 1_000
+    scene.stack.tasks.resume()
+
+
 async def test_cooldown_of_the_provider_puts_other_turns_back(
     scene: FaultScene, logged: pytest.LogCaptureFixture
 ) -> None:
