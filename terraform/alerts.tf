@@ -5,7 +5,7 @@ locals {
   # Whichever way it shows that a channel secret was reissued.
   new_channel_secret = trimspace(<<-EOT
     1. Ask the clinic for the new channel secret (LINE Developers console, Basic settings).
-    2. `fairlane clinics apply FILE` with it; instances take it within minutes.
+    2. `fairlane clinics apply FILE` with it; instances take it within a minute.
   EOT
   )
 

@@ -75,7 +75,7 @@ class Answer:
     async def __call__(self, turn: Turn) -> Answered:
         """One round: either the turns that own some of these events are finished, or a new one is made.
 
-        Raises NoSlotError (nothing was begun), TurnMovedError, UnavailableError.
+        Raises NoSlotError (no attempt was made, or this process ends), TurnMovedError, UnavailableError.
         """
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
         now_ms = self._clock.now_ms()
