@@ -116,12 +116,6 @@ class OpenAiApi:
     async def stop(self) -> None:
         await self._server.stop()
 
-    def reset_counts(self) -> None:
-        """Forget the calls and the maxima; what runs now goes on being counted."""
-        self.calls.clear()
-        self.most = self.running
-        self.most_by_clinic = Counter(self.running_by_clinic)
-
     async def _handle(self, request: Request) -> Response:
         request_id = f"req_{secrets.token_hex(16)}"
         try:
