@@ -3,9 +3,9 @@
 --
 -- `coming` HASH event id -> "timestamp|due|until|message id": acknowledged by the webhook, not begun yet. Later
 -- ones let it go first until `until`, which is set when the first of them misses it, and 0 before.
--- `generation` HASH {id, lost}: id is the moment (µs) at which Redis was found empty, so it names the data that
--- is there now. `lost` says that there was some before: 'perhaps', since a process knew another generation,
--- or 'surely', since somebody leads who became leader before.
+-- `generation` HASH {id, lost}, which never expires: id is the moment (µs) at which Redis was found empty, so it
+-- names the data that is there now. `lost` says that there was some before: 'perhaps', since a process knew
+-- another generation, or 'surely', since somebody leads who became leader before.
 
 -- The present generation, made if there is none. `known`: the one that the caller saw last, or ''.
 local function generation_of(generation, now_us, known)
@@ -14,7 +14,6 @@ local function generation_of(generation, now_us, known)
     id = string.format('%.0f', now_us)
     redis.call('HSET', generation, 'id', id)
   end
-  redis.call('PEXPIRE', generation, 86400000)
   if known ~= '' and known ~= id then
     redis.call('HSETNX', generation, 'lost', 'perhaps')
   end
