@@ -55,6 +55,10 @@ class RedisSlots:
             del self._room.held[slot.nonce]
             await self._see_through(self._give_back(slot))
 
+    def look(self) -> None:
+        """See the port."""
+        self._room.look()
+
     async def drain(self) -> None:
         """See the port. Returns when Redis knows of no waiter and no unused grant of this process."""
         self._draining = True

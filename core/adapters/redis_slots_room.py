@@ -92,6 +92,9 @@ class ProcessRoom:
             )
             self._wake.start()
 
+    def look(self) -> None:
+        self._pulse.ask(0)
+
     def heed(self, outlook: Outlook) -> None:
         """Look again when time alone may let somebody run: nobody else might."""
         if outlook.again_ms is not None and (self.waiting or outlook.shut_ms):

@@ -93,6 +93,10 @@ class Slots(Protocol):
         """
         ...
 
+    def look(self) -> None:
+        """Redis is known to have lost its data: begin now what a loss takes, not only with the next wait."""
+        ...
+
     async def drain(self) -> None:
         """Refuse new waits and hand all waiters back (NoSlotError DRAINING); holders go on."""
         ...

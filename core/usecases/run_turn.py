@@ -31,6 +31,7 @@ from core.usecases.journal_entries import TurnMovedError
 from core.usecases.turn_scene import Turn
 
 _SOON_MS = 100
+_LONGEST_AWAY_MS = 15_000
 _BEHIND_MS = 1_000
 
 
@@ -133,6 +134,8 @@ class RunTurn:
             case Held():
                 await self._put_back(task, begun.lease_ms + 100, "held")
             case NotYet():
+                if begun.reason == "redis_lost":
+                    self._slots.look()
                 await self._put_back(task, begun.wait_ms, begun.reason)
             case Lead():
                 await self._lead(task, begun)
@@ -253,10 +256,10 @@ class RunTurn:
         return round(min(max(wish_ms, pause_ms / 5), pause_ms * 12))
 
     def _in_patience(self, task: TurnTask, refused: NoSlotError) -> int:
-        """A circuit may stay open for longer than a customer waits. Who is past it all the same waits behind
-        a turn of later messages, which is not."""
+        """A circuit may stay open for longer than a customer waits, or be closed by an operator before its
+        time. Who is past patience all the same waits behind a turn of later messages, which is not."""
         left_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) - self._clock.now_ms()
-        return min(refused.retry_after_ms, max(left_ms + 50, _BEHIND_MS))
+        return min(refused.retry_after_ms, _LONGEST_AWAY_MS, max(left_ms + 50, _BEHIND_MS))
 
     async def _put_back(self, task: TurnTask, delay_ms: int, reason: str, place: int | None = None) -> None:
         """A successor first, then this task may end: the event is never without a task."""

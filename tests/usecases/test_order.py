@@ -77,3 +77,16 @@ async def test_what_runs_when_redis_loses_its_data_goes_on_and_is_not_overtaken(
         await (scene.stack.redis.restart_empty() if restarted else scene.stack.redis.command("FLUSHALL"))
         await scene.say(row)
         assert await in_order(scene, row)
+
+
+async def test_mailboxes_and_slots_recover_from_a_loss_at_the_same_time(scene: FaultScene) -> None:
+    """Nothing runs, but nobody knows: a third of a lease and a little, not twice that."""
+    row = await scene.row("Redis lost while idle")
+    async with serving(scene, SLOT_LEASE_S="6"):
+        await scene.say(row)
+        assert await in_order(scene, row)
+        await scene.stack.redis.command("FLUSHALL")
+        began = asyncio.get_running_loop().time()
+        await scene.say(row)
+        assert await in_order(scene, row, within_s=8)
+        assert 2 < asyncio.get_running_loop().time() - began < 4.5

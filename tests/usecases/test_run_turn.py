@@ -148,6 +148,19 @@ async def test_past_its_patience_a_customer_hears_so_once_and_no_call_is_made(sc
     assert verdict.calls == 1
 
 
+async def test_whoever_waits_for_an_open_circuit_asks_again_soon_since_an_operator_may_close_it(
+    scene: FaultScene,
+) -> None:
+    row = await scene.row("circuit closed by hand")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.QUOTA))
+    async with serving(scene):
+        await scene.say(row, "a")  # opens the circuit for ten minutes
+        await scene.verdict(row)
+        await scene.say(row, "b")
+        put_back = await scene.put_back(row)
+    assert 14 < put_back.schedule_s - put_back.created_s < 16
+
+
 async def test_whoever_lost_patience_behind_a_turn_that_has_some_left_does_not_come_all_the_time(
     scene: FaultScene, logged: pytest.LogCaptureFixture
 ) -> None:

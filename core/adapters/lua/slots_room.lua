@@ -79,7 +79,7 @@ end
 if known_generation > 0 and known_generation ~= room.generation and room.lost_until == 0 then
   -- Those who held a slot are unknown here and may still be calling the provider. Who lives renews within a third
   -- of its lease, and is taken in again; until that has surely come to pass, nobody gets a slot.
-  room.lost_until, room.changed = room.generation / 1000 + room.lease_ms / 2, true
+  room.lost_until, room.changed = room.generation / 1000 + math.min(room.lease_ms, room.lease_ms / 3 + 1000), true
   room.cool_until = math.max(room.cool_until, room.lost_until)
 end
 
