@@ -134,13 +134,13 @@ async def test_five_turns_over_four_instances_and_a_restart_know_all_that_was_sa
 
 
 async def test_after_its_time_to_live_a_conversation_begins_anew_and_the_memory_stays(talk: Talk) -> None:
-    await talk.stack.restart_turn(3, environment={"SESSION_TTL_S": "1"})
+    await talk.stack.restart_turn(3, environment={"SESSION_TTL_S": "3"})
     clinic = await talk.clinic("forgetful")
     user = talk.sim.user(clinic, "ploy")
     await talk.say(clinic, user, "ชื่อพลอยค่ะ สนใจจัดฟัน", instance=3)
     soon = await talk.say(clinic, user, "ราคาเท่าไหร่คะ", instance=3)
     assert "user: ชื่อพลอยค่ะ สนใจจัดฟัน" in prompt(talk.call(soon))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(3.2)
     late = await talk.say(clinic, user, "กลับมาแล้วค่ะ", instance=3)
     assert "จัดฟัน" not in prompt(talk.call(late))
     assert demo_answers.tagged(talk.call(late).messages, "state")["stage"] == "greeting"
