@@ -108,9 +108,8 @@ class RedisSlots:
                 self._spawn(on_wait())
                 on_wait = None
             waiter.queued, waiter.good_until = True, sent_at + self._options.lease_ms / 1000
-            waiter.clock_ms = (
-                reply.outlook.now_ms - 1000 * sent_at
-            )  # a late reply makes grants look old, not young
+            # As of the sending: a late reply makes grants look old, not young.
+            waiter.clock_ms = reply.outlook.now_ms - 1000 * sent_at
             self._room.listen()
             self._room.heed(reply.outlook)
             async with asyncio.timeout_at(waiter.deadline):

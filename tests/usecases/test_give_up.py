@@ -16,6 +16,7 @@ from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.clock import SystemClock
 from core.ports.documents import Delete, Key
 from core.usecases.journal import Journal
+from core.usecases.run_turn import RunTurn
 from core.usecases.spend_books import Books, day_key
 from tests.e2e.fault_scene import FaultScene, Row
 from tests.usecases.turn_scene import said, serving, turn_scene
@@ -37,6 +38,18 @@ async def the_task(scene: FaultScene, row: Row) -> TurnTask:
     return TurnTask.decode(stored.body)
 
 
+async def run_with_a_defect_after_the_call(
+    run: RunTurn, task: TurnTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("stage")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("core.usecases.answer.next_stage", broken)
+        with pytest.raises(KeyError):
+            await run(task)
+
+
 async def test_defect_before_a_turn_began_is_recorded_and_an_operator_finds_it(scene: FaultScene) -> None:
     row = await scene.row("defect")
     async with serving(scene) as run:
@@ -52,16 +65,9 @@ async def test_defect_after_a_call_ends_the_turn_with_the_busy_message_and_books
     scene: FaultScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = await scene.row("defect after a call")
-
-    def broken(*_: Any) -> None:
-        raise KeyError("stage")
-
     async with serving(scene) as run:
         task = await the_task(scene, row)
-        with monkeypatch.context() as patched:
-            patched.setattr("core.usecases.answer.next_stage", broken)
-            with pytest.raises(KeyError):
-                await run(task)
+        await run_with_a_defect_after_the_call(run, task, monkeypatch)
         for _ in range(2):
             await run.give_up(task, "defect_KeyError")
         scene.stack.tasks.resume()  # the queue tries once more, and finds it ended
@@ -75,16 +81,9 @@ async def test_turn_of_a_clinic_that_was_removed_meanwhile_ends_with_books_that_
     scene: FaultScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = await scene.row("removed during a turn")
-
-    def broken(*_: Any) -> None:
-        raise KeyError("stage")
-
     async with serving(scene) as run:
         task = await the_task(scene, row)
-        with monkeypatch.context() as patched:
-            patched.setattr("core.usecases.answer.next_stage", broken)
-            with pytest.raises(KeyError):
-                await run(task)
+        await run_with_a_defect_after_the_call(run, task, monkeypatch)
     await scene.documents.commit([Delete(Key(ORGS, task.event.org_id))])
     async with serving(scene) as run:
         await run(task)
