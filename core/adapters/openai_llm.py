@@ -18,7 +18,7 @@ CONNECT_TIMEOUT_S = 3.0
 LONGEST_RETRY_AFTER_MS = 3_600_000
 """A longer wish is cut to it: no turn waits so long, and none of what counts with it overflows."""
 
-# 429, 403 or 400, by the provider's error code: nothing that time alone heals (DESIGN §4.6).
+# 429, 403 or 400, by the provider's error code: nothing that time alone heals.
 QUOTA_CODES = frozenset(
     {
         "insufficient_quota",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 ORG_ID = "[a-z0-9-]{1,40}"
-"""What an org_id matches (DESIGN §3.4)."""
+"""What an org_id matches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class LocalStack:
         self.settings_env["FIRESTORE_EMULATOR_HOST"] = emulator.address
 
     def _settings(self) -> dict[str, str]:
-        """The functions' environment variables (DESIGN §3.2)."""
+        """The functions' environment variables."""
         settings = {
             **self.settings_env,
             "GOOGLE_CLOUD_PROJECT": PROJECT,

@@ -20,7 +20,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """`environment` goes over what the stack sets (DESIGN's table: CHAT_MAX_CONCURRENT and so on).
+    """`environment` goes over what the stack sets (CHAT_MAX_CONCURRENT and so on).
 
     `openai_real` needs OPENAI_API_KEY in our own environment. `run_dir`: where logs, documents and secrets
     go; without one, a temporary folder that is removed at the end. `redis_snapshots` lets

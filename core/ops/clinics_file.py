@@ -1,4 +1,4 @@
-"""The clinics file (DESIGN §3.4): read and checked as a whole, every problem with its line."""
+"""The clinics file: read and checked as a whole, every problem with its line."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class LlmAnswer:
 
 
 class LlmFault(StrEnum):
-    """Why an attempt failed, by what can be done about it (DESIGN: retry)."""
+    """Why an attempt failed, by what can be done about it."""
 
     RETRYABLE = "retryable"  # 408, 409, 500, 502, 503, 504: answered, not billed
     AMBIGUOUS = "ambiguous"  # time-out, connection lost: may have been billed

@@ -2,7 +2,7 @@
 
 A push carries a retry key, so LINE itself accepts it once. A reply has nothing of the kind but its token,
 which LINE takes once: after a reply that may have been accepted, only the same reply is tried again, and
-never a push (DESIGN §4.5; LINE Developers, "Retry failed API requests").
+never a push (LINE Developers, "Retry failed API requests").
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class SpendRow:
         return self.books.budget_micro_baht or 0
 
     def as_json(self) -> dict[str, Any]:
-        """The form that DESIGN §7.13 fixes."""
+        """The form that scripts rely on (`fairlane spend --json`)."""
         return {
             "org_id": self.org_id,
             "day": self.day,

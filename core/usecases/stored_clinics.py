@@ -21,7 +21,7 @@ class NoSuchClinicError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class StoredClinics:
-    """The four collections of DESIGN §3.5 that describe clinics, each by document id."""
+    """The four collections that describe clinics, each by document id."""
 
     orgs: ById
     channels: ById

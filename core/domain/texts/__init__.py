@@ -17,8 +17,8 @@ LANGUAGES: Final = ("th", "en")
 
 TEXT_KEYS: Final = frozenset(
     {
-        "budget",  # the clinic's budget of the day is used up (DESIGN §4.8)
-        "busy",  # no answer in time, or no answer at all (DESIGN §4.8)
+        "budget",  # the clinic's budget of the day is used up
+        "busy",  # no answer in time, or no answer at all
         "greeting",  # a customer has added the clinic
         "privacy",  # follows the greeting, unless the clinic has its own notice
         "handoff",  # people take over
