@@ -123,7 +123,7 @@ class DayBooks:
 
 
 def decide(policy: BudgetPolicy, day: DayBooks, primary: Candidate, fallback: Candidate | None) -> Decision:
-    """Which model may be called now (DESIGN §4.7, §7.1). `fallback` None: the clinic has none that is priced.
+    """Which model may be called now. `fallback` None: the clinic has none that is priced.
 
     With the downgrade on, the primary has the budget up to the threshold and the fallback the rest. With it
     off, or with nothing to fall back to, the primary has all of it.
