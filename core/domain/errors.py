@@ -15,6 +15,10 @@ class MalformedTaskError(InvalidInputError):
     """A task body that fairlane did not write: recorded and acknowledged, never retried."""
 
 
+class TooManyUnknownError(FairlaneError):
+    """More destinations that nobody knows than are looked up in a second: it may be one of a clinic."""
+
+
 class UnavailableError(FairlaneError):
     """A dependency is down; the same call may work later. The edge answers 503."""
 

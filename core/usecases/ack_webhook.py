@@ -9,15 +9,21 @@ from typing import Any, Protocol
 
 from core.domain import log
 from core.domain.clinic import Clinic
-from core.domain.errors import FairlaneError, RedisUnavailableError, TasksUnavailableError
+from core.domain.errors import (
+    FairlaneError,
+    RedisUnavailableError,
+    TasksUnavailableError,
+    TooManyUnknownError,
+)
 from core.domain.event import KINDS_ANSWERED_BY_MODEL, InboundEvent
-from core.domain.line_events import NotAWebhookError, Webhook, read_webhook
+from core.domain.line_events import NotAWebhookError, Webhook, destination_of, read_webhook
 from core.domain.signature import is_signed
 from core.domain.task import TurnTask
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaper
 from core.ports.tasks import TaskQueue
+from core.usecases.refusals import Refusals
 
 
 class ClinicDirectory(Protocol):
@@ -66,15 +72,21 @@ class AckWebhook:
         self._tasks = tasks
         self._clock = clock
         self._policy = policy or AckPolicy()
+        self._refusals = Refusals(clock)
 
     async def __call__(self, raw: bytes, signature: str | None, trace: str) -> Ack:
         """`raw`: the body as it was signed. Statuses: 200 all enqueued, 400 not a webhook, 404 a destination
         no clinic has, 401 a wrong signature, 503 in doubt, so that LINE delivers it again (the tasks' names
         de-duplicate what was enqueued already). Never takes longer than the policy's `ack_s`."""
         reached: dict[str, Any] = {"stage": "clinic"}
+        self._refusals.report()
         try:
             async with asyncio.timeout(self._policy.ack_s):
                 return await self._ack(raw, signature, trace, reached)
+        except NotAWebhookError as exc:
+            return self._refused(400, str(exc), trace, reached.get("org"))
+        except TooManyUnknownError as exc:
+            return self._refused(503, str(exc), trace)
         except (FairlaneError, TimeoutError) as exc:
             detail = str(exc) or f"no answer within {self._policy.ack_s:g} s"
             log.error(
@@ -85,19 +97,19 @@ class AckWebhook:
     async def _ack(self, raw: bytes, signature: str | None, trace: str, reached: dict[str, Any]) -> Ack:
         """`reached`: what a log of a failure says: the stage it happened in, and whose request it was."""
         started = self._clock.monotonic()
-        try:
-            webhook = read_webhook(raw)
-        except NotAWebhookError as exc:
-            return _refused(400, str(exc), trace)
-        reached["destination"] = webhook.destination
+        destination = reached["destination"] = destination_of(raw)
         clinic, signed = None, False
-        if webhook.destination:
-            clinic, signed = await self._clinic(webhook.destination, raw, signature)
+        if destination:
+            clinic, signed = await self._clinic(destination, raw, signature)
         if clinic is None:
-            return _refused(404, "no clinic has this destination", trace, destination=webhook.destination)
+            return self._refused(404, "no clinic has this destination", trace, destination=destination)
+        reached["org"] = clinic.org_id
         if not signed:
-            return _refused(401, "the signature is wrong or missing", trace, clinic.org_id)
-        reached.update(stage="enqueue", org=clinic.org_id)
+            return self._refused(401, "the signature is wrong or missing", trace, clinic.org_id)
+        webhook = read_webhook(raw)
+        if webhook.destination != destination:
+            raise NotAWebhookError("`destination` stands in it twice")
+        reached["stage"] = "enqueue"
         return await self._accept(webhook, clinic, trace, started)
 
     async def _clinic(
@@ -117,10 +129,7 @@ class AckWebhook:
             shown = ascii(source)[:100]  # JSON can carry what no log can
             log.warning("webhook.skipped", trace=trace, org=clinic.org_id, reason="source_id", source=shown)
 
-        try:
-            events = webhook.events(clinic.org_id, self._clock.now_ms(), lost)
-        except NotAWebhookError as exc:
-            return _refused(400, str(exc), trace, clinic.org_id)
+        events = webhook.events(clinic.org_id, self._clock.now_ms(), lost)
         delays_ms, now_ms = await self._shape(events, clinic, trace)
         created = await self._enqueue(
             [
@@ -197,11 +206,14 @@ class AckWebhook:
             )
         return await attempt(self._policy.ack_s)
 
-
-def _refused(
-    status: int, reason: str, trace: str, org: str | None = None, *, destination: str | None = None
-) -> Ack:
-    log.warning(
-        "webhook.refused", trace=trace, status=status, reason=reason, org=org, destination=destination
-    )
-    return Ack(status, reason)
+    def _refused(
+        self,
+        status: int,
+        reason: str,
+        trace: str,
+        org: str | None = None,
+        *,
+        destination: str | None = None,
+    ) -> Ack:
+        self._refusals.note(status, reason, trace, org=org, destination=destination)
+        return Ack(status, reason)

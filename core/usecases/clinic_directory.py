@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from core.domain import clinic_document as documents
 from core.domain import log
 from core.domain.clinic import Clinic, secret_name
-from core.domain.errors import InvalidInputError, SecretsUnavailableError, UnavailableError
+from core.domain.errors import (
+    InvalidInputError,
+    SecretsUnavailableError,
+    TooManyUnknownError,
+    UnavailableError,
+)
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key
 from core.ports.line import ChannelCredentials
@@ -44,6 +49,8 @@ class ClinicDirectory:
     Seconds: after `ttl_s` a clinic is read again beside the requests, after `max_age_s` they wait for it, but
     never longer than `patience_s`; `absent_ttl_s` for one that is not there; `stale_s` for how long the last
     known settings serve while a store is down; what was asked for within `doubted_s` is not doubted.
+    Destinations that this process has not found yet are looked up `unknown_per_s` a second, after the first
+    `unknown_burst`: anybody can make them up, and each look-up is a paid read.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class ClinicDirectory:
         absent_ttl_s: float = 5.0,
         stale_s: float = 600.0,
         doubted_s: float = 3.0,
+        unknown_per_s: float = 20.0,
+        unknown_burst: int = 100,
     ) -> None:
         self._documents = documents_
         self._secrets = secrets
@@ -68,14 +77,29 @@ class ClinicDirectory:
         self._absent_ttl_s = absent_ttl_s
         self._stale_s = stale_s
         self._doubted_s = doubted_s
+        self._unknown_interval_s = 1 / unknown_per_s
+        self._unknown_burst_s = unknown_burst / unknown_per_s
+        self._unknown_due = 0.0
         self._entries: dict[str, _Entry] = {}
         self._absent = 0
         self._reading: dict[str, _Reading] = {}
 
     async def by_destination(self, bot_user_id: str) -> Found | None:
         """The clinic of a webhook's `destination`. Raises UnavailableError if neither memory nor the stores
-        know, InvalidInputError if what is stored can't be read."""
-        return await self._cached(f"destination:{bot_user_id}", lambda: self._read_destination(bot_user_id))
+        know, InvalidInputError if what is stored can't be read, TooManyUnknownError."""
+        key = f"destination:{bot_user_id}"
+        entry, now = self._entries.get(key), self._clock.monotonic()
+        known = entry is not None and (entry.found is not None or now < entry.retry_at)
+        if not (known or key in self._reading):
+            self._take_look_up(now)
+        return await self._cached(key, lambda: self._read_destination(bot_user_id))
+
+    def _take_look_up(self, now: float) -> None:
+        """GCRA: `_unknown_due` is when the last look-up taken would be due at the steady rate."""
+        due = max(now, self._unknown_due)
+        if due - now > self._unknown_burst_s:
+            raise TooManyUnknownError("too many unknown destinations at once")
+        self._unknown_due = due + self._unknown_interval_s
 
     async def by_destination_anew(self, bot_user_id: str) -> Found | None:
         """As the stores have it now, for when a signature says that what is known may be out of date.

@@ -22,7 +22,9 @@ from core.domain.task import TurnTask
 from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
+from core.usecases import refusals
 from core.usecases.ack_webhook import Ack, AckPolicy, AckWebhook
+from tests.conftest import FakeClock
 
 BOT, SECRET, TRACE = "U" + "b" * 32, "channel-secret", "f" * 32
 CLINIC = Clinic("bkk-smile", "Bangkok Smile", BOT, "165")
@@ -322,6 +324,70 @@ async def test_a_destination_that_no_clinic_has_is_named_if_a_bot_can_have_it(
     await Scene().post(body(destination=destination))
     [refused] = logged(caplog)
     assert (refused["status"], refused["destination"]) == (404, named)
+
+
+@pytest.mark.parametrize("forged", [None, "é", "x" * 44, sign("another", b"")])
+@pytest.mark.parametrize("bot", [BOT, "U" + "0" * 32])
+async def test_a_megabyte_that_nobody_signed_is_not_parsed(forged: str | None, bot: str) -> None:
+    scene, raw = Scene(), body(*([{"a": [[1, "x"]] * 10}] * 9_000), destination=bot)
+    assert len(raw) > 900_000
+
+    async def refused() -> float:
+        began = time.perf_counter()
+        assert (await scene.post(raw, forged)).status in {401, 404}
+        return time.perf_counter() - began
+
+    def parsed() -> float:
+        began = time.perf_counter()
+        json.loads(raw)
+        return time.perf_counter() - began
+
+    assert min([await refused() for _ in range(5)]) < min(parsed() for _ in range(5)) / 4
+
+
+async def test_a_body_that_names_two_destinations_is_no_webhook() -> None:
+    scene = Scene()
+    raw = body(event("e1"))[:-1] + b', "destination": "U' + b"0" * 32 + b'"}'
+    assert (await scene.post(raw)).status == 400
+    assert not scene.tasks.attempts
+
+
+async def test_a_destination_in_a_customers_words_is_not_taken_for_the_webhooks() -> None:
+    scene = Scene()
+    raw = json.dumps(
+        {
+            "events": [
+                event(
+                    "e1",
+                    "text",
+                    message={"type": "text", "id": "1", "text": f'"destination":"{"U" + "0" * 32}"'},
+                )
+            ],
+            "destination": BOT,
+        }
+    ).encode()
+    assert (await scene.post(raw)).status == 200
+    assert scene.tasks.events() == ["e1"]
+
+
+async def test_a_flood_of_refusals_is_logged_as_a_count_and_hides_no_clinics_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    scene = Scene()
+    scene.webhook = AckWebhook(scene.directory, scene.shaper, scene.tasks, clock)
+    for n in range(300):
+        await scene.post(body(destination=f"U{n:032x}"), None)
+    await scene.post(body(), sign("another", body()))
+    lines = logged(caplog)
+    assert [line["status"] for line in lines] == [404] * refusals.MAX_LINES + [401]
+    assert lines[-1]["org"] == "bkk-smile"
+    caplog.clear()
+    await clock.sleep(refusals.WINDOW_S)
+    await scene.post(body())
+    [counted] = logged(caplog)
+    assert (counted["message"], counted["org"]) == ("webhook.refused_more", None)
+    assert counted["count"] == 300 - refusals.MAX_LINES
 
 
 async def test_no_secret_token_or_word_of_a_customer_is_logged(caplog: pytest.LogCaptureFixture) -> None:

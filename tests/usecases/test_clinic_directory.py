@@ -18,7 +18,12 @@ from core.domain.clinic_document import (
     model_document,
     org_document,
 )
-from core.domain.errors import DocumentsUnavailableError, InvalidInputError, SecretsUnavailableError
+from core.domain.errors import (
+    DocumentsUnavailableError,
+    InvalidInputError,
+    SecretsUnavailableError,
+    TooManyUnknownError,
+)
 from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
 from core.usecases import clinic_directory
 from core.usecases.clinic_directory import ClinicDirectory
@@ -307,3 +312,33 @@ def test_documents_and_a_clinic_are_the_same_both_ways() -> None:
 def test_a_field_that_can_not_be_right_is_named(budget: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
         clinic_from("a", {}, None, None, budget, None)
+
+
+async def test_made_up_destinations_cost_a_bounded_number_of_reads_and_no_known_clinic_its_answer(
+    store: Counted, secrets: FileSecrets
+) -> None:
+    clock = FakeClock()
+    directory = ClinicDirectory(store, secrets, clock, unknown_per_s=20, unknown_burst=50)
+    assert await directory.by_destination(BOT)
+    reads = store.reads
+    refused = 0
+    for n in range(2_000):  # in 10 s
+        try:
+            assert await directory.by_destination(f"U{n:032x}") is None
+        except TooManyUnknownError:
+            refused += 1
+        assert await directory.by_destination(BOT)
+        await clock.sleep(0.005)
+    assert store.reads - reads <= 50 + 10 * 20 + 2
+    assert refused >= 2_000 - 50 - 10 * 20 - 2
+    await clock.sleep(3)
+    assert await directory.by_destination("U" + "f" * 32) is None  # a new clinic's first webhook: looked up
+
+
+async def test_a_destination_that_is_asked_for_again_and_again_counts_once(
+    store: Counted, secrets: FileSecrets
+) -> None:
+    clock = FakeClock()
+    directory = ClinicDirectory(store, secrets, clock, unknown_per_s=1, unknown_burst=1)
+    for _ in range(500):
+        assert await directory.by_destination("U" + "0" * 32) is None
