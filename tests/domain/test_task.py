@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +28,17 @@ def test_a_successor_keeps_event_trace_and_place_and_has_a_name_of_its_own() -> 
     assert (successor.event, successor.trace, successor.place, successor.hop) == (EVENT, "trace", 7, 3)
     assert successor.name != TASK.name
     assert TASK.successor(9).place == 9
+
+
+@pytest.mark.parametrize("event_id", ["01HXYZ", "a/b c", "ข้อความ", "x" * 5000, "m-1"])
+def test_a_name_begins_with_a_hash_and_shows_clinic_event_and_hop(event_id: str) -> None:
+    task = replace(TASK, event=replace(EVENT, event_id=event_id))
+    digest, shown = task.name[:40], task.name[40:]
+    assert re.fullmatch(r"[0-9a-f]{40}", digest)
+    assert re.fullmatch(r"-bkk-smile-[A-Za-z0-9_-]+-2", shown)
+    assert re.sub(r"[^A-Za-z0-9_-]", "_", event_id)[:26] in shown
+    assert len(task.name) < 200
+    assert digest not in replace(task, event=replace(EVENT, event_id=event_id + "+")).name
 
 
 def test_fields_of_a_newer_sender_are_left_out() -> None:
