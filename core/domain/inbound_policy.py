@@ -54,6 +54,11 @@ TABLE: Final[dict[str, Plan]] = {
 """Every other kind is ignored; the webhook makes no task of it (core.domain.line_events)."""
 
 
+def takes_back(kind: str) -> bool:
+    """Nobody expects an answer to it."""
+    return kind in TABLE and TABLE[kind].action in {Action.FORGET_MESSAGE, Action.PURGE}
+
+
 def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int) -> Plan:
     """For one event. In groups and rooms only what addresses us is answered: a mention, or an answer to one
     of our messages. While people have taken over, the bot says nothing."""

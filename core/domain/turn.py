@@ -2,7 +2,8 @@
 
 States: reserved (money is held, the model may have been called) -> answered (the reply is stored; LINE may
 have been called) -> delivered | failed. A failed turn was answered with a fallback text, or could not be
-answered at all; `failure` says why. This module is the one place that knows the document's fields.
+answered at all; `failure` says why. An ignored turn was met with silence on purpose; `money.reason` says why.
+This module is the one place that knows the document's fields.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ class TurnState(StrEnum):
     ANSWERED = "answered"
     DELIVERED = "delivered"
     FAILED = "failed"
+    IGNORED = "ignored"
 
     @property
     def final(self) -> bool:
-        return self in {TurnState.DELIVERED, TurnState.FAILED}
+        return self in {TurnState.DELIVERED, TurnState.FAILED, TurnState.IGNORED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,14 @@ STYLES = {
     TurnState.FAILED: "red",
     TurnState.RESERVED: "yellow",
     TurnState.ANSWERED: "yellow",
+    TurnState.IGNORED: "dim",
 }
+_SILENCES = {
+    "group_talk": "group talk: we were neither mentioned nor quoted",
+    "handoff": "people have the chat",
+    "unfollowed": "the customer has left",
+}
+"""Why a turn was ignored, by the reason in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ def timeline(turn: TurnRecord) -> list[Step]:
         called = f"{turn.attempts} attempts, waited {_seconds(turn.waited_ms)} for slots"
         steps.append(Step("answered", turn.answered_ms, called if turn.attempts else "without a call"))
     if turn.delivered_ms is not None and turn.state.final:
-        note = turn.failure or _delivery(turn)
+        note = _why(turn) or _delivery(turn)
         steps.append(Step(turn.state.value, turn.delivered_ms, note))
     if turn.replayed_ms is not None:
         steps.append(Step("replayed", turn.replayed_ms, f"as {turn.replayed_as}"))
@@ -162,7 +169,7 @@ def _cells(turn: TurnRecord, timezone: str) -> dict[str, str]:
         "clinic": turn.org_id,
         "chat": turn.chat_id,
         "state": turn.state.value,
-        "failure": turn.failure or "",
+        "failure": _why(turn),
         "model": turn.money.model,
         "attempts": str(turn.attempts),
         "waited": _seconds(turn.waited_ms),
@@ -184,7 +191,8 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
         ),
         "model": f"{money.model}, {turn.attempts} attempts" if money.model else "none",
         "cost": format_baht(money.cost_micro_baht, decimals=6),
-        "delivered": _delivery(turn),
+        "delivered": "" if turn.state is TurnState.IGNORED else _delivery(turn),
+        "silent because": _why(turn) if turn.state is TurnState.IGNORED else "",
         "failure": turn.failure or "",
         "stage, service": stage,
         "memory used": ", ".join(turn.facts_used),
@@ -195,6 +203,13 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
         if value:
             facts.add_row(name, Text(value))
     return Group(head, facts, Text(), _steps(turn, timezone), Text(), _words(turn, texts=texts))
+
+
+def _why(turn: TurnRecord) -> str:
+    """Why a turn failed, or why it was ignored."""
+    if turn.state is TurnState.IGNORED:
+        return _SILENCES.get(turn.money.reason, turn.money.reason)
+    return turn.failure or ""
 
 
 def _delivery(turn: TurnRecord) -> str:

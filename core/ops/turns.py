@@ -41,7 +41,7 @@ def list_command(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Turns begun lately, newest first: state, why one failed, model, cost. No customer's words."""
+    """Turns begun lately, newest first: state, why one failed or was ignored, model, cost. No words."""
 
     async def read(here: Session) -> tuple[list[TurnRecord], str]:
         return await _turns(here, since, org, reason, state, limit), here.settings.budget_timezone
@@ -176,6 +176,7 @@ def _in_words(replay: Replay) -> str:
         Outcome.NEW_TURN: f"enqueued as {replay.event_id}: a new turn",
         Outcome.UNDER_WAY: f"under way{other}: look again in ten minutes",
         Outcome.ANSWERED: f"was answered{other}: nothing is sent",
+        Outcome.IGNORED: "nobody was to answer it (`fairlane turns show` says why): nothing is sent",
         Outcome.FORGOTTEN: "its texts were erased: there is nothing left to answer",
         Outcome.UNKNOWN: "not in the journal; `fairlane turns list` shows turns",
     }[replay.outcome]

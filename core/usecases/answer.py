@@ -13,7 +13,7 @@ from typing import Any
 
 from core.domain import handoff, log, memory
 from core.domain.budget import budget_day
-from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
+from core.domain.inbound_policy import Action, TurnPlan, plan_turn, takes_back, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
 from core.domain.prices import UnpricedModelError
@@ -28,7 +28,7 @@ from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
-from core.usecases.journal_entries import StoppedError, Stored
+from core.usecases.journal_entries import Look, StoppedError, Stored
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
 from core.usecases.turn_scene import (
     Answered,
@@ -131,16 +131,26 @@ class Answer:
 
     async def _begin(self, scene: Scene, plan: TurnPlan, turn_id: str, event_ids: Sequence[str]) -> Answered:
         events, session = scene.turn.waiting.events, scene.turn.session
-        if plan.action is Action.IGNORE:
-            log.info("turn.ignored", reason=plan.reason, events=len(events))
-            return Answered(tuple(event_ids), session)
         draft = draft_of(scene, turn_id, events, plan)
+        if plan.action is Action.IGNORE:
+            await self._ignore(draft, event_ids, plan, scene.look)
+            return Answered(tuple(event_ids), session)
         with log.bound(turn=turn_id):
             if plan.action is Action.ANSWER:
                 session = await self._model_or_busy(scene, draft, event_ids)
             else:
                 session = await self._fixed(scene, draft, event_ids, plan)
         return Answered(tuple(event_ids), session)
+
+    async def _ignore(self, draft: TurnRecord, event_ids: Sequence[str], plan: TurnPlan, look: Look) -> None:
+        """Silence on purpose leaves a trace without words, so that whoever asks why can be told; what only
+        takes something back leaves none."""
+        log.info("turn.ignored", reason=plan.reason, events=len(draft.events))
+        if all(takes_back(event.kind) for event in draft.events):
+            return
+        ignored = replace(draft.without_words(), state=TurnState.IGNORED, delivered_ms=self._clock.now_ms())
+        ignored = ignored.with_money(decision="none", reason=plan.reason)
+        await self._journal.answer(ignored, event_ids, look.turns.get(draft.id), look.books)
 
     async def _model_or_busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
         words = [event.text for event in draft.events if event.text]

@@ -33,8 +33,12 @@ class Outcome(StrEnum):
     NEW_TURN = "new turn"  # the customer's words are answered in a new turn
     UNDER_WAY = "under way"  # it has a leader, or its replay waits in the queue
     ANSWERED = "answered"  # a reply was delivered: nothing is sent
+    IGNORED = "ignored"  # fairlane kept silent on purpose: nothing is sent
     FORGOTTEN = "forgotten"  # the customer's words were erased: nothing is left to answer
     UNKNOWN = "unknown"  # not in the journal
+
+
+_NOTHING_TO_DO = {TurnState.DELIVERED: Outcome.ANSWERED, TurnState.IGNORED: Outcome.IGNORED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class ReplayTurn:
     def _decide(self, record: TurnRecord, owner: str | None) -> tuple[Outcome, str | None]:
         """What is to be done about the latest turn, and the event to enqueue. `owner`: whose turn its latest
         replay belongs to."""
-        if record.state is TurnState.DELIVERED:
-            return Outcome.ANSWERED, None
+        if record.state in _NOTHING_TO_DO:
+            return _NOTHING_TO_DO[record.state], None
         if not record.state.final and self._clock.now_ms() - _last_step_ms(record) < STUCK_MS:
             # A replay whose task did not reach the queue gets it now; names de-duplicate.
             return Outcome.UNDER_WAY, record.replayed_as if owner else None
@@ -106,8 +110,8 @@ class ReplayTurn:
             (claimed,) = await self._documents.get_many([Key(CLAIMS, record.replayed_as)])
             owner = str(claimed.data["turn_id"]) if claimed else None
             later = await self._read(owner) if owner and owner != record.id else None
-            if later is None:
-                return stored, owner
+            if later is None or later.record.state is TurnState.IGNORED:
+                return stored, owner  # a replay that was met with silence answered nothing
             stored = later
 
     async def _read(self, turn_id: str) -> Stored | None:

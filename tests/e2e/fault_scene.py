@@ -230,7 +230,9 @@ class FaultScene:
         held = sum(day.data.get("held", 0) for day in days)
         holds = [hold for day in days for hold in day.data.get("holds", {})]
         open_turns = [
-            t["state"] for t in await self.turns(org_id) if t["state"] not in {"delivered", "failed"}
+            t["state"]
+            for t in await self.turns(org_id)
+            if t["state"] not in {"delivered", "failed", "ignored"}
         ]
         closed = spent == cost and not held and not holds and not open_turns
         return "" if closed else f"{spent=} {cost=} {held=} {holds=} {open_turns=}"

@@ -61,6 +61,13 @@ def turns(now_ms: int) -> list[TurnRecord]:
             presumed=True,
         ),
         sample("unknown", created_ms=now_ms - 5 * 60 * MINUTE_MS, failure="undeliverable: unknown"),
+        sample(
+            "silent",
+            created_ms=now_ms - 6 * 60 * MINUTE_MS,
+            state=TurnState.IGNORED,
+            failure=None,
+            money=Money(reason="handoff"),
+        ),
         sample("elsewhere", created_ms=now_ms - MINUTE_MS, org_id="another-clinic"),
     ]
 
@@ -188,6 +195,12 @@ def test_show_says_that_a_delivery_is_presumed(run: Callable[..., Result]) -> No
     assert "by reply, presumed" in run("show", "presumed").stdout
     assert json.loads(run("show", "presumed", "--json").stdout)["presumed"] is True
     assert "presumed" not in run("show", "good").stdout
+
+
+def test_a_turn_that_was_ignored_says_why(run: Callable[..., Result]) -> None:
+    assert "silent because  people have the chat" in run("show", "silent").stdout
+    assert "people have the chat" in run("list", "--state", "ignored", "--since", "7h").stdout
+    assert "nobody was to answer it" in run("replay", "silent").stdout
 
 
 def test_show_has_the_words_when_they_are_asked_for(run: Callable[..., Result]) -> None:

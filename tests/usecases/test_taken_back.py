@@ -12,16 +12,20 @@ import pytest_asyncio
 
 from core.adapters.redis_connection import connect
 from core.adapters.redis_mailbox import RedisMailbox
+from core.bootstrap import shared
 from core.domain.budget import Decision, Kind, Reason, budget_day
 from core.domain.event import InboundEvent
+from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.domain.turn import TurnRecord, TurnState, journaled
+from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.ports.documents import Key
 from core.ports.mailbox import Held, Lead
 from core.usecases.conversation_control import ConversationControl
 from core.usecases.journal import Journal
+from core.usecases.replay_turn import Outcome, ReplayTurn
 from core.usecases.stored_clinics import find_clinic
 from tests.e2e.fault_scene import FaultScene
 from tests.usecases.turn_scene import serving, turn_scene
@@ -33,6 +37,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
     async with turn_scene(tmp_path_factory.mktemp("taken back")) as scene:
         yield scene
+
+
+def settings(scene: FaultScene) -> Settings:
+    return Settings.read(scene.stack.settings_env, required_by("turn"))
 
 
 def unsend(scene: FaultScene, sent: Sent) -> Sent:
@@ -199,3 +207,53 @@ async def test_who_comes_back_is_kept_as_long_as_any_customer(scene: FaultScene,
         assert days_left(await memory_of(scene, first)) == 365
         await do(scene, last := scene.message(row, "a", "one more"))
     assert len(scene.sim.answers(last.event_id)) == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_silence_on_purpose_leaves_a_trace_without_words_and_a_replay_of_it_comes_to_nothing(
+    scene: FaultScene, times: int
+) -> None:
+    row = await scene.row("silence")
+    control = ConversationControl(scene.documents, SystemClock())
+    clinic = await find_clinic(scene.documents, row.clinic.org_id)
+    async with serving(scene):
+        first = scene.message(row, "a", "SECRET")
+        await control.pause(clinic, first.chat_id)
+        for _ in range(times):
+            await do(scene, first)
+            await scene.stack.redis.command("FLUSHALL")  # the mailbox' own mark is gone
+        (turn,) = await scene.turns(row.clinic.org_id)
+        assert (turn["state"], turn["reason"]) == ("ignored", "handoff")
+        assert "SECRET" not in str(turn)
+        replay = await ReplayTurn(scene.documents, shared.tasks(settings(scene)), SystemClock())(turn["id"])
+        assert replay.outcome is Outcome.IGNORED
+    assert scene.sim.answers(first.event_id) == []
+
+
+async def test_a_replay_during_a_hand_off_is_replayed_again_after_it(scene: FaultScene) -> None:
+    row = await scene.row("replay")
+    control = ConversationControl(scene.documents, SystemClock())
+    clinic = await find_clinic(scene.documents, row.clinic.org_id)
+    scene.stack.openai.faults.add(LlmTrouble(LlmFaultKind.BAD_REQUEST))
+    async with serving(scene):
+        await do(scene, first := scene.message(row, "a", "price"))
+        (failed,) = await scene.turns(row.clinic.org_id)
+        assert failed["state"] == "failed"
+        await control.pause(clinic, first.chat_id)
+        replay = ReplayTurn(scene.documents, shared.tasks(settings(scene)), SystemClock())
+        assert (await replay(failed["id"])).by == f"{failed['id']}-r1"
+        await scene.stack.tasks.drained(10)
+        assert [t["state"] for t in await scene.turns(row.clinic.org_id)] == ["failed", "ignored"]
+        await control.resume(clinic, first.chat_id)
+        assert (await replay(failed["id"])).by == f"{failed['id']}-r2"
+        await scene.stack.tasks.drained(10)
+        assert (await replay(failed["id"])).outcome is Outcome.ANSWERED
+    assert len(scene.calls(row)) == 2
+
+
+async def test_what_only_takes_back_leaves_no_trace(scene: FaultScene) -> None:
+    row = await scene.row("taken back")
+    async with serving(scene):
+        await do(scene, unsend(scene, scene.message(row, "a")))
+        await do(scene, scene.sim.event(row.clinic, row.sent[0].chat_id, "unfollow"))
+    assert await scene.turns(row.clinic.org_id) == []
