@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, InboundEvent
+from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, EventKind, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 
 RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
@@ -146,7 +146,7 @@ async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) ->
 
 def own_message_id(event: InboundEvent) -> str:
     """An unsend event names the message that it is about, and must itself be dealt with."""
-    return (event.message_id or "") if event.kind != "unsend" else ""
+    return (event.message_id or "") if event.kind != EventKind.UNSEND else ""
 
 
 def keys_of(conversation: Conversation) -> list[str]:

@@ -56,7 +56,8 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Clinic:
-    """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts)."""
+    """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts).
+    `silent_postbacks`: data of buttons that say nothing to us, whole, or a beginning that ends with `*`."""
 
     org_id: str
     name: str
@@ -72,6 +73,14 @@ class Clinic:
     handoff: Handoff = field(default_factory=Handoff)
     retention: Retention = field(default_factory=Retention)
     messages: Mapping[str, str] = field(default_factory=dict)
+    silent_postbacks: tuple[str, ...] = ()
+
+    def is_silent(self, postback_data: str) -> bool:
+        """A tap on a button whose postback the clinic has for purposes of its own."""
+        return any(
+            postback_data.startswith(data[:-1]) if data.endswith("*") else postback_data == data
+            for data in self.silent_postbacks
+        )
 
     @property
     def secret_name(self) -> str:

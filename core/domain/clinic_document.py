@@ -47,6 +47,7 @@ def org_document(clinic: Clinic) -> dict[str, Any]:
             "unfollow_days": clinic.retention.unfollow_days,
         },
         "messages": dict(clinic.messages),
+        "silent_postbacks": list(clinic.silent_postbacks),
     }
 
 
@@ -112,6 +113,7 @@ def clinic_from(
             days.whole("memory_days") or kept.memory_days, days.whole("unfollow_days") or kept.unfollow_days
         ),
         messages={key: messages.text(key) for key in messages},
+        silent_postbacks=fields.texts("silent_postbacks"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 ChatType = Literal["user", "group", "room"]
@@ -10,7 +11,24 @@ ChatType = Literal["user", "group", "room"]
 MOST_WAITING, MOST_WAITING_CHARS = 100, 24_000
 """How many of a conversation's newest events, and of their characters, wait verbatim for a turn."""
 
-KINDS_ANSWERED_BY_MODEL = frozenset({"text", "postback", "location"})
+
+class EventKind(StrEnum):
+    """LINE's name of a message's type, or of any other event's. What is done about each stands in
+    core.domain.event_kinds."""
+
+    TEXT = "text"
+    STICKER = "sticker"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    FILE = "file"
+    LOCATION = "location"
+    UNKNOWN = "unknown"  # a message of a type that is newer than this code
+    EDIT = "messageEdited"
+    POSTBACK = "postback"
+    FOLLOW = "follow"
+    UNFOLLOW = "unfollow"
+    UNSEND = "unsend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +51,31 @@ class Conversation:
 class InboundEvent:
     """A LINE event, reduced to what a turn uses. Times are Unix milliseconds.
 
-    `kind` is the message type for messages (text, sticker, image, audio, video, file, location) and the
-    event type for everything else (postback, follow, unfollow, unsend, join, …). `text` is what stands in
-    the prompt: the customer's words, a postback's data, a location's address.
+    `kind`: read from a task it is the plain string, which equals its EventKind. `text` is what stands in the
+    prompt: the customer's words, a sticker's too, a postback's data, a location's address. `hint`: what a
+    sticker shows, as LINE describes it. `message_id`: of the message itself, or of the one that is unsent or
+    edited. `quote_token` quotes this message in a reply, `read_token` marks it as read. `image_set_id`:
+    pictures that were sent together; `image_index` of `image_total`, from 1.
     """
 
     event_id: str
     org_id: str
     chat_id: str
-    kind: str
+    kind: EventKind
     timestamp_ms: int
     arrived_ms: int
     channel: str = "line"
     chat_type: ChatType = "user"
     user_id: str | None = None
     text: str = ""
+    hint: str = ""
     message_id: str | None = None
     reply_token: str | None = None
+    quote_token: str | None = None
+    read_token: str | None = None
+    image_set_id: str | None = None
+    image_index: int | None = None
+    image_total: int | None = None
     redelivered: bool = False
     quoted_message_id: str | None = None
     mentioned: bool = False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from core.domain.clinic import Clinic
+from core.domain.thai_text import normalized
 
 HOUR_MS = 3_600_000
 
@@ -16,9 +16,9 @@ def asked_for_people(clinic: Clinic, texts: Iterable[str]) -> str | None:
 
     Thai writes no spaces, so a keyword may stand anywhere; one in Latin letters must be a word of its own.
     """
-    said = [_plain(text) for text in texts]
+    said = [normalized(text) for text in texts]
     for keyword in clinic.handoff.keywords:
-        wanted = _plain(keyword)
+        wanted = normalized(keyword)
         if not wanted:
             continue
         pattern = re.escape(wanted)
@@ -32,7 +32,3 @@ def asked_for_people(clinic: Clinic, texts: Iterable[str]) -> str | None:
 def until_ms(clinic: Clinic, now_ms: int) -> int:
     """When the bot speaks again if nobody resumes it before."""
     return now_ms + clinic.handoff.hours * HOUR_MS
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

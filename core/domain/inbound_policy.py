@@ -1,30 +1,21 @@
-"""What is done about each kind of event: the table, and the plan of a turn that takes several of them.
+"""What is done about each event, and the plan of a turn that takes several of them.
 
-Kinds are LINE's: the message types, and the webhook event types of everything else (LINE Messaging API
-reference, "Webhook event objects").
+What a kind of event means in itself stands in core.domain.event_kinds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Final
 
 from core.domain import handoff
 from core.domain.clinic import Clinic
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
+from core.domain.event_kinds import Action, asks_model, rules_of
 from core.domain.memory import CustomerMemory
 from core.domain.session import Session
 
-
-class Action(StrEnum):
-    ANSWER = "answer"  # by the model
-    TEXT = "text"  # a fixed text, see core.domain.texts
-    HANDOFF = "handoff"  # the customer asked for people: the text `handoff`, then silence
-    FORGET_MESSAGE = "forget_message"  # unsend: out of mailbox, state and journal
-    PURGE = "purge"  # the customer has left: the data goes after the retention
-    IGNORE = "ignore"
+__all__ = ["Action", "Plan", "TurnPlan", "as_they_stand", "plan", "plan_turn", "unsent_ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +27,33 @@ class Plan:
     reason: str = ""
 
 
-TABLE: Final[dict[str, Plan]] = {
-    # Messages.
-    "text": Plan(Action.ANSWER),
-    "location": Plan(Action.ANSWER),
-    "sticker": Plan(Action.TEXT, "sticker"),
-    "image": Plan(Action.TEXT, "image"),
-    "audio": Plan(Action.TEXT, "audio"),
-    "video": Plan(Action.TEXT, "video"),
-    "file": Plan(Action.TEXT, "file"),
-    # Other events.
-    "postback": Plan(Action.ANSWER),
-    "follow": Plan(Action.TEXT, "greeting"),
-    "unsend": Plan(Action.FORGET_MESSAGE),
-    "unfollow": Plan(Action.PURGE),
-}
-"""Every other kind is ignored; the webhook makes no task of it (core.domain.line_events)."""
-
-
-def takes_back(kind: str) -> bool:
-    """Nobody expects an answer to it."""
-    return kind in TABLE and TABLE[kind].action in {Action.FORGET_MESSAGE, Action.PURGE}
-
-
 def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int) -> Plan:
     """For one event. In groups and rooms only what addresses us is answered: a mention, or an answer to one
-    of our messages. While people have taken over, the bot says nothing."""
-    planned = TABLE.get(event.kind, Plan(Action.IGNORE, reason="unknown_kind"))
-    if planned.action in {Action.IGNORE, Action.FORGET_MESSAGE, Action.PURGE}:
-        return planned
+    of our messages. While people have taken over, the bot says nothing. Keywords are words that the customer
+    has written: a postback's data is the clinic's."""
+    rules = rules_of(event.kind)
+    if rules.action is not None:
+        return Plan(rules.action)
+    if reason := _silence(event, clinic, session, memory, now_ms):
+        return Plan(Action.IGNORE, reason=reason)
+    if not asks_model(event):
+        return Plan(Action.TEXT, rules.text_key)
+    if event.kind != EventKind.POSTBACK and handoff.asked_for_people(clinic, [event.text]):
+        return Plan(Action.HANDOFF, "handoff", reason="keyword")
+    return Plan(Action.ANSWER)
+
+
+def _silence(
+    event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int
+) -> str:
+    """Why the bot says nothing, "" if it does."""
     if event.chat_type != "user" and not _addresses_us(event, session):
-        return Plan(Action.IGNORE, reason="group_talk")
+        return "group_talk"
     if memory.in_handoff(now_ms):
-        return Plan(Action.IGNORE, reason="handoff")
-    if planned.action is Action.ANSWER:
-        if handoff.asked_for_people(clinic, [event.text]):
-            return Plan(Action.HANDOFF, "handoff", reason="keyword")
-        if not event.text.strip():
-            return Plan(Action.TEXT, "unsupported", reason="empty")
-    return planned
+        return "handoff"
+    if event.kind == EventKind.POSTBACK and clinic.is_silent(event.text):
+        return "silent_postback"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +79,9 @@ def plan_turn(
 ) -> TurnPlan:
     """One reply for several events: people if they were asked for, else the model if anything was said, else
     the fixed text of the newest event that has one."""
-    ordered = sorted(events, key=lambda event: (event.timestamp_ms, event.event_id))
+    ordered = as_they_stand(sorted(events, key=_by_time))
     unsent = unsent_ids(ordered)
-    left = [e for e in ordered if e.kind == "unsend" or e.message_id is None or e.message_id not in unsent]
+    left = [e for e in ordered if e.kind == EventKind.UNSEND or e.message_id not in unsent]
     unfollowed_ms = _unfollowed_ms(left, memory.unfollowed_ms)
     if unfollowed_ms is not None:
         # Nothing reaches this customer: a call would be paid for nobody.
@@ -121,23 +100,43 @@ def plan_turn(
     return turn
 
 
+def as_they_stand(events: Sequence[InboundEvent]) -> list[InboundEvent]:
+    """The same events, but a message that was edited says what it says last, by LINE's timestamp, and the
+    edits say nothing. What an edit corrects and is not among them was answered as it stood."""
+    edits = {e.message_id: e for e in sorted(events, key=_by_time) if e.kind == EventKind.EDIT}
+    if not edits:
+        return list(events)
+    return [_as_it_stands(event, edits.get(event.message_id)) for event in events]
+
+
+def _as_it_stands(event: InboundEvent, edit: InboundEvent | None) -> InboundEvent:
+    if event.kind == EventKind.EDIT:
+        return replace(event, text="")
+    if edit is None or event.kind != EventKind.TEXT:
+        return event
+    return replace(event, text=edit.text, mentioned=edit.mentioned)
+
+
+def _by_time(event: InboundEvent) -> tuple[int, str]:
+    return event.timestamp_ms, event.event_id
+
+
 def unsent_ids(events: Iterable[InboundEvent]) -> tuple[str, ...]:
     """The messages that these events take back."""
-    return tuple(event.message_id for event in events if event.kind == "unsend" and event.message_id)
+    return tuple(event.message_id for event in events if event.kind == EventKind.UNSEND and event.message_id)
 
 
 def _unfollowed_ms(ordered: Iterable[InboundEvent], before_ms: int | None) -> int | None:
     """Whoever writes or follows later than they left is back. The queue may bring what came first last."""
     left_ms = before_ms
     for event in ordered:
-        if event.kind == "unfollow":
+        if event.kind == EventKind.UNFOLLOW:
             left_ms = max(event.timestamp_ms, left_ms or 0)
-        elif event.kind != "unsend" and left_ms is not None and event.timestamp_ms > left_ms:
+        elif not rules_of(event.kind).everywhere and left_ms is not None and event.timestamp_ms > left_ms:
             left_ms = None
     return left_ms
 
 
 def _addresses_us(event: InboundEvent, session: Session) -> bool:
-    # A postback is a tap on something that we sent.
     quoted = event.quoted_message_id in session.sent_message_ids
-    return event.kind == "postback" or event.mentioned or quoted
+    return rules_of(event.kind).from_us or event.mentioned or quoted

@@ -10,30 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.domain.errors import InvalidInputError
-from core.domain.event import ChatType, InboundEvent
+from core.domain.event import ChatType, EventKind, InboundEvent
+from core.domain.event_kinds import KINDS
+from core.domain.line_words import as_object, hint, is_bot, mentionees
 from core.domain.unicode import well_formed
 
-MESSAGE_KINDS = frozenset({"text", "sticker", "image", "audio", "video", "file", "location"})
-"""Message types that get an answer."""
-
-EVENT_KINDS = frozenset({"postback", "follow", "unfollow", "unsend"})
-"""Event types besides messages that concern a turn. The others are ignored on purpose: join, leave,
-memberJoined, memberLeft, messageEdited (groups only; the words it corrects were answered), beacon,
-accountLink, membership, videoPlayComplete, delivery, module, activated, deactivated, botSuspended,
-botResumed."""
-
-MAX_TEXT_CHARS = 20_000
-"""Four times LINE's longest message, and more than any prompt takes."""
-
-MAX_TEXT_BYTES = 80_000
-"""As JSON in UTF-8; with the rest of a task it stays below Cloud Tasks' 100 KB."""
-
-_SILENT = frozenset({"unfollow", "unsend"})  # need no answer, so they count in standby and in groups, too
 _CHATS: Mapping[str, tuple[ChatType, str]] = {
     "user": ("user", "userId"),
     "group": ("group", "groupId"),
@@ -45,6 +31,9 @@ _SAFE_ID = re.compile(r"(?!__)[A-Za-z0-9_-]{1,128}")
 # that prints is taken: LINE's ids are opaque, and one that is refused costs a customer's message.
 _CHAT_ID = re.compile(r"[!-.0-z|~]{1,128}")
 _LONGEST_OPAQUE = 512
+# Of the events by which LINE's console tries a webhook: who sends them, and the reply tokens that they have.
+_VERIFYING = "Udeadbeefdeadbeefdeadbeefdeadbeef"
+_VERIFYING_TOKENS = frozenset({"0" * 32, "f" * 32})
 _LATEST_MS = 2**53  # beyond it neither JSON nor Redis' scores are exact
 _DIGITS = 18
 
@@ -127,20 +116,20 @@ def _event(
 ) -> InboundEvent | None:
     if not isinstance(raw, dict):
         return None
-    message = _object(raw.get("message")) if raw.get("type") == "message" else {}
+    message = as_object(raw.get("message"))
     kind = _kind(raw, message)
-    source = _object(raw.get("source"))
+    source = as_object(raw.get("source"))
     chat = _CHATS.get(source["type"]) if isinstance(source.get("type"), str) else None
-    if kind is None or chat is None:
+    if kind is None or chat is None or _is_verification(raw, source):
         return None
     chat_type, id_field = chat
-    text = _text(kind, raw, message)
-    if text is None or (raw.get("mode") == "standby" and kind not in _SILENT):
+    rules = KINDS[kind]
+    text = rules.read(raw, message, bot)
+    if text is None or (raw.get("mode") == "standby" and not rules.everywhere):
         return None
-    mentioned = _mentioned(message, bot)
+    mentioned = any(is_bot(mentionee, bot) for mentionee in mentionees(message))
     quoted = _opaque(message.get("quotedMessageId"))
-    # A postback in a group comes from a button of ours, so it is a reply to us.
-    if chat_type != "user" and not (mentioned or quoted or kind == "postback" or kind in _SILENT):
+    if chat_type != "user" and not (mentioned or quoted or rules.from_us or rules.everywhere):
         return None
     chat_id = _matching(_CHAT_ID, source.get(id_field))
     if chat_id is None:
@@ -150,6 +139,7 @@ def _event(
     user_id = _matching(_CHAT_ID, source.get("userId"))
     message_id = _message_id(kind, raw, message)
     reply_token = _opaque(raw.get("replyToken"))
+    pictures = as_object(message.get("imageSet"))
     return InboundEvent(
         event_id=_event_id(raw, message, kind, chat_id, user_id, timestamp, message_id, reply_token, text),
         org_id=org_id,
@@ -160,12 +150,23 @@ def _event(
         chat_type=chat_type,
         user_id=user_id,
         text=text,
+        hint=hint(message) if kind is EventKind.STICKER else "",
         message_id=message_id,
         reply_token=reply_token,
-        redelivered=_object(raw.get("deliveryContext")).get("isRedelivery") is True,
+        quote_token=_opaque(message.get("quoteToken")),
+        read_token=_opaque(message.get("markAsReadToken")),
+        image_set_id=_opaque(pictures.get("id")),
+        image_index=_count(pictures.get("index")),
+        image_total=_count(pictures.get("total")),
+        redelivered=as_object(raw.get("deliveryContext")).get("isRedelivery") is True,
         quoted_message_id=quoted,
         mentioned=mentioned,
     )
+
+
+def _is_verification(raw: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
+    """LINE's console tries the webhook: nobody is there."""
+    return _opaque(raw.get("replyToken")) in _VERIFYING_TOKENS or source.get("userId") == _VERIFYING
 
 
 def _timestamp_ms(raw: Mapping[str, Any]) -> int | None:
@@ -173,40 +174,31 @@ def _timestamp_ms(raw: Mapping[str, Any]) -> int | None:
     return value if type(value) is int and 0 < value < _LATEST_MS else None
 
 
-def _kind(raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
-    kind = raw.get("type")
-    if kind == "message":
-        kind = message.get("type")
-        return kind if isinstance(kind, str) and kind in MESSAGE_KINDS else None
-    return kind if isinstance(kind, str) and kind in EVENT_KINDS else None
+def _kind(raw: Mapping[str, Any], message: Mapping[str, Any]) -> EventKind | None:
+    """None for what is ignored on purpose. A message of a type that is not known here is one all the same."""
+    name = raw.get("type")
+    is_message = name == "message"
+    if is_message:
+        name = message.get("type")
+    if not isinstance(name, str):
+        return None
+    if name in KINDS and KINDS[name].is_message is is_message:
+        return EventKind(name)
+    return EventKind.UNKNOWN if is_message else None
 
 
-def _text(kind: str, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
-    """What stands in the prompt; None if the event is of no use without it."""
-    if kind == "text":
-        text = message.get("text")
-        return cut(well_formed(text)) if isinstance(text, str) and text else None
-    if kind == "postback":
-        postback = _object(raw.get("postback"))
-        # A date picker's choice stands beside the data.
-        chosen = (_object(postback.get("params")).get(name) for name in ("datetime", "date", "time"))
-        return _joined(" ", (postback.get("data"), *chosen))
-    if kind == "location":
-        place = _joined(", ", (message.get("title"), message.get("address")))
-        return place or _joined(", ", (_degrees(message.get("latitude")), _degrees(message.get("longitude"))))
-    if kind == "unsend":
-        return "" if _message_id(kind, raw, message) else None
-    return ""
-
-
-def _message_id(kind: str, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+def _message_id(kind: EventKind, raw: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
     """Of the message itself, or for an unsend, of the one that was taken back."""
-    return _opaque(_object(raw.get("unsend")).get("messageId") if kind == "unsend" else message.get("id"))
+    if kind is EventKind.UNSEND:
+        return _opaque(as_object(raw.get("unsend")).get("messageId"))
+    return _opaque(message.get("id"))
 
 
 def _event_id(raw: Mapping[str, Any], message: Mapping[str, Any], *otherwise: object) -> str:
-    """LINE's id, else the message's, else a digest of what the event says; one that a document can have."""
-    for candidate in (raw.get("webhookEventId"), message.get("id")):
+    """LINE's id, else the message's, else a digest of what the event says; one that a document can have. The
+    id of an edited message is that of the event that brought it first."""
+    own = message.get("id") if raw.get("type") == "message" else None
+    for candidate in (raw.get("webhookEventId"), own):
         if isinstance(candidate, str) and candidate:
             return candidate if _SAFE_ID.fullmatch(candidate) else _digest(candidate)
     return _digest(repr(otherwise))
@@ -214,19 +206,6 @@ def _event_id(raw: Mapping[str, Any], message: Mapping[str, Any], *otherwise: ob
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def _mentioned(message: Mapping[str, Any], bot: str | None) -> bool:
-    """LINE says so by `isSelf`, and by the bot's user id among the mentionees'."""
-    mentionees = _object(message.get("mention")).get("mentionees")
-    if not isinstance(mentionees, list):
-        return False
-    named = map(_object, mentionees)
-    return any(m.get("isSelf") is True or (bot is not None and m.get("userId") == bot) for m in named)
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
@@ -240,21 +219,5 @@ def _opaque(value: Any) -> str | None:
     return well_formed(value)
 
 
-def _joined(separator: str, parts: Sequence[Any]) -> str:
-    return cut(well_formed(separator.join(part for part in parts if isinstance(part, str) and part)))
-
-
-def _degrees(value: Any) -> str | None:
-    return str(value) if type(value) in {int, float} and -180 <= value <= 180 else None
-
-
-def cut(text: str) -> str:
-    """At most MAX_TEXT_CHARS characters and MAX_TEXT_BYTES bytes as JSON, from the beginning."""
-    text = text[:MAX_TEXT_CHARS]
-    while len(text) * 6 > MAX_TEXT_BYTES and (size := _json_bytes(text)) > MAX_TEXT_BYTES:
-        text = text[: len(text) * MAX_TEXT_BYTES // size]
-    return text
-
-
-def _json_bytes(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode())
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value < _LATEST_MS else None

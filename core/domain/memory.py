@@ -18,6 +18,7 @@ from typing import Any
 
 from core.domain.clinic import Retention
 from core.domain.event import Conversation
+from core.domain.thai_text import normalized
 
 COLLECTION = "customer_memory"
 MAX_FACTS = 20
@@ -134,21 +135,17 @@ def merge(
     A proposal must rest on `words`, what the customer said in this turn: what the model only concludes, or
     took from elsewhere, is not remembered. Merging a turn twice changes nothing.
     """
-    said = _plain(words)
+    said = normalized(words)
     merged = {fact.key: fact for fact in facts}
     for proposal in proposals:
         key = "_".join(proposal.key.lower().split())[:MAX_KEY_CHARS]
-        because = _plain(proposal.because)
+        because = normalized(proposal.because)
         if not key or not because or because not in said:
             continue
         merged.pop(key, None)
         if value := proposal.value.strip()[:MAX_CHARS]:
             merged[key] = Fact(key, value, turn_id, at_ms, proposal.because.strip()[:MAX_CHARS])
     return tuple(merged.values())[-MAX_FACTS:]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _fact(raw: Any) -> Fact | None:

@@ -79,7 +79,7 @@ def _typed(kind: type[InboundEvent], raw: Any, where: str) -> InboundEvent:
         raise MalformedTaskError(f"the task's {where} lacks a field: {exc}") from exc
 
 
-_TYPES = {"str": (str,), "int": (int,), "bool": (bool,), "ChatType": (str,)}
+_TYPES = {"str": (str,), "int": (int,), "bool": (bool,), "ChatType": (str,), "EventKind": (str,)}
 
 
 def _checked(kind: type, raw: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 
 COLLECTION = "turns"
 CLAIMS = "turn_events"
@@ -46,7 +46,7 @@ class TurnEvent:
     `user_id`: who sent it, which a group's chat does not say."""
 
     id: str
-    kind: str
+    kind: EventKind
     text: str
     timestamp_ms: int
     arrived_ms: int

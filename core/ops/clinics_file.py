@@ -38,6 +38,7 @@ clinics:
     handoff: {keywords: [staff], hours: 12}
     retention: {memory_days: 365, unfollow_days: 30}
     messages: {busy: "We will be with you in a moment."}
+    silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """
 
 TOP = ("clinics", "defaults")
@@ -55,6 +56,7 @@ CLINIC = (
     "privacy_notice",
     "handoff",
     "retention",
+    "silent_postbacks",
 )
 LINE = ("bot_user_id", "channel_id", "channel_secret")
 MODEL = tuple(model_document(ModelConfig()))
@@ -141,6 +143,7 @@ class _Reader:
             handoff=self._handoff(entry),
             retention=self._retention(entry),
             messages=self._messages(entry),
+            silent_postbacks=_texts(entry, "silent_postbacks", "expected a list of postback data: [menu=2]"),
         )
         return WantedClinic(clinic, channel[1], model, budget) if channel else None
 
@@ -226,11 +229,7 @@ class _Reader:
         fields = entry.fields("handoff", HANDOFF)
         if fields is None:
             return Handoff()
-        expected = "expected a list of words, such as [staff, แอดมิน]"
-        words = [text_of(node) for node in fields.items("keywords", expected)]
-        keywords = tuple(word.strip() for word in words if word and word.strip())
-        if len(keywords) < len(words):
-            fields.problem("keywords", expected)
+        keywords = _texts(fields, "keywords", "expected a list of words, such as [staff, แอดมิน]")
         return Handoff(keywords, fields.whole("hours", 1, 720) or Handoff().hours)
 
     def _retention(self, entry: Fields) -> Retention:
@@ -290,6 +289,15 @@ class _Reader:
             + (f" (and {len(more)} more)" if more else "")
             for message, (first, *more) in self._warnings.items()
         ]
+
+
+def _texts(fields: Fields, name: str, expected: str) -> tuple[str, ...]:
+    """A list of texts of which none is blank."""
+    texts = [text_of(node) for node in fields.items(name, expected)]
+    kept = tuple(text.strip() for text in texts if text and text.strip())
+    if len(kept) < len(texts):
+        fields.problem(name, expected)
+    return kept
 
 
 def _name_of(node: Node) -> str | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from core.domain import handoff, log, memory
 from core.domain.budget import budget_day
-from core.domain.inbound_policy import Action, TurnPlan, plan_turn, takes_back, unsent_ids
+from core.domain.event_kinds import is_wordless, rules_of
+from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import ModelReply
 from core.domain.prices import UnpricedModelError
@@ -146,7 +147,7 @@ class Answer:
         """Silence on purpose leaves a trace without words, so that whoever asks why can be told; what only
         takes something back leaves none."""
         log.info("turn.ignored", reason=plan.reason, events=len(draft.events))
-        if all(takes_back(event.kind) for event in draft.events):
+        if all(rules_of(event.kind).everywhere for event in draft.events):
             return
         ignored = replace(draft.without_words(), state=TurnState.IGNORED, delivered_ms=self._clock.now_ms())
         ignored = ignored.with_money(decision="none", reason=plan.reason)
@@ -168,7 +169,7 @@ class Answer:
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
-            also_sent=[e.kind for e in draft.events if e.message_id and not e.text and e.kind != "text"],
+            also_sent=[e.kind for e in draft.events if not e.text and is_wordless(e.kind)],
         )
         draft = replace(draft, facts_used=prompt.facts_used)
         opened = Opened(draft, unclaimed, scene.look, scene.turn.place)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-from core.domain.event import KINDS_ANSWERED_BY_MODEL, ChatType, InboundEvent
+from core.domain.event import ChatType, EventKind, InboundEvent
+from core.domain.event_kinds import rules_of
 from core.domain.task import TurnTask
 from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, UNDELIVERABLE, TurnRecord, TurnState, claim
 from core.ports.clock import Clock
@@ -138,7 +139,7 @@ class ReplayTurn:
             event_id=event_id,
             org_id=record.org_id,
             chat_id=record.chat_id,
-            kind="text" if words else newest.kind,
+            kind=EventKind.TEXT if words else newest.kind,
             timestamp_ms=now_ms,
             arrived_ms=now_ms,
             channel=record.channel,
@@ -170,8 +171,8 @@ def _answerable(record: TurnRecord) -> bool:
         return True  # without a reply it only has to be marked as delivered
     if _is_undeliverable(record):
         return bool(record.reply)
-    kinds = {event.kind for event in record.events}
-    return record.failure != FORGOTTEN and (bool(_words(record)) or not kinds & KINDS_ANSWERED_BY_MODEL)
+    had_words = any(rules_of(event.kind).has_words for event in record.events)
+    return record.failure != FORGOTTEN and (bool(_words(record)) or not had_words)
 
 
 def _last_step_ms(record: TurnRecord) -> int:

@@ -18,7 +18,7 @@ from core.domain.errors import (
     RedisUnavailableError,
     UnavailableError,
 )
-from core.domain.event import Conversation
+from core.domain.event import Conversation, EventKind
 from core.domain.session import Session
 from core.domain.task import TurnTask
 from core.ports.clock import CorrectedClock
@@ -124,7 +124,7 @@ class RunTurn:
 
     async def _run(self, task: TurnTask) -> None:
         event = task.event
-        if event.kind == "unsend" and event.message_id:
+        if event.kind == EventKind.UNSEND and event.message_id:
             await self._mailbox.remove(event.conversation, event.message_id)
         begun = await self._mailbox.begin(event)
         self._clock.correct(begun.now_ms)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from core.domain import memory
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
-from core.domain.event import Conversation, InboundEvent
-from core.domain.inbound_policy import TurnPlan
+from core.domain.event import Conversation, EventKind, InboundEvent
+from core.domain.inbound_policy import TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
 from core.domain.session import Session
 from core.domain.turn import TurnRecord, TurnState, journaled
@@ -72,12 +72,13 @@ def turn_id_of(turn: Turn) -> str:
 
 def is_newcomer(record: TurnRecord) -> bool:
     """Follows and asks at once: the greeting, with the privacy notice, comes before the answer."""
-    return any(event.kind == "follow" for event in record.events)
+    return any(event.kind == EventKind.FOLLOW for event in record.events)
 
 
 def draft_of(scene: Scene, turn_id: str, events: Sequence[InboundEvent], plan: TurnPlan) -> TurnRecord:
     # A group's talk that is not for us came along; its words are nobody's business here.
-    kept = [event if event.text in plan.words else replace(event, text="") for event in events]
+    stand = as_they_stand(events)
+    kept = [event if event.text in plan.words else replace(event, text="") for event in stand]
     return replace(
         record_of(turn_id, scene.turn.conversation, kept, scene.now_ms),
         overflow=len(scene.turn.waiting.overflow_ids),

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from core.domain.clinic import Clinic, Handoff
-from core.domain.event import InboundEvent
-from core.domain.inbound_policy import TABLE, Action, Plan, TurnPlan, plan, plan_turn
-from core.domain.line_events import EVENT_KINDS, MESSAGE_KINDS, read_webhook
+from core.domain.event import EventKind, InboundEvent
+from core.domain.event_kinds import KINDS, rules_of
+from core.domain.inbound_policy import Action, Plan, TurnPlan, plan, plan_turn
+from core.domain.line_events import read_webhook
 from core.domain.memory import CustomerMemory
 from core.domain.session import Session
 
@@ -88,7 +89,7 @@ def planned(events: list[InboundEvent], session: Session | None = None) -> Plan:
 def message(kind: str, n: int = 1, **more: Any) -> InboundEvent:
     text = {"text": "ราคาเท่าไหร่คะ", "location": "สีลม", "postback": "จองคิว"}.get(kind, "")
     # LINE gives ids to messages, not to postbacks and follows.
-    message_id = f"m{n}" if kind in MESSAGE_KINDS else None
+    message_id = f"m{n}" if rules_of(kind).is_message or kind == "messageEdited" else None
     event = InboundEvent(f"e{n}", "a", "U1", kind, NOW_MS + n, NOW_MS, text=text, message_id=message_id)
     return replace(event, **more)
 
@@ -127,11 +128,15 @@ class TestTable:
         assert planned(quoting, ours) == MESSAGE_PLANS[kind]
         assert planned(mentioning) == MESSAGE_PLANS[kind]
 
-    def test_a_message_of_a_new_type_is_ignored(self) -> None:
-        assert parsed("message", "user", message={"type": "hologram", "id": "m1"}) == []
+    def test_a_message_of_a_new_type_is_told_that_it_cannot_be_read(self) -> None:
+        events = parsed("message", "user", message={"type": "hologram", "id": "m1"})
+        assert planned(events) == Plan(Action.TEXT, "unsupported")
 
-    def test_the_policy_and_the_webhook_know_the_same_kinds(self) -> None:
-        assert set(TABLE) == MESSAGE_KINDS | EVENT_KINDS
+    def test_the_table_says_something_about_each_kind(self) -> None:
+        assert set(KINDS) == set(EventKind)
+        for kind, rules in KINDS.items():
+            assert (rules.action is None) == (rules.text_key is not None), kind
+            assert not (rules.action is None and rules.everywhere), kind
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_the_table_lists_every_type_that_lines_own_library_knows(self) -> None:
@@ -163,10 +168,35 @@ class TestOneEvent:
         handed_off = CustomerMemory().handed_off(NOW_MS + 1, "keyword")
         assert plan(message(kind), CLINIC, Session(), handed_off, NOW_MS).action is not Action.IGNORE
 
-    @pytest.mark.parametrize("kind", ["text", "postback"])
+    @pytest.mark.parametrize("kind", ["text", "location", "sticker"])
     def test_a_clinics_keyword_hands_over(self, kind: str) -> None:
         asked = message(kind, text="ขอคุยกับเจ้าหน้าที่ค่ะ")
         assert planned([asked]) == Plan(Action.HANDOFF, "handoff", "keyword")
+
+    def test_a_postbacks_data_are_the_clinics_words_and_call_nobody(self) -> None:
+        assert planned([message("postback", text="menu=เจ้าหน้าที่")]) == ANSWER
+
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            ("menu=2", Plan(Action.IGNORE, reason="silent_postback")),
+            ("menu=21", ANSWER),
+            ("page:7", Plan(Action.IGNORE, reason="silent_postback")),
+            ("page", ANSWER),
+        ],
+    )
+    def test_a_clinics_silent_postbacks_get_no_answer(self, data: str, expected: Plan) -> None:
+        clinic = replace(CLINIC, silent_postbacks=("menu=2", "page:*"))
+        tapped = message("postback", text=data)
+        assert plan(tapped, clinic, Session(), CustomerMemory(), NOW_MS) == expected
+        assert plan(replace(tapped, kind="text"), clinic, Session(), CustomerMemory(), NOW_MS) == ANSWER
+
+    def test_a_sticker_with_words_on_it_says_them(self) -> None:
+        assert planned([message("sticker", text="ขอบคุณค่ะ")]) == ANSWER
+
+    @pytest.mark.parametrize("text", ["", " ", "\u200b", "\u200b\n\ufeff", "\u3164", "\u2800", "\ufe0f"])
+    def test_what_looks_empty_costs_no_call(self, text: str) -> None:
+        assert planned([message("text", text=text)]) == Plan(Action.TEXT, "no_words")
 
 
 GONE = TurnPlan(Action.IGNORE, unfollowed_ms=NOW_MS + 2, reason="unfollowed")
@@ -197,6 +227,31 @@ class TestTurn:
     def test_unsending_the_only_message_ends_in_silence(self) -> None:
         turn = of(message("unsend", 3, message_id="m1"), message("text", 1))
         assert turn == TurnPlan(Action.IGNORE)
+
+    def test_an_edited_message_is_answered_as_it_stands_last(self) -> None:
+        first, other = message("text", 1), message("text", 4, text="จัดฟันด้วยค่ะ")
+        newest = message("messageEdited", 6, text="ฟอกสีฟันราคาเท่าไหร่คะ", message_id="m1")
+        older = message("messageEdited", 5, text="ฟอก", message_id="m1")
+        turn = of(first, newest, other, older)
+        assert turn.words == ("ฟอกสีฟันราคาเท่าไหร่คะ", "จัดฟันด้วยค่ะ")
+
+    def test_an_edit_may_call_for_people_and_may_take_the_call_back(self) -> None:
+        asked = message("text", 1, text="ขอเจ้าหน้าที่ค่ะ")
+        to_price = message("messageEdited", 2, text="ราคาเท่าไหร่คะ", message_id="m1")
+        assert of(asked, to_price).action is Action.ANSWER
+        to_people = message("messageEdited", 3, text="ขอเจ้าหน้าที่ค่ะ", message_id="m1")
+        assert of(message("text", 1), to_price, to_people).action is Action.HANDOFF
+
+    def test_a_group_message_edited_until_it_is_for_somebody_else_is_group_talk(self) -> None:
+        asked = message("text", 1, chat_type="group", mentioned=True)
+        edited = message("messageEdited", 2, text="@ann ว่าไง", message_id="m1", chat_type="group")
+        assert of(asked, edited).reason == "group_talk"
+        assert of(asked, replace(edited, mentioned=True)).words == ("@ann ว่าไง",)
+
+    def test_an_edit_of_what_was_answered_or_unsent_says_nothing(self) -> None:
+        edited = message("messageEdited", 2, text="x", message_id="m1")
+        assert of(edited) == TurnPlan(Action.IGNORE)
+        assert of(message("text", 1), edited, message("unsend", 3, message_id="m1")).words == ()
 
     def test_who_left_is_told_nothing_and_pays_for_no_call(self) -> None:
         assert of(message("text", 1), message("unfollow", 2)) == GONE

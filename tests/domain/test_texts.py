@@ -5,7 +5,7 @@ import re
 import pytest
 
 from core.domain.clinic import Clinic
-from core.domain.inbound_policy import TABLE
+from core.domain.event_kinds import KINDS
 from core.domain.texts import LANGUAGES, TEXT_KEYS, greeting, house_rules, text, texts_of
 
 THAI = Clinic("a", "ยิ้มสวย", "U1", "1")
@@ -31,7 +31,7 @@ def test_texts_fit_one_message(key: str) -> None:
 
 
 def test_every_text_the_policy_names_exists() -> None:
-    assert {plan.text_key for plan in TABLE.values() if plan.text_key} <= TEXT_KEYS
+    assert {rules.text_key for rules in KINDS.values() if rules.text_key} <= TEXT_KEYS
 
 
 def test_budget_and_busy_begin_as_the_audit_quotes_them() -> None:

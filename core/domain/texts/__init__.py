@@ -28,7 +28,8 @@ TEXT_KEYS: Final = frozenset(
         "audio",
         "video",
         "file",
-        "unsupported",  # a message without any words in it
+        "unsupported",  # a message of a kind that has no words for us
+        "no_words",  # a text with nothing in it but our name, or emoji
     }
 )
 
