@@ -34,8 +34,9 @@ resource "google_firestore_field" "expire_at" {
 # or orders by is: each index makes every write dearer, a counter's is a hot spot, and a text can be too long
 # for one (1,500 bytes). A test compares this list with the code's queries. Other collections are small.
 locals {
+  list_fields = ["message_ids", "user_ids"]
   indexed_fields = {
-    turns           = ["chat_id", "created_at", "org_id", "state", "user_ids"]
+    turns           = ["chat_id", "created_at", "message_ids", "org_id", "state", "user_ids"]
     turn_events     = []
     org_ai_spend    = ["day"]
     customer_memory = ["handoff_until_ms"]
@@ -65,13 +66,13 @@ resource "google_firestore_field" "indexed" {
   # A list is searched for what it contains; it has no order.
   index_config {
     dynamic "indexes" {
-      for_each = each.value.field == "user_ids" ? [] : ["ASCENDING", "DESCENDING"]
+      for_each = contains(local.list_fields, each.value.field) ? [] : ["ASCENDING", "DESCENDING"]
       content {
         order = indexes.value
       }
     }
     dynamic "indexes" {
-      for_each = each.value.field == "user_ids" ? ["CONTAINS"] : []
+      for_each = contains(local.list_fields, each.value.field) ? ["CONTAINS"] : []
       content {
         array_config = indexes.value
       }

@@ -125,7 +125,7 @@ class TurnRecord:
 
     def encode(self) -> dict[str, Any]:
         """The whole document. `created_at` orders listings, `user_ids` finds what a customer said in groups,
-        `expire_at` is the TTL field."""
+        `message_ids` what they take back, `expire_at` is the TTL field."""
         data = {name: getattr(self, name) for name in _PLAIN}
         created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
         return {
@@ -133,6 +133,7 @@ class TurnRecord:
             "state": self.state.value,
             "events": [{k: getattr(event, k) for k in _EVENT} for event in self.events],
             "user_ids": sorted({event.user_id for event in self.events if event.user_id}),
+            "message_ids": [event.message_id for event in self.events if event.message_id],
             "quick_replies": list(self.quick_replies),
             "facts_used": list(self.facts_used),
             "line_message_ids": list(self.line_message_ids),

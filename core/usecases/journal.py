@@ -234,15 +234,12 @@ class Journal:
     async def forget_message(self, conversation: Conversation, message_id: str) -> list[TurnRecord]:
         """Take an unsent message's words out of the turns that it stands in: the turns as they are then. Safe
         to repeat; see TurnRecord.without_message."""
-        where = [
-            Where("chat_id", "==", conversation.chat_id),
-            Where("org_id", "==", conversation.org_id),
-        ]
+        where = [Where("message_ids", "array_contains", message_id)]
         found = [stored_from(document) for document in await self._documents.query(COLLECTION, where)]
         return [
             await self._forget_words(stored, message_id)
             for stored in found
-            if any(event.message_id == message_id for event in stored.record.events)
+            if (stored.record.org_id, stored.record.chat_id) == (conversation.org_id, conversation.chat_id)
         ]
 
     async def _forget_words(self, stored: Stored, message_id: str) -> TurnRecord:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from core.domain.event import Conversation
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
@@ -17,6 +18,7 @@ from core.usecases.journal import Journal
 from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.spend_books import Books, day_key
 from tests.conftest import FakeClock
+from tests.usecases.turn_samples import CUSTOMER, sample, store
 
 ORG, DAY, CHAT = "bkk-smile", "20261124", "U" + "a" * 32
 CHANNEL = ChannelCredentials("1650000001", "s3cret")
@@ -89,6 +91,23 @@ async def test_message_that_is_unsent_meanwhile_stays_forgotten(journal: Journal
     assert record == written.record
     assert (record.state, record.delivered_how) == (TurnState.DELIVERED, "reply")
     assert (record.reply, record.events[0].text) == ("", "")
+
+
+async def test_unsending_reads_the_messages_own_turns_however_long_the_chat_is(
+    documents: DocumentStore, clock: FakeClock, mocker: MockerFixture
+) -> None:
+    journal = Journal(documents, clock)
+    await store(documents, *(sample(f"t{n}", events=(message(f"t{n}", f"m{n}"),)) for n in range(40)))
+    await store(documents, sample("elsewhere", chat_id="U" + "9" * 32, events=(message("elsewhere", "m7"),)))
+    query = mocker.spy(type(documents), "query")
+    for n in (7, 8):
+        (forgotten,) = await journal.forget_message(CUSTOMER, f"m{n}")
+        assert (forgotten.id, forgotten.events[0].text) == (f"t{n}", "")
+    assert sum(len(found) for found in query.spy_return_list) <= 3
+
+
+def message(event_id: str, message_id: str) -> TurnEvent:
+    return TurnEvent(event_id, "text", "words", 1, 1, message_id)
 
 
 class FarSide:
