@@ -1,7 +1,7 @@
 """The mailbox in Redis: one script call an operation (lua/mailbox_*.lua).
 
 A conversation's keys: who leads, the newest events, the ids of those beyond the bounds, what is done, the
-session, and what the webhook has announced. All of them expire, since Redis runs with `noeviction`: what is
+session, and whose task is still to begin. All of them expire, since Redis runs with `noeviction`: what is
 forgotten costs a coalescing, or the order, but never a message, for every event has its own task and the
 journal its claim.
 """
@@ -37,9 +37,9 @@ class RedisMailbox:
 
     `max_events` and `max_chars` bound what of a conversation is kept verbatim: the newest events, but one
     at least. Several of LINE's longest messages (5,000 characters) fit, and a flurry of short ones; what they
-    may cost is bounded where the prompt is built. `earlier_ms`: how long an event that was acknowledged and
-    does not begin is waited for, once a later one misses it: an instance that died is replaced by then, and a
-    task that was never enqueued costs no more.
+    may cost is bounded where the prompt is built. `overdue_ms`: for how long an event that was acknowledged
+    and is due is taken along although its own task has not begun; one whose task was never enqueued must not
+    age there, for it would be answered with what is said the next day.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class RedisMailbox:
         session_ttl_s: int,
         max_events: int = MOST_WAITING,
         max_chars: int = MOST_WAITING_CHARS,
-        earlier_ms: int = 5_000,
+        overdue_ms: int = 60_000,
     ) -> None:
         self._lease_ms = lease_ms
         self._session_ttl_ms = session_ttl_s * 1000
         self._max_events = max_events
         self._max_chars = max_chars
-        self._earlier_ms = earlier_ms
+        self._overdue_ms = overdue_ms
         self._generation: bytes = b""
         self._begin = mailbox_script(redis, "mailbox_begin.lua")
         self._renew = mailbox_script(redis, "mailbox_renew.lua")
@@ -71,7 +71,7 @@ class RedisMailbox:
             own_message_id(event),
             event.timestamp_ms,
             len(event.text),
-            _encode(event),
+            encode_event(event),
             call_id,
             self._lease_ms,
             self._session_ttl_ms,
@@ -79,7 +79,7 @@ class RedisMailbox:
             self._max_events,
             self._max_chars,
             _MOST_OVERFLOW,
-            self._earlier_ms,
+            self._overdue_ms,
             KNOWN_MS,
             MOST_KNOWN,
             self._generation,
@@ -90,7 +90,7 @@ class RedisMailbox:
                 return AlreadyDone(now_ms)
             case b"held":
                 return Held(lease_ms=rest[0], now_ms=now_ms)
-            case b"earlier" | b"redis_lost":
+            case b"gathering" | b"redis_lost":
                 return NotYet(wait_ms=rest[0], reason=kind.decode(), now_ms=now_ms)
         fence, session, values, overflow = rest
         return Lead(fence, waiting_of(values, overflow), session, now_ms)
@@ -119,7 +119,6 @@ class RedisMailbox:
             self._session_ttl_ms,
             RETENTION_MS,
             _MOST_DONE,
-            KNOWN_MS,
             *done_ids,
         ]
         found = await call(self._finish, keys_of(conversation), args)
@@ -127,8 +126,8 @@ class RedisMailbox:
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
         """See the port. The message is also kept out if its task begins later: it is done then."""
-        keys = [redis_keys.mailbox(conversation, part) for part in ("events", "done", "coming")]
-        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE, KNOWN_MS]))
+        keys = [redis_keys.mailbox(conversation, part) for part in ("events", "done", "announced")]
+        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
 
 
 def mailbox_script(redis: Redis, name: str) -> AsyncScript:
@@ -151,15 +150,15 @@ def own_message_id(event: InboundEvent) -> str:
 
 def keys_of(conversation: Conversation) -> list[str]:
     """As mailbox_begin.lua names them."""
-    lead, events, overflow, done, coming, known = (
+    lead, events, overflow, done, announced, known = (
         redis_keys.mailbox(conversation, part)
-        for part in ("lead", "events", "overflow", "done", "coming", "known")
+        for part in ("lead", "events", "overflow", "done", "announced", "known")
     )
     session = redis_keys.session(conversation)
-    return [lead, events, overflow, done, session, coming, known, redis_keys.GENERATION]
+    return [lead, events, overflow, done, session, announced, known, redis_keys.GENERATION]
 
 
-def _encode(event: InboundEvent) -> bytes:
+def encode_event(event: InboundEvent) -> bytes:
     values = {name: value for name, value in asdict(event).items() if value is not None}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 

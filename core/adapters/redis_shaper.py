@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
-from core.adapters.redis_mailbox import KNOWN_MS, MOST_KNOWN, mailbox_script, own_message_id
+from core.adapters.redis_mailbox import KNOWN_MS, encode_event, mailbox_script, own_message_id
 from core.domain.errors import RedisUnavailableError
+from core.domain.event import MOST_WAITING
 from core.ports.shaper import Arrival, Shaped
 
 _LARGEST_BATCH = 100  # arrivals in one script call; keeps Redis' pause at about a millisecond
@@ -54,7 +55,7 @@ class RedisShaper:
             _SENDER_WINDOW_US / sender_per_10s,
             round(longest_s * 1_000_000),
             KNOWN_MS,
-            MOST_KNOWN,
+            MOST_WAITING,
         )
         self._generation: bytes = b""
         self._timeout_s = timeout_s
@@ -125,11 +126,15 @@ class RedisShaper:
             keys += (
                 redis_keys.shaper_org(event.org_id),
                 redis_keys.shaper_sender(event.org_id, event.user_id or event.chat_id),
-                redis_keys.mailbox(event.conversation, "coming"),
-                redis_keys.mailbox(event.conversation, "known"),
+                *(
+                    redis_keys.mailbox(event.conversation, part)
+                    for part in ("known", "lead", "events", "done", "announced")
+                ),
             )
             # Rounded down, a minute's worth of messages never exceeds the minute.
             interval_us = _MINUTE_US // rate if rate else 0
             args += (rate, interval_us, event.event_id, event.timestamp_ms, own_message_id(event))
+            gather_ms = -1 if arrival.gather_ms is None else arrival.gather_ms
+            args += (len(event.text), encode_event(event), gather_ms)
         now_ms, self._generation, *delays_ms = await self._script(keys=keys, args=args)
         return now_ms, delays_ms

@@ -46,8 +46,8 @@ class Held:
 class NotYet:
     """Nobody leads, but this event may not either; it should come again in `wait_ms`.
 
-    `reason`: `earlier`, one that was acknowledged before it has not begun and goes first; `redis_lost`, Redis
-    lost its data, and it is not known yet who leads and who came first.
+    `reason`: `gathering`, its conversation waits for another message, and whoever leads then takes this one
+    along; `redis_lost`, Redis lost its data, and it is not known yet who leads and who came first.
     """
 
     wait_ms: int
@@ -68,9 +68,9 @@ class Mailbox(Protocol):
     async def begin(self, event: InboundEvent) -> Lead | Held | NotYet | AlreadyDone:
         """Put `event` in its conversation's mailbox and try to lead. One round trip.
 
-        A leader gets the waiting events and the session in the same trip, all but those that are later than
-        one that was announced (ports.shaper) and has not begun. Beginning twice with the same event puts it
-        in once. A process that already leads gets Held like any other.
+        A leader gets the waiting events and the session in the same trip, with those that were announced
+        (ports.shaper) and whose own tasks have not begun. Beginning twice with the same event puts it in
+        once. A process that already leads gets Held like any other.
         """
         ...
 
@@ -90,13 +90,13 @@ class Mailbox(Protocol):
     ) -> Waiting | None:
         """End a turn: mark `done_ids`, store `session` (None leaves it), and hand over.
 
-        With `go_on`, if more events arrived meanwhile, and it is their turn, the lease is kept and they are
+        With `go_on`, if more events arrived meanwhile, and one of them is due, the lease is kept and they are
         returned. Otherwise the lease is given up and Waiting(()) returned. None if the fence no longer holds:
         nothing was written.
         """
         ...
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
-        """Take an unsent message (by LINE's message id) out of the mailbox if it is still waiting there.
-        Nobody waits for it to come."""
+        """Take an unsent message (by LINE's message id) out of the mailbox if it is still waiting there,
+        and keep it out."""
         ...

@@ -14,10 +14,13 @@ from core.domain.event import InboundEvent
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One event. `org_per_minute` is its clinic's limit; 0: no rate is meant for it, it is not counted."""
+    """One event. `org_per_minute` is its clinic's limit; 0: no rate is meant for it, it is not counted.
+    `gather_ms`: for how long another is waited for after it; 0: it stands by itself; None: what waits already
+    is not its concern."""
 
     event: InboundEvent
     org_per_minute: int
+    gather_ms: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,9 @@ class Shaped:
 
 class Shaper(Protocol):
     async def shape(self, arrivals: Sequence[Arrival]) -> Shaped:
-        """Announce the events to their conversations' mailboxes, count them in, and say by how long each must
-        be delayed (0 if it conforms). One that was announced before is not counted again: it is due when it
-        was.
+        """Put the events in their conversations' mailboxes, count them in, and say by how long each must be
+        delayed (0 if it conforms). Whoever leads the conversation before that takes it along. One that was
+        announced before is not counted again: it is due when it was.
 
         Raises RedisUnavailableError within the time box (30 ms): the caller goes on without a delay.
         """

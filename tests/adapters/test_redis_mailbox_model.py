@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -37,6 +38,11 @@ def order(event: InboundEvent) -> tuple[int, str]:
     return event.timestamp_ms, event.event_id
 
 
+def timeless(waiting: Waiting) -> Waiting:
+    """When an announced event arrived is Redis' to say."""
+    return replace(waiting, events=tuple(replace(e, arrived_ms=1) for e in waiting.events))
+
+
 class Model:
     """What the port promises, in plain Python."""
 
@@ -49,8 +55,8 @@ class Model:
         self.expired = False
         self.led = False
         self.known: set[str] = set()
-        self.coming: list[InboundEvent] = []
-        self.missed: set[str] = set()
+        self.announced: set[str] = set()
+        self.overdue: set[str] = set()
         self.lost = ""
 
     def put(self, event: InboundEvent) -> None:
@@ -62,23 +68,12 @@ class Model:
             self.overflow = sorted([*self.overflow, self.events.pop(0)], key=order)
 
     def waiting(self) -> Waiting:
-        """What is not later than what is still to come."""
-        cut = min((e.timestamp_ms for e in self.coming), default=2**53)
-        return Waiting(
-            tuple(e for e in self.events if e.timestamp_ms <= cut),
-            tuple(e.event_id for e in self.overflow if e.timestamp_ms <= cut),
-        )
-
-    def all_waiting(self) -> Waiting:
         return Waiting(tuple(self.events), tuple(e.event_id for e in self.overflow))
-
-    def expects(self, *ids: str) -> None:
-        self.coming = [e for e in self.coming if e.event_id not in ids]
-        self.missed -= {*ids}
 
     def drop(self, ids: set[str]) -> None:
         self.events = [e for e in self.events if e.event_id not in ids]
         self.overflow = [e for e in self.overflow if e.event_id not in ids]
+        self.announced -= ids
 
 
 class MailboxMachine(RuleBasedStateMachine):
@@ -124,18 +119,20 @@ class MailboxMachine(RuleBasedStateMachine):
         self.runner.run(self.shaper.shape([Arrival(event, 0) for event in events]))
         self.call_by("shaper")
         for event in events:
-            if event.event_id not in self.model.known:
-                self.model.known.add(event.event_id)
-                self.model.coming.append(event)
+            if event.event_id in self.model.known:
+                continue
+            self.model.known.add(event.event_id)
+            if event.message_id not in self.model.done:
+                self.model.announced.add(event.event_id)
+                self.model.events = sorted({*self.model.events, event}, key=order)
 
-    @precondition(lambda self: self.model.missed)
+    @precondition(lambda self: self.model.announced)
     @rule()
-    def what_was_missed_never_comes(self) -> None:
-        key = redis_keys.mailbox(HERE, "coming")
-        for event_id in self.model.missed:
-            at, due, _, message_id = self.runner.run(self.redis.hget(key, event_id)).split(b"|")
-            self.runner.run(self.redis.hset(key, event_id, b"|".join([at, due, b"1", message_id])))
-        self.model.expects(*self.model.missed)
+    def what_was_announced_is_long_overdue(self) -> None:
+        """It leaves the mailbox with the next event that begins."""
+        key = redis_keys.mailbox(HERE, "announced")
+        self.runner.run(self.redis.zadd(key, dict.fromkeys(self.model.announced, 1)))
+        self.model.overdue |= self.model.announced
 
     @precondition(lambda self: self.model.lost)
     @rule()
@@ -149,25 +146,23 @@ class MailboxMachine(RuleBasedStateMachine):
         model = self.model
         self.call_by("mailbox")
         model.known.add(event.event_id)
-        model.expects(event.event_id)
+        model.announced -= {event.event_id}
+        model.drop(model.overdue & model.announced)
         if {event.event_id, event.message_id} & model.done:
             model.drop({event.event_id})
             assert isinstance(begun, AlreadyDone)
             return
         model.put(event)
-        earlier = {e.event_id for e in model.coming if e.timestamp_ms < event.timestamp_ms}
-        model.missed |= earlier
-        recovering = model.lost in {"perhaps", "surely"}
-        if recovering or earlier:
+        if model.lost in {"perhaps", "surely"}:
             assert isinstance(begun, NotYet)
-            assert begun.reason == ("redis_lost" if recovering else "earlier")
+            assert begun.reason == "redis_lost"
             return
         if model.leader is not None and not model.expired:
             assert isinstance(begun, Held)
             return
         assert isinstance(begun, Lead)
         assert begun.fence > max(self.fences, default=0)
-        assert begun.waiting == (model.waiting() if event in model.events else model.all_waiting())
+        assert timeless(begun.waiting) == model.waiting()
         assert begun.waiting.events
         assert begun.session == model.session
         model.leader, model.led, model.expired = begun.fence, True, False
@@ -191,6 +186,7 @@ class MailboxMachine(RuleBasedStateMachine):
     )
     def finish(self, data: st.DataObject, ids: set[str], session: bytes | None, go_on: bool) -> None:
         fence = data.draw(st.sampled_from(self.fences[-3:]))
+        ids &= self.model.known  # what was taken along had come, or was announced
         left = self.runner.run(self.mailbox.finish(HERE, fence, sorted(ids), session=session, go_on=go_on))
         model = self.model
         if not self.leads(fence):
@@ -200,7 +196,8 @@ class MailboxMachine(RuleBasedStateMachine):
         model.done |= ids
         model.session = model.session if session is None else session
         goes_on = go_on and model.lost not in {"perhaps", "surely"} and model.waiting().events
-        assert left == (model.waiting() if goes_on else Waiting(()))
+        assert left is not None
+        assert timeless(left) == (model.waiting() if goes_on else Waiting(()))
         if left == Waiting(()):
             model.leader = None
         model.expired = False
@@ -211,7 +208,7 @@ class MailboxMachine(RuleBasedStateMachine):
         assert removed == (event in self.model.events)
         self.model.events = [e for e in self.model.events if e != event]
         self.model.done.add(event.message_id or "")
-        self.model.expects(event.event_id)
+        self.model.announced -= {event.event_id} if removed else set()
 
     @precondition(lambda self: self.model.leader is not None)
     @rule()

@@ -21,7 +21,7 @@ from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 from core.ports.shaper import Arrival
 
 HERE = Conversation("bkk-smile", "line", "U1")
-LEASE_MS, EARLIER_MS = 10_000, 200
+LEASE_MS = 10_000
 NOW_MS = round(time.time() * 1000)
 
 
@@ -36,9 +36,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-def a_mailbox(redis: Redis, lease_ms: int = LEASE_MS, earlier_ms: int = EARLIER_MS) -> RedisMailbox:
+def a_mailbox(redis: Redis, lease_ms: int = LEASE_MS, overdue_ms: int = 60_000) -> RedisMailbox:
     """As a process of its own has it."""
-    return RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=1800, earlier_ms=earlier_ms)
+    return RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=1800, overdue_ms=overdue_ms)
 
 
 @pytest.fixture
@@ -51,8 +51,14 @@ def shaper(redis: Redis) -> RedisShaper:
     return RedisShaper(redis, timeout_s=5)
 
 
-async def announce(shaper: RedisShaper, *events: InboundEvent, rate: int = 0) -> list[int]:
-    return (await shaper.shape([Arrival(event, rate) for event in events])).delays_ms
+async def announce(
+    shaper: RedisShaper, *events: InboundEvent, rate: int = 0, gather_ms: int | None = 0
+) -> list[int]:
+    return (await shaper.shape([Arrival(event, rate, gather_ms) for event in events])).delays_ms
+
+
+def ids(waiting: Waiting) -> list[str]:
+    return [event.event_id for event in waiting.events]
 
 
 async def lead(mailbox: RedisMailbox, event: InboundEvent) -> Lead:
@@ -61,98 +67,110 @@ async def lead(mailbox: RedisMailbox, event: InboundEvent) -> Lead:
     return begun
 
 
-async def wait_of(mailbox: RedisMailbox, event: InboundEvent, reason: str = "earlier") -> int:
+async def wait_of(mailbox: RedisMailbox, event: InboundEvent, reason: str) -> int:
     begun = await mailbox.begin(event)
     assert isinstance(begun, NotYet)
     assert begun.reason == reason
     return begun.wait_ms
 
 
-async def test_a_later_message_waits_for_an_earlier_one_and_is_answered_with_it(
-    mailbox: RedisMailbox, shaper: RedisShaper
-) -> None:
-    await announce(shaper, an_event(1))
-    await announce(shaper, an_event(2))
-    assert 0 < await wait_of(mailbox, an_event(2)) <= EARLIER_MS
-    assert (await lead(mailbox, an_event(1))).waiting.events == (an_event(1), an_event(2))
-
-
-async def test_many_events_of_one_webhook_keep_their_order_whatever_begins_first(
+async def test_whoever_begins_first_takes_along_what_was_announced_in_its_order(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
     await announce(shaper, *(an_event(n) for n in (3, 1, 4, 2)))
-    for n in (4, 2, 3):
-        await wait_of(mailbox, an_event(n))
-    assert (await lead(mailbox, an_event(1))).waiting.events == tuple(an_event(n) for n in (1, 2, 3, 4))
+    begun = await lead(mailbox, an_event(4))
+    assert ids(begun.waiting) == ["E0001", "E0002", "E0003", "E0004"]
+    await mailbox.finish(HERE, begun.fence, ids(begun.waiting))
+    for n in (1, 2, 3):
+        assert isinstance(await mailbox.begin(an_event(n)), AlreadyDone)
 
 
-async def test_an_earlier_one_that_never_comes_is_waited_for_once_from_when_it_is_missed(
+async def test_the_age_of_what_is_taken_along_is_measured_by_redis_clock(
+    redis: Redis, mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    await announce(shaper, an_event(1, text='ราคา|เท่าไหร่ "ฟอก" }'))
+    taken, _ = (await lead(mailbox, an_event(2))).waiting.events
+    assert taken == an_event(1, text='ราคา|เท่าไหร่ "ฟอก" }', arrived_ms=taken.arrived_ms)
+    seconds, _ = await redis.time()
+    assert taken.arrived_ms == pytest.approx(seconds * 1000, abs=5000)
+
+
+async def test_what_its_senders_rate_delays_goes_into_the_turn_that_waits(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
-    await announce(shaper, an_event(1), an_event(2), an_event(3))
-    await asyncio.sleep(0.1)  # a backlog: that nobody missed it takes nothing from its time
-    wait_ms = await wait_of(mailbox, an_event(2))
-    assert wait_ms == EARLIER_MS
-    await asyncio.sleep(wait_ms / 1000)
-    assert (await lead(mailbox, an_event(3))).waiting.events == (an_event(2), an_event(3))
-
-
-async def test_what_is_delayed_goes_before_what_is_not(mailbox: RedisMailbox, shaper: RedisShaper) -> None:
     *_, delay_ms = await announce(shaper, *(an_event(n) for n in range(1, 7)), rate=30)
     assert delay_ms == 2000
     begun = await lead(mailbox, an_event(1))
-    for n in range(2, 6):
-        await mailbox.begin(an_event(n))
-    # Acknowledged while Redis did not answer: not announced, and not delayed.
-    assert 1000 < await wait_of(mailbox, an_event(7)) <= 2000 + EARLIER_MS
-    left = await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True)
-    assert left == Waiting(tuple(an_event(n) for n in range(2, 6)))
-    assert await mailbox.finish(HERE, begun.fence, [f"E000{n}" for n in range(2, 6)], go_on=True) == Waiting(
-        ()
-    )
-    assert (await lead(mailbox, an_event(6))).waiting.events == (an_event(6), an_event(7))
+    assert ids(begun.waiting) == [f"E{n:04}" for n in range(1, 7)]
+    await mailbox.finish(HERE, begun.fence, ids(begun.waiting))
+    assert isinstance(await mailbox.begin(an_event(6)), AlreadyDone)
 
 
-async def test_a_leader_does_not_go_on_past_one_that_has_not_begun(
+async def test_a_leader_goes_on_with_what_is_due_and_takes_the_rest_along(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
-    begun = await lead(mailbox, an_event(1))
-    await announce(shaper, an_event(2), an_event(3))
-    await wait_of(mailbox, an_event(3))
-    assert await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True) == Waiting(())
-    assert (await lead(mailbox, an_event(2))).waiting.events == (an_event(2), an_event(3))
+    await announce(shaper, *(an_event(n, timestamp_ms=NOW_MS - n) for n in range(1, 6)), rate=30)
+    begun = await lead(mailbox, an_event(0))
+    await announce(shaper, an_event(6), rate=30)
+    left = await mailbox.finish(HERE, begun.fence, ids(begun.waiting), go_on=True)
+    assert left == Waiting(()), "its sender has no more than so many answers in ten seconds"
+    begun = await lead(mailbox, an_event(7))
+    assert ids(begun.waiting) == ["E0006", "E0007"]
+    await announce(shaper, an_event(8), rate=30)
+    await announce(shaper, an_event(9))
+    left = await mailbox.finish(HERE, begun.fence, ids(begun.waiting), go_on=True)
+    assert left is not None
+    assert ids(left) == ["E0008", "E0009"]
 
 
-async def test_one_that_is_late_by_far_waits_for_nobody_and_nobody_waits_for_it(
+async def test_one_whose_task_was_never_enqueued_does_not_wait_for_a_later_conversation(
+    redis: Redis, shaper: RedisShaper
+) -> None:
+    mailbox = a_mailbox(redis, overdue_ms=50)
+    await announce(shaper, an_event(1))
+    await asyncio.sleep(0.1)
+    begun = await lead(mailbox, an_event(2))
+    assert ids(begun.waiting) == ["E0002"]
+    assert isinstance(await mailbox.begin(an_event(1)), Held)
+    assert await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True) == Waiting((an_event(1),))
+
+
+async def test_one_that_is_late_by_far_may_have_been_answered_and_is_not_taken_along(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
     old = an_event(1, timestamp_ms=NOW_MS - 3_600_000)
     await announce(shaper, old, an_event(2))
     begun = await lead(mailbox, an_event(2))
+    assert ids(begun.waiting) == ["E0002"]
     assert isinstance(await mailbox.begin(old), Held)
     assert await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True) == Waiting((old,))
 
 
-async def test_a_redelivery_of_what_has_begun_is_not_waited_for(
+async def test_a_redelivery_of_what_was_answered_is_not_taken_along(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
     begun = await lead(mailbox, an_event(1))  # its announcement failed
     await announce(shaper, an_event(1))
     await mailbox.finish(HERE, begun.fence, ["E0001"])
     await announce(shaper, an_event(1))
-    await lead(mailbox, an_event(2))
+    assert (await lead(mailbox, an_event(2))).waiting.events == (an_event(2),)
 
 
-async def test_an_unsent_message_is_not_waited_for(mailbox: RedisMailbox, shaper: RedisShaper) -> None:
+async def test_an_unsent_message_is_not_taken_along_whatever_comes_first(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
     unsending = an_event(3, kind="unsend", message_id="M1")
     await announce(shaper, an_event(1), an_event(2), unsending)
-    await wait_of(mailbox, an_event(2))
-    await mailbox.remove(HERE, "M1")
-    assert (await lead(mailbox, unsending)).waiting.events == (an_event(2), unsending)
-    assert isinstance(await mailbox.begin(an_event(1)), AlreadyDone)
+    assert await mailbox.remove(HERE, "M1")
+    await mailbox.remove(HERE, "M4")
+    await announce(shaper, an_event(4))
+    begun = await lead(mailbox, unsending)
+    assert ids(begun.waiting) == ["E0002", "E0003"]
+    for n in (1, 4):
+        assert isinstance(await mailbox.begin(an_event(n)), AlreadyDone)
 
 
-async def test_a_begin_that_is_repeated_leads_although_an_earlier_one_was_announced_meanwhile(
+async def test_a_begin_that_is_repeated_leads_although_another_was_announced_meanwhile(
     redis: Redis, mailbox: RedisMailbox, shaper: RedisShaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = redis.execute_command
@@ -161,11 +179,11 @@ async def test_a_begin_that_is_repeated_leads_although_an_earlier_one_was_announ
     async def twice(*args: Any, **options: Any) -> Any:
         monkeypatch.undo()
         await send(*args, **options)
-        await announce(shaper, an_event(1))
+        await announce(shaper, an_event(1), gather_ms=900)
         return await send(*args, **options)
 
     monkeypatch.setattr(redis, "execute_command", twice)
-    assert (await lead(mailbox, an_event(2))).waiting == Waiting((an_event(2),))
+    assert ids((await lead(mailbox, an_event(2))).waiting) == ["E0001", "E0002"]
 
 
 async def test_whoever_leads_finds_something_to_answer_however_full_the_mailbox_is(
@@ -173,16 +191,16 @@ async def test_whoever_leads_finds_something_to_answer_however_full_the_mailbox_
 ) -> None:
     mailbox = RedisMailbox(redis, lease_ms=LEASE_MS, session_ttl_s=1800, max_events=1)
     await announce(shaper, an_event(1), an_event(2), an_event(3))
-    await wait_of(mailbox, an_event(3))
-    assert (await lead(mailbox, an_event(1))).waiting == Waiting((an_event(3),), ("E0001",))
+    waiting = (await lead(mailbox, an_event(1))).waiting
+    assert (ids(waiting), waiting.overflow_ids) == (["E0003"], ("E0001", "E0002"))
 
 
 async def test_what_is_announced_is_bounded_and_forgotten_with_the_customer(
     redis: Redis, mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:
     await announce(shaper, *(an_event(n) for n in range(500)))
-    coming = redis_keys.mailbox(HERE, "coming")
-    assert await redis.hlen(coming) == 200
+    announced, events = (redis_keys.mailbox(HERE, part) for part in ("announced", "events"))
+    assert await redis.zcard(announced) == await redis.hlen(events) == 100
     for n in range(300):
         await mailbox.begin(an_event(n))
     assert await redis.zcard(redis_keys.mailbox(HERE, "known")) == 200
@@ -192,7 +210,89 @@ async def test_what_is_announced_is_bounded_and_forgotten_with_the_customer(
     fence = await conversations.lead(HERE)
     assert isinstance(fence, int)
     await conversations.erase(HERE, fence, sender="U1")
-    assert not await redis.exists(coming)
+    assert not await redis.exists(announced)
+    assert isinstance(await mailbox.begin(an_event(501)), AlreadyDone)
+
+
+# A conversation whose newest message looks unfinished waits for another.
+
+
+async def test_one_that_looks_unfinished_is_due_when_its_wait_is_over(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    (delay_ms,) = await announce(shaper, an_event(1), gather_ms=300)
+    assert delay_ms == 300
+    assert 200 < await wait_of(mailbox, an_event(1), "gathering") <= 300
+    await asyncio.sleep(0.3)
+    await lead(mailbox, an_event(1))
+
+
+async def test_one_that_stands_by_itself_takes_along_what_waits_at_once(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    await announce(shaper, an_event(1), gather_ms=300)
+    assert await announce(shaper, an_event(2), gather_ms=0) == [0]
+    assert ids((await lead(mailbox, an_event(2))).waiting) == ["E0001", "E0002"]
+
+
+async def test_each_further_one_prolongs_the_wait_up_to_three_times_since_the_oldest(
+    shaper: RedisShaper,
+) -> None:
+    delays = []
+    for n in range(7):
+        delays += await announce(shaper, an_event(n), gather_ms=400)
+        await asyncio.sleep(0.2)
+    assert delays[:4] == [400] * 4
+    for n, delay_ms in enumerate(delays[5:], start=5):
+        assert delay_ms == pytest.approx(1200 - 200 * n, abs=80)
+
+
+async def test_whoever_is_dispatched_in_the_wait_comes_back_after_the_newest_which_leads(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    await announce(shaper, an_event(1), gather_ms=300)
+    await asyncio.sleep(0.1)
+    await announce(shaper, an_event(2), gather_ms=300)
+    assert LEASE_MS < await wait_of(mailbox, an_event(1), "gathering") <= LEASE_MS + 300
+    await asyncio.sleep(0.3)
+    begun = await lead(mailbox, an_event(2))
+    assert ids(begun.waiting) == ["E0001", "E0002"]
+
+
+async def test_what_comes_while_a_turn_runs_is_gathered_anew(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    await announce(shaper, an_event(1), gather_ms=100)
+    await asyncio.sleep(0.4)
+    begun = await lead(mailbox, an_event(1))
+    assert await announce(shaper, an_event(2), gather_ms=100) == [100]
+    assert await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True) == Waiting(())
+    await asyncio.sleep(0.1)
+    begun = await lead(mailbox, an_event(2))
+    await announce(shaper, an_event(3), gather_ms=100)
+    await announce(shaper, an_event(4), gather_ms=0)
+    left = await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True)
+    assert left is not None
+    assert ids(left) == ["E0003", "E0004"]
+
+
+async def test_what_is_not_the_gatherings_concern_neither_ends_nor_begins_it(
+    mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    left = an_event(2, kind="unfollow")
+    assert await announce(shaper, left, gather_ms=None) == [0]
+    await announce(shaper, an_event(1), gather_ms=300)
+    assert await announce(shaper, an_event(3, kind="unfollow"), gather_ms=None) == [0]
+    assert await wait_of(mailbox, an_event(3, kind="unfollow"), "gathering") > LEASE_MS
+
+
+async def test_a_stopped_gathering_takes_no_time_from_the_next(
+    redis: Redis, mailbox: RedisMailbox, shaper: RedisShaper
+) -> None:
+    await announce(shaper, an_event(1), gather_ms=100)
+    await mailbox.remove(HERE, "M1")
+    await asyncio.sleep(0.4)
+    assert await announce(shaper, an_event(2), gather_ms=100) == [100]
 
 
 async def test_forgetting_somebody_in_an_empty_redis_is_taken_for_no_loss(

@@ -1,31 +1,34 @@
 -- Put an event in its conversation's mailbox and try to lead: one turn at a time in a conversation.
 --
--- KEYS  1: lead HASH {fence, until, by}; 2: events HASH event id -> "timestamp|characters|payload", the
---       newest ones; 3: overflow ZSET event id -> LINE timestamp, the ids of those beyond;
---       4: done ZSET event id or unsent message id -> when; 5: session; 6: coming (mailbox_order.lua);
---       7: known ZSET event id -> when due (shape.lua); 8: generation (mailbox_order.lua)
+-- KEYS  1: lead HASH {fence, until, by; since, gather: of what nobody leads yet, when the oldest arrived and
+--       until when another is waited for (shape.lua)}; 2: events HASH event id ->
+--       "timestamp|characters|payload", the newest ones; 3: overflow ZSET event id -> LINE timestamp, the ids of
+--       those beyond; 4: done ZSET event id or unsent message id -> when; 5: session; 6: announced
+--       (mailbox_order.lua); 7: known ZSET event id -> when due (shape.lua); 8: generation (mailbox_order.lua)
 -- ARGV  1: event id, 2: message id or "", 3: LINE timestamp (ms), 4: the text's characters, 5: payload,
 --       6: this call's own id, 7: lease (ms), 8: session TTL (ms), 9: retention of all else (ms),
---       10: most events kept, 11: most characters of them, 12: most overflow ids, 13: how long an earlier one
---       that is missed is waited for (ms), 14: retention of known (ms), 15: most known ids, 16: the caller's
---       generation or ""
+--       10: most events kept, 11: most characters of them, 12: most overflow ids, 13: how long what was
+--       announced and is due waits for its task (ms), 14: retention of known (ms), 15: most known ids,
+--       16: the caller's generation or ""
 -- Returns {"done", now, generation} | {"held", now, generation, rest of the lease (ms)}
---       | {"earlier" or "redis_lost", now, generation, when to come again (ms)}
+--       | {"gathering" or "redis_lost", now, generation, when to come again (ms)}
 --       | {"lead", now, generation, fence, session or false, events' values in any order, overflow ids oldest
 --         first}
 --
 -- Atomic, since an event put in after its leader has looked and before it has left would be answered by
 -- nobody, and since two that find the lease free must not both lead. TIME is the only clock.
-local lead, events, overflow, done, session, coming, known, generation = unpack(KEYS)
-local id, message_id, at, by = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6]
+local TOLERANCE_MS = 50 -- a task may begin a little before its time
+local lead, events, overflow, done, session, announced, known, generation = unpack(KEYS)
+local id, message_id, by = ARGV[1], ARGV[2], ARGV[6]
 local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 local now_generation = generation_of(generation, now_us, ARGV[16])
 
--- It comes no more, it is there; whoever delivers it again need not announce it.
-redis.call('HDEL', coming, id)
+-- Its task has begun; whoever delivers it again need not announce it.
+redis.call('ZREM', announced, id)
+forget_overdue(announced, events, now - tonumber(ARGV[13]))
 redis.call('ZADD', known, 'NX', now, id)
 redis.call('ZREMRANGEBYSCORE', known, '-inf', now - tonumber(ARGV[14]))
 redis.call('ZREMRANGEBYRANK', known, 0, -tonumber(ARGV[15]) - 1)
@@ -68,47 +71,35 @@ end
 redis.call('PEXPIRE', events, retention_ms)
 redis.call('PEXPIRE', overflow, retention_ms)
 
-local last = redis.call('HMGET', lead, 'fence', 'until', 'by')
+local last = redis.call('HMGET', lead, 'fence', 'until', 'by', 'gather')
 local fence, ends = tonumber(last[1] or 0), tonumber(last[2] or 0)
-local cut, wait = at, 0
 if ends <= now or last[3] ~= by then
-  -- Acknowledged earlier and not begun: it goes first, for a while from when it is first missed.
-  cut = math.huge
-  for _, one in ipairs(still_coming(coming, now, tonumber(ARGV[14]))) do
-    cut = math.min(cut, one.at)
-    if one.at < at then
-      if one.till == 0 then
-        one.till = math.max(one.due, now) + tonumber(ARGV[13])
-        local value = string.format('%.0f|%.0f|%.0f|%s', one.at, one.due, one.till, one.message_id)
-        redis.call('HSET', coming, one.id, value)
-      end
-      wait = math.max(wait, one.till - now)
-    end
-  end
   local recovery = recovery_ms(generation, now, lease_ms)
   if recovery > 0 then
     return { 'redis_lost', now, now_generation, recovery }
-  elseif wait > 0 then
-    return { 'earlier', now, now_generation, wait }
   elseif ends > now then
     return { 'held', now, now_generation, ends - now }
+  end
+  local gather = tonumber(last[4] or 0)
+  if gather - now > TOLERANCE_MS then
+    -- The one that is due then leads, if there is one, and takes this one along.
+    local leads_then = redis.call('ZCOUNT', announced, now, gather + TOLERANCE_MS) > 0
+    return { 'gathering', now, now_generation, gather - now + (leads_then and lease_ms or 0) }
   end
   -- From the clock, so that it rises also after Redis came back empty; past the last one, so that it rises
   -- also when a failover sets the clock back.
   fence = math.max(now_us, fence + 1)
 end
 redis.call('HSET', lead, 'fence', fence, 'until', now + lease_ms, 'by', by)
+redis.call('HDEL', lead, 'since', 'gather')
 redis.call('PEXPIRE', lead, retention_ms)
 redis.call('PEXPIRE', session, session_ttl_ms)
-if redis.call('HEXISTS', events, id) == 0 then
-  cut = math.huge -- it stands in the overflow; a leader needs something to answer
-end
 return {
   'lead',
   now,
   now_generation,
   fence,
   redis.call('GET', session),
-  up_to(redis.call('HVALS', events), cut),
-  redis.call('ZRANGEBYSCORE', overflow, '-inf', cut == math.huge and '+inf' or cut),
+  redis.call('HVALS', events),
+  redis.call('ZRANGE', overflow, 0, -1),
 }

@@ -3,14 +3,14 @@
 -- KEYS  as mailbox_begin.lua
 -- ARGV  1: fence, 2: "1" to go on if events wait, 3: "1" if there is a session to store, 4: session,
 --       5: lease (ms), 6: session TTL (ms), 7: retention of all else (ms), 8: most done marks,
---       9: retention of known (ms), 10…: ids of the events that are done
+--       9…: ids of the events that are done
 -- Returns false if the fence no longer holds (nothing was written), else
---       {events' values in any order, overflow ids oldest first}, both empty when the lease was given up:
---       whoever was acknowledged earlier goes first, and after a loss of data it is not known who that is
+--       {events' values in any order, overflow ids oldest first}, both empty when the lease was given up: none
+--       is due yet, another is waited for, or after a loss of data it is not known who came first
 --
 -- Atomic, since an event that arrives between the look and the giving up would wait for nobody, and since
 -- a leader that was overtaken must not overwrite its successor's session. TIME is the only clock.
-local lead, events, overflow, done, session, coming, _, generation = unpack(KEYS)
+local lead, events, overflow, done, session, announced, _, generation = unpack(KEYS)
 local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -19,8 +19,9 @@ if not leads(lead, generation, ARGV[1], now_us) then
   return false
 end
 
-for i = 10, #ARGV do
+for i = 9, #ARGV do
   redis.call('HDEL', events, ARGV[i])
+  redis.call('ZREM', announced, ARGV[i])
   redis.call('ZREM', overflow, ARGV[i])
   redis.call('ZADD', done, now, ARGV[i])
 end
@@ -33,16 +34,19 @@ else
   redis.call('PEXPIRE', session, session_ttl_ms)
 end
 
-local values, cut = {}, math.huge
-if ARGV[2] == '1' and recovery_ms(generation, now, lease_ms) == 0 then
-  for _, one in ipairs(still_coming(coming, now, tonumber(ARGV[9]))) do
-    cut = math.min(cut, one.at)
-  end
-  values = up_to(redis.call('HVALS', events), cut)
+local due = redis.call('HLEN', events)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', announced, '(' .. now, '+inf')) do
+  due = due - redis.call('HEXISTS', events, id)
 end
 -- Ids alone are nothing to answer: their own tasks bring the events again.
-local goes_on = #values > 0
-local ids = goes_on and redis.call('ZRANGEBYSCORE', overflow, '-inf', cut == math.huge and '+inf' or cut) or {}
+local goes_on = ARGV[2] == '1'
+  and due > 0
+  and tonumber(redis.call('HGET', lead, 'gather') or 0) <= now
+  and recovery_ms(generation, now, lease_ms) == 0
 redis.call('HSET', lead, 'until', goes_on and now + lease_ms or 0)
 redis.call('PEXPIRE', lead, retention_ms)
-return { values, ids }
+if not goes_on then
+  return { {}, {} }
+end
+redis.call('HDEL', lead, 'since', 'gather')
+return { redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1) }

@@ -1,8 +1,8 @@
--- What the mailbox's scripts and the shaper share: the order of a conversation's messages, also across a loss
--- of Redis' data. It stands at the head of each of them (redis_mailbox.py).
+-- What the mailbox's scripts and the shaper share: who is expected, and what a loss of Redis' data means. It
+-- stands at the head of each of them (redis_mailbox.py).
 --
--- `coming` HASH event id -> "timestamp|due|until|message id": acknowledged by the webhook, not begun yet. Later
--- ones let it go first until `until`, which is set when the first of them misses it, and 0 before.
+-- `announced` ZSET event id -> when due (ms): acknowledged by the webhook and put in the mailbox, while its own
+-- task has not begun yet. Whoever leads takes it along.
 -- `generation` HASH {id, lost}, which never expires: id is the moment (µs) at which Redis was found empty, so it
 -- names the data that is there now. `lost` says that there was some before: 'perhaps', since a process knew
 -- another generation, or 'surely', since somebody leads who became leader before.
@@ -42,30 +42,10 @@ local function leads(lead, generation, fence, now_us)
   return true
 end
 
--- Those that are still expected: a list of {id, at, due, till, message_id}. What nobody missed is forgotten
--- `forget_ms` after it was due.
-local function still_coming(coming, now, forget_ms)
-  local found, stored = {}, redis.call('HGETALL', coming)
-  for i = 1, #stored, 2 do
-    local at, due, till, message_id = string.match(stored[i + 1], '^(%-?%d+)|(%d+)|(%d+)|(.*)$')
-    local one = { id = stored[i], at = tonumber(at), due = tonumber(due), till = tonumber(till) }
-    one.message_id = message_id
-    if (one.till > 0 and one.till or one.due + forget_ms) > now then
-      found[#found + 1] = one
-    else
-      redis.call('HDEL', coming, one.id)
-    end
+-- Of what was announced, what is overdue leaves the mailbox: its task was never enqueued, or brings it again.
+local function forget_overdue(announced, events, before)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', announced, '-inf', before)) do
+    redis.call('HDEL', events, id)
+    redis.call('ZREM', announced, id)
   end
-  return found
-end
-
--- Of the mailbox' values, those that are not later than `cut`.
-local function up_to(values, cut)
-  local kept = {}
-  for _, value in ipairs(values) do
-    if tonumber(string.match(value, '^(%-?%d+)|')) <= cut then
-      kept[#kept + 1] = value
-    end
-  end
-  return kept
 end

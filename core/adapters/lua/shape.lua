@@ -1,12 +1,16 @@
--- Announce N events at their acknowledgement, and say when each may run by its clinic's rate and its sender's:
--- GCRA used as a shaper. A message that comes too early is counted in and told to wait, never refused.
+-- Put N events in their mailboxes at their acknowledgement, and say when each may run by its clinic's rate and
+-- its sender's: GCRA used as a shaper. A message that comes too early is counted in and told to wait, never
+-- refused; whoever leads its conversation earlier takes it along. One after which another is likely to follow
+-- waits for that.
 --
 -- KEYS  1: generation (mailbox_order.lua),
---       then for each event: org, sender, coming (mailbox_order.lua), known ZSET event id -> when due (Unix ms)
+--       then for each event: org, sender, known ZSET event id -> when due (Unix ms), and of its mailbox lead,
+--       events, done (mailbox_begin.lua), announced (mailbox_order.lua)
 -- ARGV  1: sender's burst, 2: sender's interval (µs), 3: longest wait (µs), 4: retention of known (ms),
 --       5: most events announced in a conversation, 6: the caller's generation or "",
 --       then for each event: org's burst (0: it is not counted), org's interval (µs), event id, LINE timestamp
---       (ms), message id or ""
+--       (ms), message id or "", the text's characters, payload, how long another is waited for after it (ms;
+--       0: it stands by itself, -1: what waits is not its concern)
 -- Returns {now (Unix ms), generation, delay 1 (ms), delay 2, …}
 --
 -- A key holds the theoretical arrival time (TAT, Unix µs) and expires when it is reached: a missing key
@@ -42,21 +46,47 @@ local function delay_of(org, sender, org_burst, org_interval)
   return longest * (1 - tonumber(string.sub(redis.sha1hex(sender), 1, 8), 16) / 2 ^ 33)
 end
 
+-- For how long (ms) what waits in a conversation waits for another, now that this one came: its newest says
+-- so, up to three times that since the oldest arrived.
+local function gather(lead, events, wait_ms)
+  if wait_ms < 0 then
+    return 0
+  end
+  redis.call(redis.call('EXISTS', events) == 1 and 'HSETNX' or 'HSET', lead, 'since', now)
+  local ends = math.min(now + wait_ms, tonumber(redis.call('HGET', lead, 'since')) + 3 * wait_ms)
+  redis.call('HSET', lead, 'gather', ends)
+  return math.max(0, ends - now)
+end
+
+-- Never sooner than what is kept there already expires.
+local function keep(key, ms)
+  if redis.call('PTTL', key) < ms then
+    redis.call('PEXPIRE', key, ms)
+  end
+end
+
 local reply = { now, generation_of(KEYS[1], now_us, ARGV[6]) }
-for i = 1, (#KEYS - 1) / 4 do
-  local org, sender, coming, known = unpack(KEYS, 4 * i - 2, 4 * i + 1)
-  local org_burst, org_interval, id, at, message_id = unpack(ARGV, 5 * i + 2, 5 * i + 6)
+for i = 1, (#KEYS - 1) / 7 do
+  local org, sender, known, lead, events, done, announced = unpack(KEYS, 7 * i - 5, 7 * i + 1)
+  local org_burst, org_interval, id, at, message_id, chars, payload, gather_ms = unpack(ARGV, 8 * i - 1, 8 * i + 6)
   local due = redis.call('ZSCORE', known, id)
   if not due then
     org_burst = tonumber(org_burst)
     local delay = org_burst > 0 and delay_of(org, sender, org_burst, tonumber(org_interval)) or 0
-    due = now + math.ceil(delay / 1000)
+    due = now + math.max(math.ceil(delay / 1000), gather(lead, events, tonumber(gather_ms)))
+    local kept_ms = due - now + retention_ms
     redis.call('ZADD', known, due, id)
-    redis.call('PEXPIRE', known, due - now + retention_ms)
-    -- One that is older may have been known before, and answered.
-    if tonumber(at) > now - retention_ms and redis.call('HLEN', coming) < most then
-      redis.call('HSET', coming, id, table.concat({ at, string.format('%.0f', due), 0, message_id }, '|'))
-      redis.call('PEXPIRE', coming, due - now + retention_ms)
+    keep(known, kept_ms)
+    keep(lead, kept_ms)
+    -- One that is older may have been known before, and answered; one may be unsent before it comes.
+    local is_new = tonumber(at) > now - retention_ms and not redis.call('ZSCORE', done, message_id)
+    if is_new and redis.call('ZCARD', announced) < most then
+      -- Ages are measured by this clock: of two fields of one name, the last one counts.
+      payload = string.sub(payload, 1, -2) .. ',"arrived_ms":' .. now .. '}'
+      redis.call('HSET', events, id, at .. '|' .. chars .. '|' .. payload)
+      redis.call('ZADD', announced, due, id)
+      keep(events, kept_ms)
+      keep(announced, kept_ms)
     end
   end
   reply[i + 2] = math.max(0, tonumber(due) - now)
