@@ -147,6 +147,7 @@ class LineSimulator:
     ) -> Sent:
         """A message event, not yet delivered. `chat_id`: a group or room; `fields` go into the message,
         `event` into the event."""
+        words = str(fields.get("text", ""))
         if mention_bot:
             mentionee = {
                 "index": 0,
@@ -155,10 +156,12 @@ class LineSimulator:
                 "userId": clinic.channel.bot_user_id,
                 "isSelf": True,
             }
-            fields["text"] = f"@{clinic.name} {fields.get('text', '')}"
+            fields["text"] = f"@{clinic.name} {words}"
             fields["mention"] = {"mentionees": [mentionee]}
         message = self.factory.message(kind, **fields)
-        return self.event(clinic, user_id, "message", chat_id=chat_id, message=message, **(event or {}))
+        sent = self.event(clinic, user_id, "message", chat_id=chat_id, message=message, **(event or {}))
+        sent.text = words  # the bot's name is not what the customer says
+        return sent
 
     def event(
         self, clinic: Clinic, user_id: str | None, kind: str, *, chat_id: str | None = None, **fields: Any
