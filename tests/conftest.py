@@ -6,13 +6,14 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
@@ -24,6 +25,11 @@ from core.ports.clock import CorrectedClock
 from core.ports.documents import DocumentStore
 
 pytest_plugins = ("tests.e2e.fault_table",)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the functions are served with."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

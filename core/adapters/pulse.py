@@ -11,7 +11,9 @@ class Pulse:
 
     def __init__(self, beat: Callable[[], Awaitable[None]]) -> None:
         self._beat = beat
-        self._timer: asyncio.TimerHandle | None = None
+        # uvloop makes a plain Handle, which has no `when()`, of a timer that is due: the time is kept here.
+        self._timer: asyncio.Handle | None = None
+        self._due_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._missed = False
 
@@ -20,10 +22,10 @@ class Pulse:
         loop = asyncio.get_running_loop()
         at = loop.time() + delay_s
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._due_at <= at:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._fire)
+        self._timer, self._due_at = loop.call_at(at, self._fire), at
 
     def _fire(self) -> None:
         self._timer = None

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import core
-from core.domain.settings import VARIABLES
+from core.domain.settings import VARIABLES, Role
+from core.local import deployment
 from core.local.cloud_tasks import CloudTasks
 from core.local.firestore_emulator import FirestoreEmulator
 from core.local.http_client import HttpClient
@@ -33,7 +34,7 @@ PROJECT = "fairlane-local"
 QUEUE = f"projects/{PROJECT}/locations/asia-southeast1/queues/turns"
 _OPEN_FILES = 65_536
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_FRAMEWORK = ("FUNCTION_TARGET", "FUNCTION_SOURCE", "FUNCTION_SIGNATURE_TYPE", "HOST", "PORT", "WORKERS")
+_FRAMEWORK = ("FUNCTION_TARGET", "FUNCTION_SOURCE", "FUNCTION_SIGNATURE_TYPE", "HOST", "WORKERS")
 
 
 class LocalStack:
@@ -92,13 +93,13 @@ class LocalStack:
         self.turn_urls = [f"http://127.0.0.1:{free_port()}" for _ in range(self.options.turns)]
         self.webhook_urls = [f"http://127.0.0.1:{free_port()}" for _ in range(self.options.webhooks)]
         self.settings_env = self._settings()
-        self.tasks.create_queue(QUEUE, self.options.queue)
+        self.tasks.create_queue(QUEUE, self.options.queue or deployment.queue(self.options.environment))
         self.tasks.targets = self.turn_urls
         self._write_environment()
         for i, url in enumerate(self.webhook_urls):
-            self.webhooks.append(self._function(f"webhook-{i}", self.options.webhook_function, url))
+            self.webhooks.append(self._function("webhook", i, self.options.webhook_function, url))
         for i, url in enumerate(self.turn_urls):
-            self.turns.append(self._function(f"turn-{i}", self.options.turn_function, url))
+            self.turns.append(self._function("turn", i, self.options.turn_function, url))
         functions = [*self.webhooks, *self.turns]
         self._exit.push_async_callback(self._kill_functions)
         for function in functions:
@@ -139,12 +140,13 @@ class LocalStack:
             settings.pop("OPENAI_BASE_URL")
             if base := os.environ.get("OPENAI_BASE_URL"):
                 settings["OPENAI_BASE_URL"] = base
-        return {**settings, **self.options.environment}
+        return {**settings, **deployment.settings(self.options.environment)}
 
     def process_env(self) -> dict[str, str]:
         """A whole environment for a process that works with this stack: ours without fairlane's variables
         and without proxies (all but the real OpenAI is on loopback), and the stack's settings."""
         ours = {v.name for v in VARIABLES} | {"FIRESTORE_EMULATOR_HOST", "OPENAI_BASE_URL", *_FRAMEWORK}
+        ours |= deployment.platform("turn", 0).keys()
         if not self.options.openai_real:
             ours |= {*_PROXIES, *(p.upper() for p in _PROXIES)}
         kept = {name: value for name, value in os.environ.items() if name not in ours}
@@ -158,7 +160,9 @@ class LocalStack:
         path.touch(mode=0o600)
         path.write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in self.settings_env.items()))
 
-    def _function(self, name: str, function: Function, url: str) -> ChildProcess:
+    def _function(self, role: Role, number: int, function: Function, url: str) -> ChildProcess:
+        """Started as Cloud Run starts it: the server takes its port and its limits from the environment."""
+        name = f"{role}-{number}"
         binary = Path(sys.executable).parent / "functions-framework"
         if not binary.exists():
             raise PartFailedError(name, f"{binary} is missing", "pip install -e '.[local]'")
@@ -167,14 +171,13 @@ class LocalStack:
             f"--target={function.target}",
             f"--source={ROOT / function.source}",
             "--host=127.0.0.1",
-            f"--port={url.rpartition(':')[2]}",
         ]
         return ChildProcess(
             name,
             command,
             guard=self.guard,
             log=self.run_dir / f"{name}.log",
-            environment=self.process_env(),
+            environment=self.process_env() | deployment.platform(role, int(url.rpartition(":")[2])),
             directory=ROOT,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.local.cloud_tasks import QueueConfig, RetryPolicy
+from core.local.cloud_tasks import QueueConfig
 from core.local.openai_api import Latency
 
 
@@ -32,13 +32,7 @@ class StackOptions:
     firestore: bool = False
     openai_real: bool = False
     redis_snapshots: bool = False
-    queue: QueueConfig = field(
-        default_factory=lambda: QueueConfig(
-            max_dispatches_per_s=200,
-            max_concurrent=400,
-            retry=RetryPolicy(max_attempts=100, max_retry_s=86_400, min_backoff_s=0.2, max_backoff_s=10),
-        )
-    )
+    queue: QueueConfig | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     latency: Latency = field(default_factory=Latency)
     line_latency_s: float = 0.0

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from core.domain.capacity.cost import cloud_prices, monthly_usd
 from core.domain.capacity.demand import Demand, Latency
-from core.domain.capacity.plan import QUEUE_PER_S, Plan, Provider, plan
+from core.domain.capacity.dispatching import MAX_PER_S
+from core.domain.capacity.plan import Plan, Provider, plan
 from core.domain.capacity.simulation import Simulated, simulate
 from core.domain.clinic import ModelConfig
 from core.domain.prices import load_prices
@@ -78,7 +79,7 @@ def simulate_cells(found: Plan) -> dict[int, Simulated]:
             found.slots,
             found.per_org,
             cells=cells,
-            dispatches_per_s=QUEUE_PER_S,
+            dispatches_per_s=MAX_PER_S,
             seconds=SIMULATED_S,
         )
         for cells in sorted({1, found.cells, 2 * found.cells})

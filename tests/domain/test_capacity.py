@@ -8,7 +8,8 @@ import pytest
 
 from core.domain.capacity.cost import monthly_usd
 from core.domain.capacity.demand import Demand, Latency
-from core.domain.capacity.plan import QUEUE_PER_S, Provider, plan
+from core.domain.capacity.dispatching import MAX_PER_S
+from core.domain.capacity.plan import Provider, plan
 from core.domain.capacity.queueing import erlang_c, turn_latency_s
 from core.domain.capacity.simulation import simulate
 from core.domain.prices import load_prices
@@ -59,7 +60,7 @@ def test_where_one_queue_ends_cells_go_on() -> None:
     found = plan(demand, Provider())
     assert found.cells == 3
     one, cells = (
-        simulate(demand, found.slots, found.per_org, cells=cells, dispatches_per_s=QUEUE_PER_S, seconds=120)
+        simulate(demand, found.slots, found.per_org, cells=cells, dispatches_per_s=MAX_PER_S, seconds=120)
         for cells in (1, found.cells)
     )
     assert (

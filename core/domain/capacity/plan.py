@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from core.domain.capacity import dispatching
 from core.domain.capacity.demand import Demand
 from core.domain.capacity.queueing import erlang_c, turn_latency_s, wait
 from core.domain.capacity.simulation import DISPATCHES_AN_EVENT
 
-QUEUE_PER_S = 500  # Cloud Tasks: dispatches a second, one queue
-QUEUE_AT_ONCE = 5_000  # Cloud Tasks: dispatches at once, one queue
 DOCUMENT_WRITES_PER_S = 1.0  # Firestore: sustained, one document
 REDIS_TURNS_PER_S = 2_000.0  # four round trips and their scripts; `make bench` measures the scripts
 TURN_CPU_S = 0.02  # of a turn process; `fairlane peak` measures it
@@ -83,13 +82,9 @@ def plan(
         slots += 1
     if provider.concurrent is not None:
         slots = min(slots, provider.concurrent)
-    # The same formulas as terraform/queue.tf.
-    rpm = provider.requests_per_minute
-    calls_per_s = rpm / 60 if rpm else slots / 2
-    dispatches = max(1, min(QUEUE_PER_S, math.ceil(2 * calls_per_s)))
-    waiting = math.ceil(slots * (1 + slot_wait_s / 2))
+    waiting = dispatching.waiting_room(slots, slot_wait_s)
     by_cpu = demand.turns_per_s * TURN_CPU_S / 0.6  # a vCPU no more than 60 % busy
-    instances = max(2, math.ceil(by_cpu), math.ceil(min(waiting, QUEUE_AT_ONCE) / concurrency))
+    instances = max(2, math.ceil(by_cpu), math.ceil(min(waiting, dispatching.MAX_AT_ONCE) / concurrency))
     conversations = demand.messages_per_s * 60 * SESSION_MINUTES / 3  # some three messages each
     redis_bytes = conversations * SESSION_BYTES + 20_000_000
     hottest = demand.shares()[0] * demand.turns_per_s * DAY_WRITES
@@ -101,8 +96,8 @@ def plan(
         delayed=wait(demand.turns_per_s, demand.latency, slots).delayed,
         p50_s=turn_latency_s(demand, slots, per_org, 0.50),
         p95_s=turn_latency_s(demand, slots, per_org, 0.95),
-        dispatches_per_s=dispatches,
-        room=min(waiting, instances * concurrency, QUEUE_AT_ONCE),
+        dispatches_per_s=dispatching.dispatches_per_s(slots, provider.requests_per_minute),
+        room=dispatching.room(slots, slot_wait_s, instances=instances, concurrency=concurrency),
         turn_instances=instances,
         turn_concurrency=concurrency,
         redis_gib=max(1, math.ceil(2 * redis_bytes / 2**30)),
@@ -111,7 +106,7 @@ def plan(
         hottest_document_per_s=hottest,
         bottlenecks=_bottlenecks(demand, provider, slots, hottest),
         cells=max(
-            math.ceil(DISPATCHES_AN_EVENT * demand.messages_per_s / (busy * QUEUE_PER_S)),
+            math.ceil(DISPATCHES_AN_EVENT * demand.messages_per_s / (busy * dispatching.MAX_PER_S)),
             math.ceil(demand.turns_per_s / (busy * REDIS_TURNS_PER_S)),
         ),
     )
@@ -130,8 +125,8 @@ def _bottlenecks(demand: Demand, provider: Provider, slots: int, hottest: float)
         ),
         Bottleneck(
             "queue",
-            DISPATCHES_AN_EVENT * demand.messages_per_s / QUEUE_PER_S,
-            f"{QUEUE_PER_S} dispatches a second",
+            DISPATCHES_AN_EVENT * demand.messages_per_s / dispatching.MAX_PER_S,
+            f"{dispatching.MAX_PER_S} dispatches a second",
             "cells, each with its queue and its clinics",
         ),
         Bottleneck(

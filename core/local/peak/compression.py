@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from core.local import deployment
 from core.local.openai_api import Latency
 from core.local.peak.scenario import ScenarioOptions
-from core.local.task_store import RetryPolicy
+from core.local.task_store import QueueConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +35,26 @@ class Compression:
     def latency(self, latency: Latency) -> Latency:
         return Latency(latency.median_s, latency.sigma, latency.scale / self.speed)
 
-    def retry(self) -> RetryPolicy:
-        """The queue's. Its first backoff is scaled: 0.2 s are a long time in a compressed chat."""
-        return RetryPolicy(
-            max_attempts=100,
-            max_retry_s=86_400,
-            min_backoff_s=max(0.2 / self.speed, 0.01),
-            max_backoff_s=2.0,
+    def queue(self, options: ScenarioOptions) -> QueueConfig:
+        """As deployed for that many slots: its rate is scaled, its room is a number of dispatches at once."""
+        deployed = deployment.queue({"CHAT_MAX_CONCURRENT": str(options.slots)})
+        retry = replace(
+            deployed.retry,
+            min_backoff_s=deployed.retry.min_backoff_s / self.speed,
+            max_backoff_s=deployed.retry.max_backoff_s / self.speed,
+        )
+        return replace(
+            deployed, max_dispatches_per_s=min(deployed.max_dispatches_per_s * self.speed, 500), retry=retry
         )
 
     def environment(self, options: ScenarioOptions) -> dict[str, str]:
         """The functions' settings."""
+        requests_per_minute = int(deployment.settings({})["LLM_REQUESTS_PER_MINUTE"])
         attempt_s = max(10 / self.speed, self.attempt_floor_s)
         values: dict[str, Any] = {
             "CHAT_MAX_CONCURRENT": options.slots,
             "CHAT_MAX_CONCURRENT_PER_ORG": options.org_slots,
+            "LLM_REQUESTS_PER_MINUTE": round(requests_per_minute * self.speed),
             "LLM_ATTEMPT_TIMEOUTS_S": ",".join([_seconds(attempt_s)] * 3),
             "LLM_DEADLINE_S": _seconds(max(29 / self.speed, 3 * self.attempt_floor_s + 1)),
             "LLM_BACKOFF_S": _seconds(1 / self.speed),
@@ -67,6 +73,8 @@ class Compression:
         """For the report: every waiting time of the system."""
         here = self.environment(options)
         floor = "not below this: the machine's own pauses do not shrink"
+        queue, here_queue = replace(self, speed=1.0).queue(options), self.queue(options)
+        at_once = "a number of dispatches at once: unscaled"
         count = "a count, scaled because what it is measured against is scaled"
         latency = self.latency(options.latency)
         return [
@@ -75,7 +83,18 @@ class Compression:
                 f"{options.latency.median_s:g} s",
                 f"{latency.median_s * latency.scale * 1000:.0f} ms",
             ),
-            Scaled("the queue's first backoff", "0.2 s", f"{self.retry().min_backoff_s * 1000:.0f} ms"),
+            Scaled(
+                "the queue's dispatches",
+                f"{queue.max_dispatches_per_s:g}/s",
+                f"{here_queue.max_dispatches_per_s:g}/s",
+            ),
+            Scaled("the queue's room", f"{queue.max_concurrent}", f"{here_queue.max_concurrent}", at_once),
+            Scaled(
+                "the queue's first backoff",
+                f"{queue.retry.min_backoff_s:g} s",
+                f"{here_queue.retry.min_backoff_s * 1000:.0f} ms",
+            ),
+            Scaled("LLM_REQUESTS_PER_MINUTE", "500", here["LLM_REQUESTS_PER_MINUTE"]),
             Scaled("LLM_BACKOFF_S", "1", here["LLM_BACKOFF_S"]),
             Scaled("LLM_JITTER_S", "0.5", here["LLM_JITTER_S"]),
             Scaled("LLM_ATTEMPT_TIMEOUTS_S", "8,10,10", here["LLM_ATTEMPT_TIMEOUTS_S"], floor),

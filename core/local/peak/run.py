@@ -20,7 +20,6 @@ from core.local.peak.scenario import Arrival, ScenarioOptions
 from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack
 from core.local.stack_options import StackOptions
-from core.local.task_store import QueueConfig
 from core.ports.documents import DocumentStore
 
 _BASELINE_CLINICS = 10
@@ -72,11 +71,7 @@ class PeakRun:
             firestore=self._options.firestore,
             environment=environment,
             latency=self._compression.latency(self._options.scenario.latency),
-            queue=QueueConfig(
-                max_dispatches_per_s=500,
-                max_concurrent=1000,
-                retry=self._compression.retry(),
-            ),
+            queue=self._compression.queue(self._options.scenario),
             seed=self._options.scenario.seed,
         )
         async with LocalStack(stack_options) as stack:
