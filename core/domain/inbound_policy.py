@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from core.domain import handoff
+from core.domain import consent, handoff
 from core.domain.clinic import Clinic
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import Action, asks_model, rules_of
@@ -36,6 +36,8 @@ def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: Customer
         return Plan(rules.action)
     if reason := _silence(event, clinic, session, memory, now_ms):
         return Plan(Action.IGNORE, reason=reason)
+    if (given := consent.tapped(event)) is not None:
+        return Plan(Action.TEXT, "consent_given" if given else "consent_declined")
     if not asks_model(event):
         return Plan(Action.TEXT, rules.text_key)
     if event.kind != EventKind.POSTBACK and handoff.asked_for_people(clinic, [event.text]):
@@ -61,13 +63,15 @@ class TurnPlan:
     """What a turn does about all events that it takes.
 
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
-    order. `unfollowed_ms`: when the customer left, None if they are here, or here again.
+    order. `unfollowed_ms`: when the customer left, None if they are here, or here again. `consent`: what they
+    have decided about health facts, if they have now.
     """
 
     action: Action
     text_key: str | None = None
     words: tuple[str, ...] = ()
     unfollowed_ms: int | None = None
+    consent: bool | None = None
     reason: str = ""
 
 
@@ -91,6 +95,7 @@ def plan_turn(
     turn = TurnPlan(
         Action.IGNORE,
         words=tuple(event.text for event, p in plans if p.action in talk),
+        consent=next((c for e in reversed(left) if (c := consent.tapped(e)) is not None), None),
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),
     )
     for action in _PRECEDENCE:

@@ -5,6 +5,7 @@ customer has the customer's user id):
 
     facts             [{key, value, turn_id, at_ms, because}], oldest first
     handoff_until_ms  the bot is silent until then; handoff_reason says why
+    consent           whether health facts may be remembered, decided at consent_ms; see core.domain.consent
     unfollowed_ms     when the customer left (LINE's time), until they come back
     expire_at         the TTL field; stores sweep late, so an expired document is ignored here
 """
@@ -12,7 +13,7 @@ customer has the customer's user id):
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,12 +49,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class CustomerMemory:
-    """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached."""
+    """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached.
+    `consent`: the customer's word on health facts, None before they were asked."""
 
     facts: tuple[Fact, ...] = ()
     handoff_until_ms: int | None = None
     handoff_reason: str = ""
     unfollowed_ms: int | None = None
+    consent: bool | None = None
+    consent_ms: int | None = None
 
     def in_handoff(self, now_ms: int) -> bool:
         """People answer now, the bot is silent."""
@@ -84,24 +88,23 @@ class CustomerMemory:
             "handoff_until_ms": self.handoff_until_ms,
             "handoff_reason": self.handoff_reason,
             "unfollowed_ms": self.unfollowed_ms,
+            "consent": self.consent,
+            "consent_ms": self.consent_ms,
             "expire_at": self.expire_at(now_ms, retention),
         }
 
     def encode_facts(self) -> dict[str, Any]:
         """The facts alone: a write that must not prolong anything."""
-        return {
-            "facts": [
-                {"key": f.key, "value": f.value, "turn_id": f.turn_id, "at_ms": f.at_ms, "because": f.because}
-                for f in self.facts
-            ]
-        }
+        return {"facts": [asdict(fact) for fact in self.facts]}
 
     def changes(self, before: CustomerMemory, now_ms: int, retention: Retention) -> dict[str, Any]:
-        """What a turn writes that has read `before`. A hand-off that it did not change stays as it is, since
-        staff may begin or end one while the turn runs."""
+        """What a turn writes that has read `before`. A hand-off or consent that it did not change stays as it
+        is, since staff may change it while the turn runs."""
         data = self.encode(now_ms, retention)
         if (self.handoff_until_ms, self.handoff_reason) == (before.handoff_until_ms, before.handoff_reason):
             del data["handoff_until_ms"], data["handoff_reason"]
+        if (self.consent, self.consent_ms) == (before.consent, before.consent_ms):
+            del data["consent"], data["consent_ms"]
         return data
 
     @classmethod
@@ -114,12 +117,15 @@ class CustomerMemory:
         if isinstance(expire_at, datetime) and expire_at.timestamp() * 1000 <= now_ms:
             return cls()
         until, unfollowed = data.get("handoff_until_ms"), data.get("unfollowed_ms")
+        consent, consent_ms = data.get("consent"), data.get("consent_ms")
         entries = data.get("facts")
         return cls(
-            facts=tuple(filter(None, map(_fact, entries if isinstance(entries, list) else []))),
+            facts=facts_from(entries),
             handoff_until_ms=until if isinstance(until, int) else None,
             handoff_reason=str(data.get("handoff_reason") or ""),
             unfollowed_ms=unfollowed if isinstance(unfollowed, int) else None,
+            consent=consent if isinstance(consent, bool) else None,
+            consent_ms=consent_ms if isinstance(consent_ms, int) else None,
         )
 
 
@@ -146,6 +152,11 @@ def merge(
         if value := proposal.value.strip()[:MAX_CHARS]:
             merged[key] = Fact(key, value, turn_id, at_ms, proposal.because.strip()[:MAX_CHARS])
     return tuple(merged.values())[-MAX_FACTS:]
+
+
+def facts_from(entries: Any) -> tuple[Fact, ...]:
+    """As they were stored; what can't be read is left out."""
+    return tuple(filter(None, map(_fact, entries if isinstance(entries, list) else [])))
 
 
 def _fact(raw: Any) -> Fact | None:

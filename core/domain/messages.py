@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 TEXT_UNITS = 5000  # of one text message
@@ -78,17 +78,24 @@ def split_text(text: str, limit: int = TEXT_UNITS, most: int = MOST_MESSAGES) ->
     return [*parts, rest] if rest else parts
 
 
-def reply_messages(text: str, quick_replies: Iterable[str] = ()) -> tuple[dict[str, Any], ...]:
+def reply_messages(
+    text: str, quick_replies: Iterable[str] = (), postbacks: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], ...]:
     """LINE's message objects for a reply; the quick replies' buttons stand under the last one.
 
     Empty if `text` is blank. A quick reply that is too long for its button is sent in full when tapped.
+    `postbacks`: by label, the data that a tap on it sends instead of words.
     """
     # What a model wrote as half a surrogate pair could not be sent at all.
     sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
     messages: list[dict[str, Any]] = [
         {"type": "text", "text": part} for part in split_text(sound) if part.strip()
     ]
-    items = [_quick_reply(label) for label in dict.fromkeys(map(str.strip, quick_replies)) if label]
+    items = [
+        _quick_reply(label, (postbacks or {}).get(label))
+        for label in dict.fromkeys(map(str.strip, quick_replies))
+        if label
+    ]
     if messages and items:
         messages[-1] = {**messages[-1], "quickReply": {"items": items}}
     return tuple(messages)
@@ -142,7 +149,7 @@ def _code_points(text: str, limit: int) -> str:
     return head
 
 
-def _quick_reply(text: str) -> dict[str, Any]:
+def _quick_reply(text: str, data: str | None = None) -> dict[str, Any]:
     label = text
     if units(text) > LABEL_UNITS:
         label = ""
@@ -151,5 +158,8 @@ def _quick_reply(text: str) -> dict[str, Any]:
                 break
             label += cluster
         label = label.rstrip() + ELLIPSIS
+    if data is not None:
+        postback = {"type": "postback", "label": label, "data": data, "displayText": label}
+        return {"type": "action", "action": postback}
     tapped = split_text(text, _LONGEST_TAP, most=1)[0]
     return {"type": "action", "action": {"type": "message", "label": label, "text": tapped}}

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from core.domain.memory import Fact, facts_from
 from core.domain.stages import Stage, next_stage
 from core.domain.tokens import text_bound
 
@@ -41,7 +42,8 @@ class Exchange:
 class Session:
     """`service`, `area`, `preference`: what the customer wants, in the model's words; `learnt_from`: the turn
     that each comes from. `exchanges`: oldest first. `sent_message_ids`: ours, to know a group's answers to
-    us. A hand-off outlives this state: see core.domain.memory."""
+    us. `awaiting_consent`: health facts that may not be remembered yet; `consent_asked`: since it began.
+    A hand-off outlives this state: see core.domain.memory."""
 
     service: str | None = None
     area: str | None = None
@@ -52,6 +54,8 @@ class Session:
     greeted: bool = False
     sent_message_ids: tuple[str, ...] = ()
     last_budget_notice_ms: int | None = None
+    awaiting_consent: tuple[Fact, ...] = ()
+    consent_asked: bool = False
 
     def encode(self) -> bytes:
         """JSON, UTF-8, with the schema's version."""
@@ -82,6 +86,8 @@ class Session:
             greeted=bool(raw.get("greeted", False)),
             sent_message_ids=tuple(str(sent) for sent in raw.get("sent_message_ids", ())),
             last_budget_notice_ms=None if notice is None else int(notice),
+            awaiting_consent=facts_from(raw.get("awaiting_consent")),
+            consent_asked=bool(raw.get("consent_asked", False)),
         )
 
     def with_turn(
@@ -112,6 +118,8 @@ class Session:
             preference=learnt.get("preference", self.preference),
             learnt_from={**self.learnt_from, **dict.fromkeys(learnt, turn_id)},
             stage=next_stage(self.stage, wishes.get("stage"))[0],
+            awaiting_consent=facts_from((updates or {}).get("awaiting_consent")),
+            consent_asked=self.consent_asked or bool((updates or {}).get("consent_asked")),
         )
 
     def with_sent(self, message_ids: Iterable[str]) -> Session:
@@ -132,6 +140,7 @@ class Session:
             preference=self.preference if "preference" in kept else None,
             learnt_from=kept,
             exchanges=tuple(e for e in self.exchanges if e.turn_id not in turn_ids),
+            awaiting_consent=tuple(f for f in self.awaiting_consent if f.turn_id not in turn_ids),
         )
 
 

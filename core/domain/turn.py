@@ -81,10 +81,11 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE; `updates`
-    what the model said of the conversation. `delivering` is how LINE may have been called already;
-    `presumed`: that it accepted follows only from its refusal of the token afterwards. `replayed_as`: the
-    event that an operator's latest replay was enqueued as, `replayed_ms` when."""
+    """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE, with
+    `quick_replies`; `postbacks`: by label, what a tap on one sends instead of words. `updates`: what the
+    conversation is to know after the turn. `delivering` is how LINE may have been called already; `presumed`:
+    that it accepted follows only from its refusal of the token afterwards. `replayed_as`: the event that an
+    operator's latest replay was enqueued as, `replayed_ms` when."""
 
     id: str
     org_id: str
@@ -107,6 +108,7 @@ class TurnRecord:
     waited_ms: int = 0
     reply: str = ""
     quick_replies: tuple[str, ...] = ()
+    postbacks: Mapping[str, str] = field(default_factory=dict)
     updates: Mapping[str, Any] = field(default_factory=dict)
     facts_used: tuple[str, ...] = ()
     push_allowed: bool = True
@@ -137,6 +139,7 @@ class TurnRecord:
             "quick_replies": list(self.quick_replies),
             "facts_used": list(self.facts_used),
             "line_message_ids": list(self.line_message_ids),
+            "postbacks": dict(self.postbacks),
             "updates": dict(self.updates),
             **{name: getattr(self.money, name) for name in _MONEY},
             "usage": dict(self.money.usage),
@@ -159,6 +162,7 @@ class TurnRecord:
             state=TurnState(data["state"]),
             events=events,
             money=money,
+            postbacks=data.get("postbacks") or {},
             updates=data.get("updates") or {},
             **lists,
             **plain,
@@ -168,7 +172,9 @@ class TurnRecord:
         """The turn without what was said in it; ids and money stay. `of_user`: what others in a group said
         stays, too, but not the reply, which may repeat anything."""
         events = tuple(replace(e, text="") if of_user in {None, e.user_id} else e for e in self.events)
-        return replace(self, events=events, reply="", quick_replies=(), updates={}, facts_used=())
+        return replace(
+            self, events=events, reply="", quick_replies=(), postbacks={}, updates={}, facts_used=()
+        )
 
     def without_message(self, message_id: str) -> TurnRecord:
         """Without an unsent message. The whole exchange goes, since the reply may repeat it; but the other

@@ -1,4 +1,4 @@
-"""`fairlane customers`: a customer's rights over their data: show, export, forget."""
+"""`fairlane customers`: a customer's rights over their data: show, export, forget, withdraw consent."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
+from core.domain.memory import CustomerMemory
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, shown_time, turn_json
@@ -23,7 +24,7 @@ from core.usecases.conversation_control import chat_id
 from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.stored_clinics import find_clinic
 
-app = typer.Typer(help="What is kept of a customer: show, export, forget.", no_args_is_help=True)
+app = typer.Typer(help="What is kept of a customer: show, export, forget, withdraw.", no_args_is_help=True)
 
 T = TypeVar("T")
 Org = Annotated[str, typer.Argument(metavar="ORG", help="A clinic's org_id.")]
@@ -78,6 +79,27 @@ def forget(
         typer.echo(json.dumps({"org_id": org, "user_id": user, **asdict(done)}))
     else:
         typer.echo(_in_words(done))
+
+
+@app.command("withdraw")
+def withdraw(org: Org, user: User, as_json: AsJson = False) -> None:
+    """Take back a customer's consent to remembering health facts, and erase these; safe to repeat.
+
+    Health facts are remembered only after the customer has tapped that they agree.
+    From now on none is, and the customer is not asked again. A running turn is
+    waited for.
+    """
+    customer = _customer(org, user)
+
+    async def withdrawn(rights: CustomerRights, here: Session) -> int:
+        clinic = await find_clinic(here.documents, org)
+        return await rights.withdraw(customer, clinic.retention)
+
+    erased = _run(withdrawn)
+    if as_json:
+        typer.echo(json.dumps({"org_id": org, "user_id": user, "erased": erased}))
+    else:
+        typer.echo(f"consent withdrawn; erased: {erased} health facts")
 
 
 def _kept(org: str, user: str) -> tuple[KeptOfCustomer, str]:
@@ -151,11 +173,19 @@ def _page(kept: KeptOfCustomer, timezone: str) -> RenderableType:
     if kept.memory.handoff_until_ms:
         until = shown_time(kept.memory.handoff_until_ms, timezone)
         out.add_row("people answer until", Text(f"{until} ({kept.memory.handoff_reason})"))
+    out.add_row("health facts", _consent(kept.memory, timezone))
     for fact in kept.memory.facts:
         out.add_row("remembered", Text(f"{fact.key}: {fact.value} ({shown_time(fact.at_ms, timezone)})"))
     last = list(reversed(kept.turns[-LAST_TURNS:]))
     title = Text(f"the last {len(last)} of {len(kept.turns)} turns", style="bold")
     return Group(out, Text(), title, TurnsTable(last, timezone))
+
+
+def _consent(known: CustomerMemory, timezone: str) -> Text:
+    if known.consent is None:
+        return Text("not remembered: the customer has not been asked, or has not answered")
+    word = "may be remembered: agreed" if known.consent else "not remembered: declined"
+    return Text(f"{word} {shown_time(known.consent_ms, timezone)}" if known.consent_ms else word)
 
 
 def _in_words(done: Forgotten) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from core.domain import handoff, log, memory
+from core.domain import consent, handoff, log
 from core.domain.budget import budget_day
 from core.domain.event_kinds import is_wordless, rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
@@ -24,12 +24,13 @@ from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
-from core.ports.documents import Key, Write
+from core.ports.documents import Write
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Look, StoppedError, Stored
+from core.usecases.memory_changes import memory_key
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
 from core.usecases.turn_scene import (
     Answered,
@@ -81,7 +82,7 @@ class Answer:
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
         now_ms = self._clock.now_ms()
         turn_id = turn_id_of(turn)
-        key = Key(memory.COLLECTION, memory.document_id(turn.conversation))
+        key = memory_key(turn.conversation)
         day = budget_day(now_ms, self._policy.timezone)
         forgotten = await self._forget_unsent(turn)
         # An unsent message waits no more; if its turn has not ended, nobody else would end it.
@@ -165,7 +166,7 @@ class Answer:
         prompt = build_prompt(
             scene.clinic,
             replace(scene.turn.session, greeted=scene.turn.session.greeted or newcomer),
-            scene.memory,
+            consent.in_prompt(scene.memory, scene.turn.session),
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
@@ -206,23 +207,46 @@ class Answer:
         if corrected:
             log.info("stage.corrected", proposed=reply.stage, stage=stage.value)
         updates["stage"] = stage.value
-        known = scene.memory
-        if scene.clinic.memory:
-            facts = memory.merge(
-                known.facts, reply.facts, turn_id=record.id, at_ms=now_ms, words="\n".join(words)
-            )
-            known = replace(known, facts=facts)
+        learnt = self._learnt(scene, record, reply, "\n".join(words), now_ms)
+        known = learnt.memory
+        if learnt.awaiting:
+            updates["awaiting_consent"] = [asdict(fact) for fact in learnt.awaiting]
         answer, quick_replies = reply.reply, reply.quick_replies
+        postbacks: dict[str, str] = {}
         if is_newcomer(record):
             answer = f"{greeting(scene.clinic)}\n\n{answer}"
         if reply.handoff:
             known = known.handed_off(handoff.until_ms(scene.clinic, now_ms), reply.handoff)
             answer, quick_replies = f"{answer}\n\n{text(scene.clinic, 'handoff')}", ()
             log.warning("handoff.started", by="model")
-        record = replace(self._ready(scene, record, answer), quick_replies=quick_replies, updates=updates)
+        elif learnt.ask:
+            answer, updates["consent_asked"] = f"{answer}\n\n{text(scene.clinic, 'consent')}", True
+            quick_replies = text(scene.clinic, "consent_yes"), text(scene.clinic, "consent_no")
+            postbacks = dict(zip(quick_replies, (consent.GIVE, consent.DECLINE), strict=True))
+        record = replace(
+            self._ready(scene, record, answer),
+            quick_replies=quick_replies,
+            postbacks=postbacks,
+            updates=updates,
+        )
         if known == scene.memory:
             return record, ()
         return record, [scene.memory_write(known)]
+
+    def _learnt(
+        self, scene: Scene, record: TurnRecord, reply: ModelReply, words: str, now_ms: int
+    ) -> consent.Learnt:
+        if not scene.clinic.memory:
+            return consent.Learnt(scene.memory)
+        return consent.learn(
+            scene.memory,
+            scene.turn.session,
+            reply.facts,
+            turn_id=record.id,
+            at_ms=now_ms,
+            words=words,
+            private=record.chat_type == "user",
+        )
 
     async def _fixed(
         self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
@@ -289,6 +313,8 @@ class Answer:
         """What `forgotten` turns have taught goes, and whoever left is known to have left."""
         session, known = scene.turn.session.without_turns(forgotten), scene.memory.without_turns(forgotten)
         known = replace(known, unfollowed_ms=plan.unfollowed_ms)
+        if plan.consent is not None:
+            known, session = consent.decided(known, session, given=plan.consent, at_ms=scene.now_ms)
         if known.unfollowed_ms is not None:
             session = Session()
         if known != scene.memory:

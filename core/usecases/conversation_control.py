@@ -14,8 +14,9 @@ from core.domain.memory import CustomerMemory
 from core.domain.messages import reply_messages, retry_key
 from core.domain.texts import text
 from core.ports.clock import Clock
-from core.ports.documents import ConflictError, Create, DocumentStore, Key, Merge, Version, Where, Write
+from core.ports.documents import DocumentStore, Where
 from core.ports.line import ChannelCredentials, Line
+from core.usecases.memory_changes import MemoryChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +59,28 @@ def chat_id(user: str) -> str:
 
 class ConversationControl:
     def __init__(self, documents: DocumentStore, clock: Clock) -> None:
-        self._documents = documents
+        self._memories = MemoryChanges(documents, clock)
         self._clock = clock
 
     async def pause(self, clinic: Clinic, chat_id: str, hours: float | None = None) -> Handoff:
         """Silence from the next message on, for `hours` (the clinic's own if None); again: from now on."""
-        key = _key(clinic, chat_id)
         until_ms = self._clock.now_ms() + round((hours or clinic.handoff.hours) * HOUR_MS)
-
-        def paused(known: CustomerMemory) -> CustomerMemory:
-            return known.handed_off(until_ms, "staff")
-
-        while True:
-            known, version = await self._read(key)
-            if await self._written(clinic, key, paused(known), version):
-                break
+        await self._memories.change(
+            _customer(clinic, chat_id), clinic.retention, lambda known: known.handed_off(until_ms, "staff")
+        )
         log.warning("handoff.started", org=clinic.org_id, chat=chat_id, by="staff")
         return Handoff(clinic.org_id, chat_id, until_ms, "staff")
 
     async def resume(self, clinic: Clinic, chat_id: str, notice: Notice | None = None) -> bool:
         """The bot speaks again; False if it did already. Raises LineError, LineUnavailableError if the
         customer can't be told: then nothing has changed, and it can be repeated."""
-        key, told = _key(clinic, chat_id), False
-        while True:
-            known, version = await self._read(key)
-            if not known.in_handoff(self._clock.now_ms()):
-                return False
-            if notice and not told:
-                await self._tell(clinic, chat_id, known, notice)
-                told = True
-            if await self._written(clinic, key, known.resumed(), version):
-                break
+        customer = _customer(clinic, chat_id)
+        known = await self._memories.read(customer)
+        if not known.in_handoff(self._clock.now_ms()):
+            return False
+        if notice:
+            await self._tell(clinic, chat_id, known, notice)
+        await self._memories.change(customer, clinic.retention, CustomerMemory.resumed)
         log.info("handoff.ended", org=clinic.org_id, chat=chat_id, by="staff")
         return True
 
@@ -98,23 +90,6 @@ class ConversationControl:
         messages = reply_messages(text(clinic, "handoff_ended"))
         await notice.line.push(notice.channel, chat_id, messages, retry_key=ended)
 
-    async def _read(self, key: Key) -> tuple[CustomerMemory, Version | None]:
-        (document,) = await self._documents.get_many([key])
-        known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
-        return known, document.version if document else None
 
-    async def _written(
-        self, clinic: Clinic, key: Key, known: CustomerMemory, version: Version | None
-    ) -> bool:
-        """False if somebody else wrote meanwhile (a turn that learnt something): read again."""
-        data = known.encode(self._clock.now_ms(), clinic.retention)
-        write: Write = Create(key, data) if version is None else Merge(key, data, if_version=version)
-        try:
-            await self._documents.commit([write])
-        except ConflictError:
-            return False
-        return True
-
-
-def _key(clinic: Clinic, chat_id: str) -> Key:
-    return Key(memory.COLLECTION, memory.document_id(Conversation(clinic.org_id, "line", chat_id)))
+def _customer(clinic: Clinic, chat_id: str) -> Conversation:
+    return Conversation(clinic.org_id, "line", chat_id)

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from core.domain import log, memory
+from core.domain import consent, log
 from core.domain.budget import budget_day
+from core.domain.clinic import Retention
 from core.domain.errors import FairlaneError
 from core.domain.event import Conversation, InboundEvent
 from core.domain.memory import CustomerMemory
@@ -23,6 +24,7 @@ from core.ports.documents import ConflictError, Delete, Document, DocumentStore,
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import TurnMovedError
+from core.usecases.memory_changes import MemoryChanges, memory_key
 
 _BATCH = 50
 _ROUNDS = 20
@@ -77,6 +79,7 @@ class CustomerRights:
         self._conversations = conversations
         self._mailbox = mailbox
         self._journal = Journal(documents, clock)
+        self._memories = MemoryChanges(documents, clock)
         self._clock = clock
         self._timezone = timezone
         self._wait_s = wait_s
@@ -84,7 +87,7 @@ class CustomerRights:
     async def kept(self, customer: Conversation) -> KeptOfCustomer:
         """Everything there is."""
         found = await self._conversations.look(customer)
-        (document,) = await self._documents.get_many([_memory_key(customer)])
+        (document,) = await self._documents.get_many([memory_key(customer)])
         turns = sorted(await self._turns(customer), key=lambda turn: turn.created_ms)
         waiting = [*found.waiting]
         for group in _groups(customer, turns):
@@ -110,9 +113,9 @@ class CustomerRights:
             erased, dropped_there = erased + turns_there, dropped_there + waiting_there
         async with self._leading(customer) as fence:
             had_session = (await self._conversations.look(customer)).session is not None
-            (document,) = await self._documents.get_many([_memory_key(customer)])
+            (document,) = await self._documents.get_many([memory_key(customer)])
             turns = await self._erase_words(customer, customer, fence)
-            await self._documents.commit([Delete(_memory_key(customer))])
+            await self._documents.commit([Delete(memory_key(customer))])
             replays = [turn.replayed_as for turn in turns if turn.replayed_as]
             dropped = await self._conversations.erase(
                 customer, fence, sender=customer.chat_id, also_done=replays
@@ -124,13 +127,33 @@ class CustomerRights:
         log.warning("customer.forgotten", org=customer.org_id, turns=forgotten.turns, dropped=dropped)
         return forgotten
 
+    async def withdraw(self, customer: Conversation, retention: Retention) -> int:
+        """Take back the customer's consent to remembering health facts: how many were erased. Raises as
+        `forget`; safe to repeat."""
+        async with self._leading(customer) as fence:
+            kept = (await self._conversations.look(customer)).session
+            session, now_ms = Session.decode(kept), self._clock.now_ms()
+            waited = len(session.awaiting_consent)
+
+            def withdrawn(known: CustomerMemory) -> CustomerMemory:
+                return consent.decided(known, session, given=False, at_ms=now_ms)[0]
+
+            before, after = await self._memories.change(customer, retention, withdrawn)
+            _, session = consent.decided(before, session, given=False, at_ms=now_ms)
+            encoded = session.encode() if kept else None
+            if await self._mailbox.finish(customer, fence, (), session=encoded) is None:
+                raise ConversationBusyError("another process took the conversation over: try again")
+        erased = len(before.facts) - len(after.facts) + waited
+        log.warning("customer.consent_withdrawn", org=customer.org_id, facts=erased)
+        return erased
+
     async def _forget_in_group(self, customer: Conversation, group: Conversation) -> tuple[int, int]:
         """A group's state is not the customer's alone: only what they said goes, and what came of it. In how
         many turns, and how many messages that waited."""
         async with self._leading(group) as fence:
             turns = await self._erase_words(customer, group, fence)
             ids = {turn.id for turn in turns}
-            key = _memory_key(group)
+            key = memory_key(group)
             (document,) = await self._documents.get_many([key])
             known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
             left = known.without_turns(ids)
@@ -222,10 +245,6 @@ class CustomerRights:
             found = await self._documents.get_many([Key(CLAIMS, event_id) for event_id in ids])
             claims |= {document.key.id: str(document.data["turn_id"]) for document in found if document}
         return claims
-
-
-def _memory_key(conversation: Conversation) -> Key:
-    return Key(memory.COLLECTION, memory.document_id(conversation))
 
 
 def _decoded(document: Document) -> TurnRecord:

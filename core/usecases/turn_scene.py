@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from core.domain import memory
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
 from core.domain.event import Conversation, EventKind, InboundEvent
@@ -18,6 +17,7 @@ from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
 from core.usecases.deliver import REPLY
 from core.usecases.journal_entries import Look
+from core.usecases.memory_changes import memory_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def memory_key(self) -> Key:
-        return Key(memory.COLLECTION, memory.document_id(self.turn.conversation))
+        return memory_key(self.turn.conversation)
 
     def memory_write(self, known: CustomerMemory) -> Merge:
         """What the turn changes of the customer's memory, kept for as long as the clinic says."""

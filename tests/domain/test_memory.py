@@ -133,9 +133,14 @@ def test_two_clinics_keep_one_customer_apart() -> None:
     assert ids == {"a:U1", "b:U1"}
 
 
-def test_a_turn_does_not_write_over_a_hand_off_that_it_did_not_change() -> None:
+def test_a_turn_does_not_write_over_a_hand_off_or_consent_that_it_did_not_change() -> None:
     before = CustomerMemory()
     learnt = replace(before, facts=(Fact("name", "Ploy", "t1", 1),))
     assert learnt.changes(before, 0, KEPT).keys() == {"facts", "unfollowed_ms", "expire_at"}
     handed_off = learnt.handed_off(5, "asked")
-    assert handed_off.changes(before, 0, KEPT) == handed_off.encode(0, KEPT)
+    agreed = replace(handed_off, consent=True, consent_ms=1)
+    assert handed_off.changes(before, 0, KEPT).keys() == agreed.encode(0, KEPT).keys() - {
+        "consent",
+        "consent_ms",
+    }
+    assert agreed.changes(before, 0, KEPT) == agreed.encode(0, KEPT)

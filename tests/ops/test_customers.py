@@ -174,3 +174,15 @@ def test_redis_must_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("show", *WHO)
     assert result.exit_code == 1
     assert "REDIS_URL" in result.stderr
+
+
+def test_withdrawing_consent_erases_the_health_facts_and_show_says_so(run: Run) -> None:
+    assert "not remembered: the customer has not been asked" in run("show", *WHO).stdout
+    result = run("withdraw", *WHO)
+    assert (result.exit_code, result.stdout) == (0, "consent withdrawn; erased: 1 health facts\n")
+    page = run("show", *WHO).stdout
+    assert "not remembered: declined 20" in page
+    assert "penicillin" not in page
+    assert "advising · whitening" in page  # the conversation goes on
+    assert json.loads(run("withdraw", *WHO, "--json").stdout)["erased"] == 0
+    assert json.loads(run("show", *WHO, "--json").stdout)["memory"]["consent"] is False

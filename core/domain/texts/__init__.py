@@ -21,6 +21,11 @@ TEXT_KEYS: Final = frozenset(
         "busy",  # no answer in time, or no answer at all
         "greeting",  # a customer has added the clinic
         "privacy",  # follows the greeting, unless the clinic has its own notice
+        "consent",  # may health facts be remembered? With two buttons:
+        "consent_yes",
+        "consent_no",
+        "consent_given",  # answers a tap on the first
+        "consent_declined",  # on the second, also later: a withdrawal
         "handoff",  # people take over
         "handoff_ended",  # the bot is back, on an operator's command
         "sticker",
