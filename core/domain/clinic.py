@@ -9,6 +9,8 @@ from decimal import Decimal
 ORG_ID = "[a-z0-9-]{1,40}"
 """What an org_id matches."""
 
+GATHER_S, LONGEST_GATHER_S = 1.0, 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -57,6 +59,7 @@ class Retention:
 @dataclass(frozen=True, slots=True)
 class Clinic:
     """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts).
+    `gather_s`: how long a message that looks unfinished waits for another (core.domain.gathering).
     `silent_postbacks`: data of buttons that say nothing to us, whole, or a beginning that ends with `*`."""
 
     org_id: str
@@ -74,6 +77,7 @@ class Clinic:
     retention: Retention = field(default_factory=Retention)
     messages: Mapping[str, str] = field(default_factory=dict)
     silent_postbacks: tuple[str, ...] = ()
+    gather_s: float = GATHER_S
 
     def is_silent(self, postback_data: str) -> bool:
         """A tap on a button whose postback the clinic has for purposes of its own."""

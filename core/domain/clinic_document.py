@@ -12,7 +12,16 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
+from core.domain.clinic import (
+    GATHER_S,
+    LONGEST_GATHER_S,
+    BudgetPolicy,
+    Clinic,
+    Handoff,
+    Limits,
+    ModelConfig,
+    Retention,
+)
 from core.domain.errors import InvalidInputError
 
 ORGS = "orgs"
@@ -48,6 +57,7 @@ def org_document(clinic: Clinic) -> dict[str, Any]:
         },
         "messages": dict(clinic.messages),
         "silent_postbacks": list(clinic.silent_postbacks),
+        "gather_s": clinic.gather_s,
     }
 
 
@@ -114,7 +124,12 @@ def clinic_from(
         ),
         messages={key: messages.text(key) for key in messages},
         silent_postbacks=fields.texts("silent_postbacks"),
+        gather_s=_gather_s(fields.number("gather_s")),
     )
+
+
+def _gather_s(stored: float | None) -> float:
+    return GATHER_S if stored is None else min(max(stored, 0.0), LONGEST_GATHER_S)
 
 
 def org_of_channel(bot_user_id: str, channel: Data) -> str:

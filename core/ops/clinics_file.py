@@ -9,7 +9,17 @@ from typing import Any
 
 from ruamel.yaml.nodes import Node
 
-from core.domain.clinic import ORG_ID, BudgetPolicy, Clinic, Handoff, Limits, ModelConfig, Retention
+from core.domain.clinic import (
+    GATHER_S,
+    LONGEST_GATHER_S,
+    ORG_ID,
+    BudgetPolicy,
+    Clinic,
+    Handoff,
+    Limits,
+    ModelConfig,
+    Retention,
+)
 from core.domain.clinic_document import DEFAULT, budget_document, model_document, stored_number
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
@@ -38,6 +48,7 @@ clinics:
     handoff: {keywords: [staff], hours: 12}
     retention: {memory_days: 365, unfollow_days: 30}
     messages: {busy: "We will be with you in a moment."}
+    gather_s: 1.0                # 0 to 3: how long a message that looks unfinished waits for another
     silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """
 
@@ -57,6 +68,7 @@ CLINIC = (
     "handoff",
     "retention",
     "silent_postbacks",
+    "gather_s",
 )
 LINE = ("bot_user_id", "channel_id", "channel_secret")
 MODEL = tuple(model_document(ModelConfig()))
@@ -143,6 +155,7 @@ class _Reader:
             handoff=self._handoff(entry),
             retention=self._retention(entry),
             messages=self._messages(entry),
+            gather_s=self._gather_s(entry),
             silent_postbacks=_texts(entry, "silent_postbacks", "expected a list of postback data: [menu=2]"),
         )
         return WantedClinic(clinic, channel[1], model, budget) if channel else None
@@ -240,6 +253,10 @@ class _Reader:
             fields.whole("memory_days", 1, 3_650) or kept.memory_days,
             fields.whole("unfollow_days", 1, 3_650) or kept.unfollow_days,
         )
+
+    def _gather_s(self, entry: Fields) -> float:
+        seconds = entry.decimal("gather_s", 0, round(LONGEST_GATHER_S), "1.0")
+        return GATHER_S if seconds is None else float(seconds)
 
     def _messages(self, entry: Fields) -> dict[str, str]:
         fields = entry.fields("messages", sorted(TEXT_KEYS))

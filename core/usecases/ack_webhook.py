@@ -17,6 +17,7 @@ from core.domain.errors import (
 )
 from core.domain.event import InboundEvent
 from core.domain.event_kinds import asks_model
+from core.domain.gathering import gather_ms
 from core.domain.line_events import NotAWebhookError, Webhook, destination_of, read_webhook
 from core.domain.signature import is_signed
 from core.domain.task import TurnTask
@@ -163,7 +164,10 @@ class AckWebhook:
         if not events:
             return [], None
         rate = clinic.limits.messages_per_minute or self._policy.org_per_minute
-        arrivals = [Arrival(event, rate if asks_model(event) else 0) for event in events]
+        arrivals = [
+            Arrival(event, rate if asks_model(event) else 0, gather_ms(event, clinic.gather_s))
+            for event in events
+        ]
         try:
             shaped = await self._shaper.shape(arrivals)
         except RedisUnavailableError as exc:

@@ -1,0 +1,151 @@
+"""What gathering saves and what it costs: bursts of six bubbles, and questions that stand by themselves.
+
+The functions as they are served, behind the local queue. A burst's bubbles come 0.2 to 0.6 s apart, and only
+the last asks; the baseline is the same clinic without gathering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.adapters.file_secrets import FileSecrets
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.clinic import Clinic, secret_name
+from core.domain.clinic_document import channel_document, org_document
+from core.local.openai_api import Call, Latency
+from core.local.simulator import Clinic as LineClinic
+from core.local.simulator import LineSimulator
+from core.local.stack import LocalStack, StackOptions
+from core.ports.documents import Create, Key
+from tests.bench.table import Row
+
+BURST = ("สวัสดีค่ะ", "พอดีว่า", "ปวดฟันมาก", "ซี่ในสุด", "อยากอุดฟันค่ะ", "ราคาเท่าไหร่คะ")
+AT_ONCE = 10  # bursts that are under way at the same time
+APART_S = (0.2, 0.6)
+ONE_CALL, LATER_MS, COST = 0.9, 50.0, 1.3
+ENVIRONMENT = {"ORG_MESSAGES_PER_MINUTE": "60000", "CHAT_MAX_CONCURRENT_PER_ORG": "15", "SLOT_LEASE_S": "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bursts:
+    """Calls of each burst, and what the provider billed for one in tokens' prices, on average."""
+
+    calls: Sequence[int]
+    cost: float
+
+
+class Bench:
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        self.sim = LineSimulator(stack.line, stack.webhook_url)
+        self.dice = random.Random(7)
+
+    async def clinic(self, org_id: str, gather_s: float) -> LineClinic:
+        clinic = self.sim.clinic(org_id)
+        channel = clinic.channel
+        secrets = FileSecrets(self.stack.settings_env["SECRET_STORE"].removeprefix("file:"))
+        secret = {"channel_id": channel.channel_id, "channel_secret": channel.channel_secret}
+        await secrets.put(secret_name(org_id), secret)
+        known = Clinic(
+            org_id, org_id, channel.bot_user_id, channel.channel_id, persona="… " * 600, gather_s=gather_s
+        )
+        documents = SqliteDocuments(self.stack.documents_url.removeprefix("sqlite:"))
+        await documents.commit(
+            [
+                Create(Key("orgs", org_id), org_document(known)),
+                Create(Key("line_channels", channel.bot_user_id), channel_document(org_id)),
+            ]
+        )
+        await documents.close()
+        return clinic
+
+    async def bursts(self, clinic: LineClinic, count: int, words: Sequence[str]) -> Bursts:
+        """By as many customers, some at a time."""
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def burst(n: int) -> None:
+            async with room:
+                user = self.sim.user(clinic, str(n))
+                sent = []
+                for i, text in enumerate(words):
+                    if i:
+                        await asyncio.sleep(self.dice.uniform(*APART_S))
+                    sent.append(await self.sim.say(clinic, user, f"{text}{chr(0x200B) * n}"))
+                await self.sim.wait_answered([s.event_id for s in sent], 30)
+
+        await asyncio.gather(*(burst(n) for n in range(count)))
+        await self.stack.tasks.drained(30)
+        calls = defaultdict(list)
+        for call in self.calls(clinic):
+            calls[call.last_words.splitlines()[-1].count("\u200b")].append(call)
+        paid = sum(_cost(call) for found in calls.values() for call in found)
+        return Bursts([len(calls[n]) for n in range(count)], paid / count)
+
+    async def began_ms(self, clinic: LineClinic, n: int) -> float:
+        """From a question's webhook to its call."""
+        before = len(self.calls(clinic))
+        asked = time.time()
+        sent = await self.sim.say(clinic, self.sim.user(clinic, f"asks {n}"), f"ฟอกสีฟันราคาเท่าไหร่คะ {n}")
+        assert await self.sim.wait_answered([sent.event_id], 30) == []
+        return self.calls(clinic)[before].started_ms - asked * 1000
+
+    def calls(self, clinic: LineClinic) -> list[Call]:
+        return [call for call in self.stack.openai.calls if call.clinic == clinic.org_id]
+
+
+def _cost(call: Call) -> float:
+    """In prices of a token: gpt-6.1-terra bills an output token like five of input, a cached one 1/20."""
+    used = call.usage
+    return used.input - used.cached + used.cached / 20 + 5 * used.output if used else 0.0
+
+
+async def rows(bursts: int = 100, questions: int = 100) -> list[Row]:
+    options = StackOptions(turns=1, latency=Latency(0.3, 0.2), environment=ENVIRONMENT)
+    async with LocalStack(options) as stack:
+        bench = Bench(stack)
+        gathering, plain = await bench.clinic("gathering", 1.0), await bench.clinic("plain", 0.0)
+        single = await bench.clinic("single", 1.0)
+        try:
+            for clinic in (gathering, plain, single):
+                await bench.began_ms(clinic, -1)
+            took = [
+                (await bench.began_ms(plain, n), await bench.began_ms(gathering, n)) for n in range(questions)
+            ]
+            stack.openai.calls.clear()
+            one = await bench.bursts(single, bursts, BURST[-1:])
+            gathered = await bench.bursts(gathering, bursts, BURST)
+            scattered = await bench.bursts(plain, bursts, BURST)
+        finally:
+            await bench.sim.close()
+    without, with_ = (statistics.median(values) for values in zip(*took, strict=True))
+    share = sum(calls == 1 for calls in gathered.calls) / bursts
+    ratio = gathered.cost / one.cost
+    return [
+        Row(
+            "question to call, with gathering and without, p50",
+            f"{with_:.1f} and {without:.1f} ms",
+            f"≤ {LATER_MS:g} ms later",
+            "",
+            with_ - without <= LATER_MS,
+        ),
+        Row(
+            "bursts of six bubbles that cost one call",
+            f"{share:.0%} of {bursts}",
+            f"≥ {ONE_CALL:.0%}",
+            f"without gathering {statistics.mean(scattered.calls):.1f} calls",
+            share >= ONE_CALL,
+        ),
+        Row(
+            "cost of a burst ÷ of one question",
+            f"{ratio:.2f}",
+            f"≤ {COST:g}",
+            f"without gathering {scattered.cost / one.cost:.1f}",
+            ratio <= COST,
+        ),
+    ]
