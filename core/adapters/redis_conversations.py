@@ -13,7 +13,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_mailbox import RETENTION_MS, call, keys_of, mailbox_script, waiting_of
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import Conversation
-from core.ports.conversations import Kept
+from core.ports.conversations import Kept, Led
 from core.ports.mailbox import Held
 
 
@@ -35,11 +35,11 @@ class RedisConversations:
             raise RedisUnavailableError(f"Redis: {type(exc).__name__}: {exc}") from exc
         return Kept(session, waiting_of(values, ()).events)
 
-    async def lead(self, conversation: Conversation) -> int | Held:
+    async def lead(self, conversation: Conversation) -> Led | Held:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
         keys = [redis_keys.mailbox(conversation, "lead"), redis_keys.GENERATION]
         kind, now_ms, last = await call(self._lead, keys, [uuid.uuid4().hex, self._lease_ms, RETENTION_MS])
-        return Held(lease_ms=last, now_ms=now_ms) if kind == b"held" else int(last)
+        return Held(lease_ms=last, now_ms=now_ms) if kind == b"held" else Led(int(last), now_ms)
 
     async def erase(
         self, conversation: Conversation, fence: int, *, sender: str, also_done: Sequence[str] = ()

@@ -86,6 +86,9 @@ def plan_turn(
     ordered = as_they_stand(sorted(events, key=_by_time))
     unsent = unsent_ids(ordered)
     left = [e for e in ordered if e.kind == EventKind.UNSEND or e.message_id not in unsent]
+    if ordered and all(map(memory.is_forgotten, ordered)):
+        return TurnPlan(Action.IGNORE, unfollowed_ms=memory.unfollowed_ms, reason="forgotten")
+    left = [event for event in left if not memory.is_forgotten(event)]
     unfollowed_ms = _unfollowed_ms(left, memory.unfollowed_ms)
     if unfollowed_ms is not None:
         # Nothing reaches this customer: a call would be paid for nobody.

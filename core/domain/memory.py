@@ -7,24 +7,27 @@ customer has the customer's user id):
     handoff_until_ms  the bot is silent until then; handoff_reason says why
     consent           whether health facts may be remembered, decided at consent_ms; see core.domain.consent
     unfollowed_ms     when the customer left (LINE's time), until they come back
+    forgotten         by user id, when an operator had all that they said erased; for a week, in which what
+                      they said before may still be on its way
     expire_at         the TTL field; stores sweep late, so an expired document is ignored here
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from core.domain.clinic import Retention
-from core.domain.event import Conversation
+from core.domain.event import Conversation, InboundEvent
 from core.domain.thai_text import normalized
 
 COLLECTION = "customer_memory"
 MAX_FACTS = 20
 MAX_CHARS = 200
 MAX_KEY_CHARS = 40
+FORGOTTEN_FOR_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class CustomerMemory:
     """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached.
-    `consent`: the customer's word on health facts, None before they were asked."""
+    `consent`: the customer's word on health facts, None before they were asked. `forgotten`: Unix ms by user
+    id; what they said before is erased, also what arrives only now."""
 
     facts: tuple[Fact, ...] = ()
     handoff_until_ms: int | None = None
@@ -58,6 +62,7 @@ class CustomerMemory:
     unfollowed_ms: int | None = None
     consent: bool | None = None
     consent_ms: int | None = None
+    forgotten: Mapping[str, int] = field(default_factory=dict)
 
     def in_handoff(self, now_ms: int) -> bool:
         """People answer now, the bot is silent."""
@@ -72,6 +77,13 @@ class CustomerMemory:
     def without_turns(self, turn_ids: Collection[str]) -> CustomerMemory:
         """Without what these turns have taught."""
         return replace(self, facts=tuple(fact for fact in self.facts if fact.turn_id not in turn_ids))
+
+    def is_forgotten(self, event: InboundEvent) -> bool:
+        """It was on its way when its sender was forgotten."""
+        return event.arrived_ms <= self.forgotten.get(event.user_id or event.chat_id, -1)
+
+    def forgetting(self, user_id: str, at_ms: int) -> CustomerMemory:
+        return replace(self, forgotten={**self.forgotten, user_id: at_ms})
 
     def expire_at(self, now_ms: int, retention: Retention) -> datetime:
         """When a document that is written now goes: so long after this write, or after the customer left."""
@@ -90,6 +102,7 @@ class CustomerMemory:
             "unfollowed_ms": self.unfollowed_ms,
             "consent": self.consent,
             "consent_ms": self.consent_ms,
+            "forgotten": dict(self.forgotten),
             "expire_at": self.expire_at(now_ms, retention),
         }
 
@@ -105,6 +118,8 @@ class CustomerMemory:
             del data["handoff_until_ms"], data["handoff_reason"]
         if (self.consent, self.consent_ms) == (before.consent, before.consent_ms):
             del data["consent"], data["consent_ms"]
+        if self.forgotten == before.forgotten:
+            del data["forgotten"]
         return data
 
     @classmethod
@@ -118,7 +133,7 @@ class CustomerMemory:
             return cls()
         until, unfollowed = data.get("handoff_until_ms"), data.get("unfollowed_ms")
         consent, consent_ms = data.get("consent"), data.get("consent_ms")
-        entries = data.get("facts")
+        entries, forgotten = data.get("facts"), data.get("forgotten")
         return cls(
             facts=facts_from(entries),
             handoff_until_ms=until if isinstance(until, int) else None,
@@ -126,6 +141,11 @@ class CustomerMemory:
             unfollowed_ms=unfollowed if isinstance(unfollowed, int) else None,
             consent=consent if isinstance(consent, bool) else None,
             consent_ms=consent_ms if isinstance(consent_ms, int) else None,
+            forgotten={
+                user: at_ms
+                for user, at_ms in (forgotten if isinstance(forgotten, dict) else {}).items()
+                if isinstance(at_ms, int) and now_ms - at_ms < FORGOTTEN_FOR_MS
+            },
         )
 
 

@@ -62,7 +62,7 @@ def forget(
     Session, memory (a hand-off with it) and the texts of all turns go, and
     messages that wait are dropped; in groups, what this customer said, and the
     replies to it. The journal keeps ids and money. A running turn is waited
-    for. Messages on their way in the queue arrive as from a new customer.
+    for. Messages on their way in the queue are erased when they arrive.
     Firestore's point-in-time recovery keeps the old state for 7 days.
     """
     customer = _customer(org, user)

@@ -26,6 +26,7 @@ _SILENCES = {
     "group_talk": "group talk: we were neither mentioned nor quoted",
     "handoff": "people have the chat",
     "unfollowed": "the customer has left",
+    "forgotten": "its customer was forgotten while it was on its way",
     "silent_postback": "a button that the clinic says needs no answer",
 }
 """Why a turn was ignored, by the reason in the journal."""

@@ -18,13 +18,21 @@ class Kept:
     waiting: tuple[InboundEvent, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Led:
+    """The conversation is led under `fence`. `now_ms`: Redis' clock, by which messages have arrived."""
+
+    fence: int
+    now_ms: int
+
+
 class Conversations(Protocol):
     """Methods raise RedisUnavailableError when Redis does not answer."""
 
     async def look(self, conversation: Conversation) -> Kept: ...
 
-    async def lead(self, conversation: Conversation) -> int | Held:
-        """Lead it without an event of one's own, so that no turn runs meanwhile: the fence, or Held.
+    async def lead(self, conversation: Conversation) -> Led | Held:
+        """Lead it without an event of one's own, so that no turn runs meanwhile.
 
         Mailbox.renew and Mailbox.finish take the fence.
         """

@@ -19,14 +19,15 @@ from core.domain.memory import CustomerMemory
 from core.domain.session import Session
 from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnState
 from core.ports.clock import Clock
-from core.ports.conversations import Conversations
-from core.ports.documents import ConflictError, Delete, Document, DocumentStore, Key, Merge, Where
+from core.ports.conversations import Conversations, Led
+from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import TurnMovedError
 from core.usecases.memory_changes import MemoryChanges, memory_key
 
 _BATCH = 50
+_A_WEEK = Retention(memory_days=7, unfollow_days=7)
 _ROUNDS = 20
 
 
@@ -88,6 +89,7 @@ class CustomerRights:
         """Everything there is."""
         found = await self._conversations.look(customer)
         (document,) = await self._documents.get_many([memory_key(customer)])
+        known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
         turns = sorted(await self._turns(customer), key=lambda turn: turn.created_ms)
         waiting = [*found.waiting]
         for group in _groups(customer, turns):
@@ -96,8 +98,8 @@ class CustomerRights:
             conversation=customer,
             session=Session.decode(found.session) if found.session else None,
             waiting=tuple(waiting),
-            memory=CustomerMemory.decode(document.data if document else None, self._clock.now_ms()),
-            memory_document=document,
+            memory=known,
+            memory_document=None if _is_blank(known) else document,
             turns=tuple(_as_seen_by(customer, turn) for turn in turns),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
         )
@@ -111,26 +113,27 @@ class CustomerRights:
         for group in _groups(customer, await self._turns(customer)):
             turns_there, waiting_there = await self._forget_in_group(customer, group)
             erased, dropped_there = erased + turns_there, dropped_there + waiting_there
-        async with self._leading(customer) as fence:
+        async with self._leading(customer) as led:
             had_session = (await self._conversations.look(customer)).session is not None
-            (document,) = await self._documents.get_many([memory_key(customer)])
-            turns = await self._erase_words(customer, customer, fence)
-            await self._documents.commit([Delete(memory_key(customer))])
+            turns = await self._erase_words(customer, customer, led.fence)
+            # In place of the memory: what is on its way is erased when it arrives.
+            blank = CustomerMemory().forgetting(customer.chat_id, led.now_ms)
+            known, _ = await self._memories.change(customer, _A_WEEK, lambda _: blank)
             replays = [turn.replayed_as for turn in turns if turn.replayed_as]
             dropped = await self._conversations.erase(
-                customer, fence, sender=customer.chat_id, also_done=replays
+                customer, led.fence, sender=customer.chat_id, also_done=replays
             )
         if dropped is None:
             raise ConversationBusyError("another process took the conversation over: try again")
         dropped += dropped_there
-        forgotten = Forgotten(erased + len(turns), dropped, document is not None, had_session)
+        forgotten = Forgotten(erased + len(turns), dropped, not _is_blank(known), had_session)
         log.warning("customer.forgotten", org=customer.org_id, turns=forgotten.turns, dropped=dropped)
         return forgotten
 
     async def withdraw(self, customer: Conversation, retention: Retention) -> int:
         """Take back the customer's consent to remembering health facts: how many were erased. Raises as
         `forget`; safe to repeat."""
-        async with self._leading(customer) as fence:
+        async with self._leading(customer) as led:
             kept = (await self._conversations.look(customer)).session
             session, now_ms = Session.decode(kept), self._clock.now_ms()
             waited = len(session.awaiting_consent)
@@ -141,7 +144,7 @@ class CustomerRights:
             before, after = await self._memories.change(customer, retention, withdrawn)
             _, session = consent.decided(before, session, given=False, at_ms=now_ms)
             encoded = session.encode() if kept else None
-            if await self._mailbox.finish(customer, fence, (), session=encoded) is None:
+            if await self._mailbox.finish(customer, led.fence, (), session=encoded) is None:
                 raise ConversationBusyError("another process took the conversation over: try again")
         erased = len(before.facts) - len(after.facts) + waited
         log.warning("customer.consent_withdrawn", org=customer.org_id, facts=erased)
@@ -150,20 +153,20 @@ class CustomerRights:
     async def _forget_in_group(self, customer: Conversation, group: Conversation) -> tuple[int, int]:
         """A group's state is not the customer's alone: only what they said goes, and what came of it. In how
         many turns, and how many messages that waited."""
-        async with self._leading(group) as fence:
-            turns = await self._erase_words(customer, group, fence)
+        async with self._leading(group) as led:
+            turns = await self._erase_words(customer, group, led.fence)
             ids = {turn.id for turn in turns}
-            key = memory_key(group)
-            (document,) = await self._documents.get_many([key])
-            known = CustomerMemory.decode(document.data if document else None, self._clock.now_ms())
-            left = known.without_turns(ids)
-            if left != known:
-                await self._documents.commit([Merge(key, left.encode_facts(), if_exists=True)])
+            await self._memories.change(
+                group,
+                _A_WEEK,
+                lambda known: known.without_turns(ids).forgetting(customer.chat_id, led.now_ms),
+                prolong=False,
+            )
             found = await self._conversations.look(group)
             session = Session.decode(found.session).without_turns(ids).encode() if found.session else None
             waiting = [event.event_id for event in _said_by(customer, found.waiting)]
             done = [*waiting, *(turn.replayed_as for turn in turns if turn.replayed_as)]
-            if await self._mailbox.finish(group, fence, done, session=session) is None:
+            if await self._mailbox.finish(group, led.fence, done, session=session) is None:
                 raise ConversationBusyError("another process took the group over: try again")
         return len(turns), len(waiting)
 
@@ -217,7 +220,7 @@ class CustomerRights:
         return replace(erased, state=TurnState.FAILED, failure=FORGOTTEN, fence=fence, delivered_ms=ended_ms)
 
     @asynccontextmanager
-    async def _leading(self, conversation: Conversation) -> AsyncIterator[int]:
+    async def _leading(self, conversation: Conversation) -> AsyncIterator[Led]:
         deadline = self._clock.monotonic() + self._wait_s
         while isinstance(led := await self._conversations.lead(conversation), Held):
             if self._clock.monotonic() > deadline:
@@ -226,7 +229,7 @@ class CustomerRights:
         try:
             yield led
         finally:
-            await self._mailbox.finish(conversation, led, ())
+            await self._mailbox.finish(conversation, led.fence, ())
 
     async def _turns(self, customer: Conversation) -> list[TurnRecord]:
         return [_decoded(document) for document in await self._documents_of(customer)]
@@ -245,6 +248,11 @@ class CustomerRights:
             found = await self._documents.get_many([Key(CLAIMS, event_id) for event_id in ids])
             claims |= {document.key.id: str(document.data["turn_id"]) for document in found if document}
         return claims
+
+
+def _is_blank(known: CustomerMemory) -> bool:
+    """Nothing is remembered but that the customer was forgotten."""
+    return replace(known, forgotten={}) == CustomerMemory()
 
 
 def _decoded(document: Document) -> TurnRecord:

@@ -29,9 +29,12 @@ class MemoryChanges:
         customer: Conversation,
         retention: Retention,
         change: Callable[[CustomerMemory], CustomerMemory],
+        *,
+        prolong: bool = True,
     ) -> tuple[CustomerMemory, CustomerMemory]:
-        """What is remembered before and after; nothing is written if that is the same. Raises ConflictError
-        if it changes each time, UnavailableError."""
+        """What is remembered before and after; nothing is written if that is the same. `prolong` False: what
+        is there is kept no longer, and no shorter, for it. Raises ConflictError if it changes each time,
+        UnavailableError."""
         key = memory_key(customer)
         for _ in range(MAX_TRIES):
             (document,) = await self._documents.get_many([key])
@@ -41,6 +44,8 @@ class MemoryChanges:
             if after == before:
                 return before, after
             data = after.encode(now_ms, retention)
+            if document and not prolong:
+                del data["expire_at"]
             write: Write = Merge(key, data, if_version=document.version) if document else Create(key, data)
             try:
                 await self._documents.commit([write])

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from core.domain.clinic import Retention
-from core.domain.event import Conversation
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.memory import (
+    FORGOTTEN_FOR_MS,
     MAX_CHARS,
     MAX_FACTS,
     MAX_KEY_CHARS,
@@ -138,9 +139,18 @@ def test_a_turn_does_not_write_over_a_hand_off_or_consent_that_it_did_not_change
     learnt = replace(before, facts=(Fact("name", "Ploy", "t1", 1),))
     assert learnt.changes(before, 0, KEPT).keys() == {"facts", "unfollowed_ms", "expire_at"}
     handed_off = learnt.handed_off(5, "asked")
-    agreed = replace(handed_off, consent=True, consent_ms=1)
-    assert handed_off.changes(before, 0, KEPT).keys() == agreed.encode(0, KEPT).keys() - {
-        "consent",
-        "consent_ms",
-    }
+    agreed = replace(handed_off, consent=True, consent_ms=1, forgotten={"U1": 1})
+    theirs = {"consent", "consent_ms", "forgotten"}
+    assert handed_off.changes(before, 0, KEPT).keys() == agreed.encode(0, KEPT).keys() - theirs
     assert agreed.changes(before, 0, KEPT) == agreed.encode(0, KEPT)
+
+
+def test_what_was_on_its_way_is_known_for_a_week() -> None:
+    event = InboundEvent("e", "org", "U1", EventKind.TEXT, 5, 1_000)
+    forgotten = CustomerMemory().forgetting("U1", 1_000)
+    assert forgotten.is_forgotten(event)
+    assert not forgotten.is_forgotten(replace(event, arrived_ms=1_001))
+    assert not forgotten.is_forgotten(replace(event, chat_id="C1", user_id="U2"))
+    stored = forgotten.encode(1_000, KEPT)
+    assert CustomerMemory.decode(stored, 1_000) == forgotten
+    assert CustomerMemory.decode(stored, 1_000 + FORGOTTEN_FOR_MS) == CustomerMemory()

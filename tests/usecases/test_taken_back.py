@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 from core.adapters.redis_connection import connect
+from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.bootstrap import shared
 from core.domain.budget import Decision, Kind, Reason, budget_day
-from core.domain.event import InboundEvent
+from core.domain.event import Conversation, InboundEvent
 from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.domain.turn import TurnRecord, TurnState, journaled
@@ -24,10 +25,12 @@ from core.ports.clock import SystemClock
 from core.ports.documents import Key
 from core.ports.mailbox import Held, Lead
 from core.usecases.conversation_control import ConversationControl
+from core.usecases.customer_rights import CustomerRights
 from core.usecases.journal import Journal
 from core.usecases.replay_turn import Outcome, ReplayTurn
 from core.usecases.stored_clinics import find_clinic
 from tests.e2e.fault_scene import FaultScene
+from tests.usecases.everything_kept import documents_text, redis_text
 from tests.usecases.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -228,6 +231,30 @@ async def test_silence_on_purpose_leaves_a_trace_without_words_and_a_replay_of_i
         replay = await ReplayTurn(scene.documents, shared.tasks(settings(scene)), SystemClock())(turn["id"])
         assert replay.outcome is Outcome.IGNORED
     assert scene.sim.answers(first.event_id) == []
+
+
+async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_model_and_no_store(
+    scene: FaultScene,
+) -> None:
+    row = await scene.row("forgotten")
+    scene.stack.tasks.pause()
+    sent = await scene.say(row, "a", "SECRET")
+    async with connect(scene.stack.settings_env["REDIS_URL"]) as redis:
+        mailbox = RedisMailbox(redis, lease_ms=1_000, session_ttl_s=600)
+        conversations = RedisConversations(redis, lease_ms=1_000)
+        rights = CustomerRights(scene.documents, conversations, mailbox, SystemClock())
+        await rights.forget(Conversation(row.clinic.org_id, "line", sent.chat_id))
+    async with serving(scene):
+        scene.stack.tasks.resume()
+        await scene.stack.tasks.drained(10)
+        assert scene.calls(row) == []
+        (turn,) = await scene.turns(row.clinic.org_id)
+        assert (turn["state"], turn["reason"]) == ("ignored", "forgotten")
+        assert "SECRET" not in await documents_text(scene.documents)
+        assert "SECRET" not in await redis_text(scene.stack.redis.url)
+        new = scene.message(row, "a", "new")
+        await do(scene, new)
+    assert len(scene.sim.answers(new.event_id)) == 1
 
 
 async def test_a_replay_during_a_hand_off_is_replayed_again_after_it(scene: FaultScene) -> None:
