@@ -32,8 +32,11 @@ resource "google_secret_manager_secret_version" "redis_url" {
 }
 
 locals {
-  # A clinic's secret is `line-{org_id}`: one condition covers the clinics of today and of tomorrow.
-  clinic_secrets = "projects/${local.project_number}/secrets/line-"
+  # A clinic's secret is `line-{org_id}`, in another deployment of the same project `NAME-line-{org_id}`.
+  secret_prefix = var.secret_prefix != null ? var.secret_prefix : var.name == "fairlane" ? "" : "${var.name}-"
+
+  # One condition covers the clinics of today and of tomorrow.
+  clinic_secrets = "projects/${local.project_number}/secrets/${local.secret_prefix}line-"
 }
 
 resource "google_secret_manager_secret_iam_member" "redis_url" {

@@ -7,6 +7,7 @@ locals {
     FIRESTORE_DATABASE    = google_firestore_database.this.name
     REDIS_CA_CERT         = local.redis_ca_cert
     SECRET_STORE          = "secretmanager"
+    SECRET_PREFIX         = local.secret_prefix == "" ? null : local.secret_prefix
     LINE_API_BASE_URL     = var.line_api_base_url
     TASKS_QUEUE           = google_cloud_tasks_queue.turns.id
     TURN_URL              = local.turn_url
@@ -54,11 +55,16 @@ locals {
 
   # What is null is not set, and the function's own default holds.
   environment = {
-    webhook = merge(local.settings_both, { for k, v in local.settings_webhook : k => tostring(v) if v != null })
-    turn    = merge(local.settings_both, { for k, v in local.settings_turn : k => tostring(v) if v != null })
+    webhook = { for k, v in merge(local.settings_both, local.settings_webhook) : k => tostring(v) if v != null }
+    turn    = { for k, v in merge(local.settings_both, local.settings_turn) : k => tostring(v) if v != null }
   }
   secret_environment = {
     webhook = local.secrets_both
     turn    = merge(local.secrets_both, local.secrets_turn)
   }
+  # The same for the operator commands, as a shell reads it. Redis' certificate goes with its URL, a secret.
+  operator_environment = join("", [
+    for name, value in merge(local.environment.webhook, local.environment.turn) :
+    "export ${name}='${replace(value, "'", "'\\''")}'\n" if name != "REDIS_CA_CERT"
+  ])
 }

@@ -1,6 +1,16 @@
 # The functions' settings: each variable is the environment variable of the same name in upper case (settings.tf).
 # Defaults and limits are those of core/domain/settings.py.
 
+variable "secret_prefix" {
+  description = "Begins the names of the clinics' secrets ({prefix}line-{org_id}). null: none for the deployment named fairlane, NAME- for any other, so that several in a project do not read each other's."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.secret_prefix == null || try(var.secret_prefix == "" || can(regex("^[a-z][a-z0-9-]*-$", var.secret_prefix)) && !strcontains("-${var.secret_prefix}", "-line-"), false)
+    error_message = "secret_prefix: expected lower-case letters, digits and hyphens that end with a hyphen, without -line-."
+  }
+}
+
 variable "line_api_base_url" {
   description = "LINE's API."
   type        = string
@@ -208,7 +218,7 @@ variable "budget_timezone" {
 }
 
 variable "log_level" {
-  description = "INFO in production: DEBUG may log customers' words."
+  description = "INFO in production: DEBUG may log customers' words, and above INFO the metrics and most alarms see nothing."
   type        = string
   default     = "INFO"
   nullable    = false

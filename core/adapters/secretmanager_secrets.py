@@ -35,18 +35,21 @@ T = TypeVar("T")
 
 
 class SecretManagerSecrets:
-    """`region`: where new secrets are kept; "": wherever Google likes. `timeout_s` bounds each call.
+    """`prefix`: begins the name of every secret, so that several deployments can share a project. `region`:
+    where new secrets are kept; "": wherever Google likes. `timeout_s` bounds each call.
     `client`: for tests; otherwise made on first use, since gRPC does not survive the server's fork."""
 
     def __init__(
         self,
         project: str,
         *,
+        prefix: str = "",
         region: str = "",
         timeout_s: float = 5.0,
         client: SecretManagerServiceAsyncClient | None = None,
     ) -> None:
         self._project = project
+        self._prefix = prefix
         self._region = region
         self._timeout_s = timeout_s
         self._made = client
@@ -83,7 +86,9 @@ class SecretManagerSecrets:
         secret = Secret(replication=replication, labels={"managed-by": "fairlane"})
         with suppress(AlreadyExists):
             await self._call(
-                self._client.create_secret(parent=f"projects/{self._project}", secret_id=name, secret=secret)
+                self._client.create_secret(
+                    parent=f"projects/{self._project}", secret_id=f"{self._prefix}{name}", secret=secret
+                )
             )
         payload = SecretPayload(data=json.dumps(dict(value), sort_keys=True).encode())
         await self._call(self._client.add_secret_version(parent=self._path(name), payload=payload))
@@ -111,7 +116,7 @@ class SecretManagerSecrets:
         return self._made
 
     def _path(self, name: str) -> str:
-        return f"projects/{self._project}/secrets/{name}"
+        return f"projects/{self._project}/secrets/{self._prefix}{name}"
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:

@@ -24,7 +24,9 @@ def secrets(settings: Settings) -> SecretStore:
     kind, _, path = settings.secret_store.partition(":")
     if kind == "file":
         return FileSecrets(path)
-    return SecretManagerSecrets(settings.google_cloud_project, region=settings.region)
+    return SecretManagerSecrets(
+        settings.google_cloud_project, prefix=settings.secret_prefix or "", region=settings.region
+    )
 
 
 def redis(settings: Settings, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:

@@ -138,6 +138,15 @@ def _level(value: str) -> str:
     return value.upper()
 
 
+def _prefix(value: str) -> str:
+    """No deployment's secrets may have names that begin like those of another one."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*-", value) or "-line-" in f"-{value}":
+        raise ValueError(
+            "expected lower-case letters, digits and hyphens that end with a hyphen, without -line-"
+        )
+    return value
+
+
 _URL = _matching(r"https?://[^\s]+", "an http(s) URL")
 _STORE = _matching(r"firestore|sqlite:.+", "firestore or sqlite:PATH")
 _SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
@@ -155,6 +164,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("REDIS_URL", _redis, "`redis://`, `rediss://` or `unix://`", required=True),
     Variable("REDIS_CA_CERT", _certificates, "PEM of the CA, for `rediss://`"),
     Variable("SECRET_STORE", _SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager"),
+    Variable("SECRET_PREFIX", _prefix, "begins the names of secrets: `{prefix}line-{org_id}`"),
     Variable("LINE_API_BASE_URL", _URL, "LINE's API", default="https://api.line.me"),
     Variable("TASKS_QUEUE", _QUEUE, "`projects/P/locations/L/queues/Q`", required=True),
     Variable("TURN_URL", _URL, "where tasks are sent, and their OIDC audience", required=True),
@@ -193,6 +203,7 @@ class Settings:
     redis_url: str = field(repr=False)
     redis_ca_cert: str | None = field(repr=False)
     secret_store: str
+    secret_prefix: str | None
     line_api_base_url: str
     tasks_queue: str
     turn_url: str

@@ -77,3 +77,15 @@ def test_what_are_no_certificates_is_refused_unseen(certificates: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_CA_CERT: expected certificates in PEM") as error:
         read(REDIS_CA_CERT=certificates)
     assert certificates[-20:] not in str(error.value)
+
+
+@pytest.mark.parametrize("prefix", ["staging-", "fairlane-eu-", "online-"])
+def test_a_prefix_of_secrets_is_taken(prefix: str) -> None:
+    assert Settings.read({"SECRET_PREFIX": prefix}, ()).secret_prefix == prefix
+
+
+@pytest.mark.parametrize("prefix", ["staging", "line-", "line-x-", "a-line-b-", "Staging-", "-a-", "a/b-"])
+def test_a_prefix_that_could_begin_another_deployments_secrets_is_refused(prefix: str) -> None:
+    """Access is granted by how a name begins: `line-…` is the deployment's without a prefix, `a-line-…` a's."""
+    with pytest.raises(SettingsError, match="SECRET_PREFIX"):
+        Settings.read({"SECRET_PREFIX": prefix}, ())

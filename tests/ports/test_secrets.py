@@ -37,11 +37,13 @@ async def server() -> AsyncIterator[SecretManagerServer]:
     await server.stop()
 
 
-def manager(address: str, *, region: str = "", timeout_s: float = 5.0) -> SecretManagerSecrets:
+def manager(
+    address: str, *, prefix: str = "", region: str = "", timeout_s: float = 5.0
+) -> SecretManagerSecrets:
     channel = grpc.aio.insecure_channel(address)
     transport = SecretManagerServiceGrpcAsyncIOTransport(channel=channel)
     client = SecretManagerServiceAsyncClient(transport=transport)
-    return SecretManagerSecrets("p", region=region, client=client, timeout_s=timeout_s)
+    return SecretManagerSecrets("p", prefix=prefix, region=region, client=client, timeout_s=timeout_s)
 
 
 @pytest.fixture(params=["file", "secretmanager"])
@@ -156,6 +158,20 @@ async def test_the_same_value_adds_no_version(server: SecretManagerServer) -> No
     assert len(server.secrets[f"projects/p/secrets/{NAME}"]) == 1
     assert server.created[0].labels == {"managed-by": "fairlane"}
     await store.close()
+
+
+async def test_deployments_that_share_a_project_have_secrets_of_their_own(
+    server: SecretManagerServer,
+) -> None:
+    production, staging = manager(server.address), manager(server.address, prefix="staging-")
+    await production.put(NAME, VALUE)
+    assert await staging.get(NAME) is None
+    await staging.put(NAME, {"channel_id": "2"})
+    assert set(server.secrets) == {f"projects/p/secrets/{NAME}", f"projects/p/secrets/staging-{NAME}"}
+    assert await staging.delete(NAME) is True
+    assert (await staging.get(NAME), await production.get(NAME)) == (None, VALUE)
+    for store in (production, staging):
+        await store.close()
 
 
 async def test_reading_needs_the_accessor_alone(server: SecretManagerServer) -> None:
