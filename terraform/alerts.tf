@@ -9,7 +9,31 @@ locals {
   EOT
   )
 
-  alert_metrics = {
+  # Nobody may be told that nothing comes while all clinics are closed. An hour is looked back on.
+  open_hours = var.opening_hours_utc == null ? "" : format(
+    var.opening_hours_utc.from + 1 < var.opening_hours_utc.to ? "hour() >= %d and hour() < %d" : "hour() >= %d or hour() < %d",
+    (var.opening_hours_utc.from + 1) % 24, var.opening_hours_utc.to
+  )
+
+  alert_metrics = merge(var.opening_hours_utc == null ? {} : {
+    silence = {
+      title    = "No webhook has come for an hour"
+      severity = "CRITICAL"
+      query    = <<-EOT
+        (sum(increase(${local.prometheus.webhook_acked}{${local.revision}}[1d])) >= 20
+        unless sum(increase(${local.prometheus.webhook_acked}{${local.revision}}[1h])) > 0)
+        and on() (${local.open_hours})
+      EOT
+      duration = "0s"
+      doc      = <<-EOT
+        In opening hours no clinic's customer has written for an hour, although they did within the last day. Either LINE does not reach us, or no webhook is signed as we expect it, or everybody is on holiday (`opening_hours_utc`).
+
+        1. Write to a clinic's LINE account. Answered: nothing is wrong.
+        2. `fairlane doctor` asks LINE whether the webhooks are set and active; `fairlane clinics connect --all` sets them again.
+        3. The log of service `${google_cloudfunctions2_function.webhook.name}`: are there requests at all, and what are they answered? LINE's status: https://status.line.me
+      EOT
+    }
+    }, {
     oldest_task = {
       title    = "Backlog: tasks wait too long"
       severity = "CRITICAL"
@@ -31,10 +55,15 @@ locals {
     failed_turns = {
       title    = "Turns fail"
       severity = "CRITICAL"
-      query    = "sum(increase(${local.prometheus.turn_failed}{${local.revision}}[10m])) > ${var.alert_failed_turns}"
+      # Or most of the few that there are at night.
+      query    = <<-EOT
+        sum(increase(${local.prometheus.turn_failed}{${local.revision}}[10m])) > ${var.alert_failed_turns}
+        or (sum(increase(${local.prometheus.turn_failed}{${local.revision}}[1h])) >= 2
+        and sum(increase(${local.prometheus.turn_failed}{${local.revision}}[1h])) > 0.5 * sum(increase(${local.prometheus.turn_duration_ms}_count{${local.revision}}[1h])))
+      EOT
       duration = "0s"
       doc      = <<-EOT
-        More than ${var.alert_failed_turns} turns failed within 10 minutes: their customers got the busy message, or nothing.
+        More than ${var.alert_failed_turns} turns failed within 10 minutes, or most of an hour's: their customers got the busy message, or nothing.
 
         1. `fairlane turns list --state failed --since 1h` gives the reasons, `fairlane turns show ID` the timeline of one.
         2. The reason says where: `http_401` or `http_403` is the OpenAI key, `http_400` or `http_404` a model's configuration, `insufficient_quota` the account's credit, time-outs and 5xx the provider.
@@ -73,6 +102,36 @@ locals {
         3. Right after a deployment: roll back ("Roll back" in terraform/README.md).
       EOT
     }
+    turn_refused = {
+      title    = "Tasks do not reach turn"
+      severity = "CRITICAL"
+      # Cloud Run answers these itself, and its metrics of turn know nothing of them. The queue's metric counts
+      # them too, under codes that are not documented for HTTP tasks: by number or by name.
+      query    = <<-EOT
+        sum by (status) (increase(${local.prometheus.turn_turned_away}{${local.revision}}[5m])) >= 3
+        or sum by (response_code) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.queue_selector},response_code=~"(?i)401|403|404|429|unauthenticated|permission_denied|not_found|resource_exhausted"}[5m])) >= 3
+      EOT
+      duration = "60s"
+      doc      = <<-EOT
+        Cloud Run refuses the queue's tasks before turn sees them: customers get no answers. The label says why: 401 or 403, the tasks' token or who may invoke turn; 404, the URL, or turn does not take them for internal traffic; 429, all instances are full, which also slows the queue.
+
+        1. 401, 403, 404: was something changed by hand? `terraform plan` shows it, `terraform apply` mends it: run.invoker for `${google_service_account.tasks.account_id}`, turn's ingress, `TURN_URL`.
+        2. 429: raise `turn_max_instances`, or lower `queue_concurrent_dispatches`. Is Google's quota of instances or CPU used up?
+        3. Nothing is lost within a day; what waits for longer than ${var.patience_s} s gets the busy message.
+      EOT
+    }
+    webhook_turned_away = {
+      title    = "Webhooks find no instance"
+      severity = "CRITICAL"
+      query    = "sum(increase(${local.prometheus.webhook_turned_away}{${local.revision}}[5m])) >= 3"
+      duration = "0s"
+      doc      = <<-EOT
+        Cloud Run answered LINE's webhooks with 429, since no instance had room. LINE delivers them again only for channels with redelivery on; for others those messages are lost.
+
+        1. Raise `webhook_max_instances` (and `subnet_cidr`, if the plan asks for it), apply. Is Google's quota of instances used up?
+        2. Is somebody else sending the load? The log of the service has the addresses; `webhook.refused` counts what is not signed.
+      EOT
+    }
     webhook_refused = {
       title    = "A clinic's webhooks are refused"
       severity = "WARNING"
@@ -89,10 +148,14 @@ locals {
     ack_latency = {
       title    = "Webhook answers too late for LINE"
       severity = "WARNING"
-      query    = "histogram_quantile(0.99, sum by (le) (increase(run_googleapis_com:request_latencies_bucket{${local.webhook_service}}[5m]))) > 1500"
+      # Five of them: of three webhooks in a quiet window, a single slow one would be a third.
+      query    = <<-EOT
+        sum(increase(${local.prometheus.ack_slow}{${local.revision}}[10m])) >= 5
+        and sum(increase(${local.prometheus.ack_slow}{${local.revision}}[10m])) > 0.01 * sum(increase(${local.prometheus.ack_due}{${local.revision}}[10m]))
+      EOT
       duration = "300s"
       doc      = <<-EOT
-        1 % of the acknowledgements take more than 1.5 s; LINE gives up after 2 s, and suspends a webhook that keeps failing.
+        1 % of the acknowledgements, and five at least, take more than 1.5 s; LINE gives up after 2 s, and suspends a webhook that keeps failing.
 
         1. Redis is not the cause: its share is cut off after 30 ms. Look at Cloud Tasks' API latency and at Secret Manager's.
         2. Cold starts (the dashboard's instances go up and down): raise `webhook_min_instances`.
@@ -111,7 +174,31 @@ locals {
         2. If the load did not grow with it: `session_ttl_s` was raised, or a customer's conversation grows without bound, which is a bug to report.
       EOT
     }
-  }
+    redis_cpu = {
+      title    = "Redis has no time left"
+      severity = "WARNING"
+      query    = "max(sum by (node_id) (rate(redis_googleapis_com:stats_cpu_utilization_main_thread{${local.redis_selector}}[5m]))) > 0.8"
+      duration = "300s"
+      doc      = <<-EOT
+        Redis' main thread is more than 80 % busy: slots, mailboxes and shaping get slow, and a larger instance does not help, since it is one thread.
+
+        1. Is it our load? The dashboard's "Attempts by response" and "Turns put back": many more attempts than turns mean that waiting costs more than answering.
+        2. The load has grown for good: `fairlane capacity --clinics N` says from when on cells are needed.
+      EOT
+    }
+    redis_failover = {
+      title    = "Redis failed over"
+      severity = "WARNING"
+      query    = "sum(changes(redis_googleapis_com:replication_role{${local.redis_selector}}[10m])) > 0"
+      duration = "0s"
+      doc      = <<-EOT
+        Redis' replica took over. The last second's writes may be gone: slots can be over-admitted for one lease. Turns answer 503 for some seconds, and the queue sends them again.
+
+        1. In the maintenance window (Sunday, 19:00 to 20:00 UTC), or after a change of `redis_memory_gb`: nothing to do.
+        2. Otherwise watch the backlog go down, and "After Redis was lost" in terraform/README.md if it does not.
+      EOT
+    }
+  })
 
   alert_events = {
     circuit_open = {
@@ -124,6 +211,20 @@ locals {
 
         1. Reason `quota`: add credit or raise the spend limit at the provider, then `fairlane slots close-circuit`.
         2. Otherwise look at the provider's status page. Nothing needs to be done here; "Provider outage" in terraform/README.md says how to spare the customers the wait.
+      EOT
+    }
+    llm_refused = {
+      title    = "The provider refuses our calls"
+      severity = "CRITICAL"
+      # At once: at night there may be one customer an hour, and none of them gets an answer.
+      filter = "jsonPayload.message=\"llm.attempt\" AND jsonPayload.status=(401 OR 403 OR 404)"
+      labels = ["status", "code", "model"]
+      doc    = <<-EOT
+        The provider answered a call with 401 or 403, the key was revoked or lacks a right, or with 404, the model in the label `model` does not exist (any more). Every turn with it ends with the busy message.
+
+        1. 401, 403: make a new key, "Rotate each secret" in terraform/README.md; `openai_base_url` may point elsewhere.
+        2. 404: another model for those clinics, `fairlane clinics apply FILE`; seen by all within 60 s.
+        3. `fairlane turns list --state failed --since 1h`, then `fairlane turns replay ID…`.
       EOT
     }
     defect = {
@@ -229,7 +330,7 @@ resource "google_monitoring_alert_policy" "metric" {
     mime_type = "text/markdown"
   }
 
-  depends_on = [google_logging_metric.count]
+  depends_on = [google_logging_metric.count, google_logging_metric.filtered, google_logging_metric.value]
 }
 
 resource "google_monitoring_alert_policy" "event" {

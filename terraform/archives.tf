@@ -22,17 +22,20 @@ resource "google_storage_bucket" "archives" {
 
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = true # whatever is in it, a checkout makes anew
   versioning {
     enabled = true
   }
 
-  # Old archives are what a roll-back deploys, so some are kept.
+  # An archive is named by its hash, so that an old one has no newer version: Terraform deletes it when the
+  # next one is deployed. What is left of it is kept for a month.
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
-      num_newer_versions = 5
+      days_since_noncurrent_time = 30
+      with_state                 = "ARCHIVED"
     }
   }
 

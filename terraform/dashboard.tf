@@ -7,6 +7,7 @@ locals {
 
   # Percentile `q` of a distribution, over the chart's interval.
   quantile = "histogram_quantile(%s, sum by (le) (increase(%s_bucket{%s}[$${__interval}])))"
+  by_model = "label_replace(histogram_quantile(%s, sum by (le, model) (increase(%s_bucket{%s}[$${__interval}]))), \"quantile\", \"%s\", \"\", \"\")"
   total    = "sum(increase(%s{${local.revision}}[$${__interval}]))"
 
   # Title, unit of the axis (UCUM), and PromQL by legend; "by …" has many lines, named by their labels.
@@ -37,6 +38,14 @@ locals {
     { title = "Slots in use and waiting, at each grant", unit = "1", queries = {
       "in use (p95)"  = format(local.quantile, "0.95", local.prometheus.slots_used, local.revision)
       "waiting (p95)" = format(local.quantile, "0.95", local.prometheus.slots_waiting, local.revision)
+    } },
+    { title = "The model's own time, a call, by model", unit = "ms", queries = {
+      "by model, p95" = format(local.by_model, "0.95", local.prometheus.llm_attempt_ms, local.revision, "p95")
+      "by model, p50" = format(local.by_model, "0.5", local.prometheus.llm_attempt_ms, local.revision, "p50")
+    } },
+    { title = "Late: acks beyond 2 s, answers beyond 30 s", unit = "1", queries = {
+      acks    = format(local.total, local.prometheus.ack_late)
+      answers = format(local.total, local.prometheus.answer_late)
     } },
     { title = "Wait for a slot", unit = "ms", queries = {
       p95 = format(local.quantile, "0.95", local.prometheus.slot_waited_ms, local.revision)
@@ -72,6 +81,9 @@ locals {
     } },
     { title = "Redis memory", unit = "10^2.%", queries = {
       used = "max(redis_googleapis_com:stats_memory_usage_ratio{${local.redis_selector}})"
+    } },
+    { title = "Redis: share of its thread's time, by node", unit = "10^2.%", queries = {
+      "by node" = "sum by (node_id) (rate(redis_googleapis_com:stats_cpu_utilization_main_thread{${local.redis_selector}}[$${__interval}]))"
     } },
     { title = "Instances", unit = "1", queries = {
       webhook = "sum(run_googleapis_com:container_instance_count{${local.webhook_service}})"

@@ -1,20 +1,61 @@
 # The document store: clinics, budgets, spend, the journal of turns, memory.
+locals {
+  # Another deployment in the same project has a database of its own, named after it.
+  firestore_database = coalesce(var.firestore_database, var.name == "fairlane" ? "(default)" : var.name)
+
+  # A role on documents holds for every database of a project unless a condition names one.
+  this_database = {
+    title       = "${var.name}-documents"
+    description = "Only the documents of this deployment"
+    expression  = "resource.name == \"projects/${var.project_id}/databases/${local.firestore_database}\""
+  }
+}
+
 resource "google_firestore_database" "this" {
-  name                              = var.firestore_database
+  name                              = local.firestore_database
   location_id                       = coalesce(var.firestore_location, var.region)
   type                              = "FIRESTORE_NATIVE"
   point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
   delete_protection_state           = var.deletion_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
 
+  # The provider's default leaves the database behind when a deployment is taken down, without the policies
+  # below by which customers' words expire.
+  deletion_policy = local.deletion_policy
+
   depends_on = [google_project_service.this]
 }
 
+# webhook looks clinics up; what turn does is written.
 resource "google_project_iam_member" "firestore" {
-  for_each = local.runtime_accounts
+  for_each = { webhook = "roles/datastore.viewer", turn = "roles/datastore.user" }
 
   project = var.project_id
-  role    = "roles/datastore.user"
-  member  = each.value
+  role    = each.value
+  member  = local.runtime_accounts[each.key]
+
+  condition {
+    title       = local.this_database.title
+    description = local.this_database.description
+    expression  = local.this_database.expression
+  }
+}
+
+# Whole copies of the database, beside the seven days of point-in-time recovery, which go when it is deleted.
+# They hold what customers said until they expire, also of those who were forgotten since.
+resource "google_firestore_backup_schedule" "daily" {
+  database  = google_firestore_database.this.name
+  retention = "604800s" # 7 days
+
+  daily_recurrence {}
+}
+
+resource "google_firestore_backup_schedule" "weekly" {
+  database  = google_firestore_database.this.name
+  retention = "2419200s" # 4 weeks
+
+  weekly_recurrence {
+    day = "SUNDAY"
+  }
 }
 
 # `expire_at` carries the retention. It grows steadily, and an index on it would be the hottest spot of
@@ -22,9 +63,10 @@ resource "google_project_iam_member" "firestore" {
 resource "google_firestore_field" "expire_at" {
   for_each = toset(["turns", "turn_events", "customer_memory"])
 
-  database   = google_firestore_database.this.name
-  collection = each.key
-  field      = "expire_at"
+  database        = google_firestore_database.this.name
+  collection      = each.key
+  field           = "expire_at"
+  deletion_policy = local.deletion_policy # nothing would expire any more
 
   ttl_config {}
   index_config {}

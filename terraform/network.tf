@@ -10,7 +10,7 @@ resource "google_compute_network" "this" {
 resource "google_compute_subnetwork" "functions" {
   #checkov:skip=CKV_GCP_76:The subnet is IPv4 only, so there is no IPv6 access to make private.
   name                     = "${var.name}-functions"
-  description              = "Addresses of the functions' instances (Direct VPC egress; two an instance while revisions change)"
+  description              = "Addresses of the functions' instances (Direct VPC egress)"
   network                  = google_compute_network.this.id
   region                   = var.region
   ip_cidr_range            = var.subnet_cidr
@@ -22,6 +22,20 @@ resource "google_compute_subnetwork" "functions" {
     flow_sampling        = 0.1
     metadata             = "EXCLUDE_ALL_METADATA"
   }
+
+  lifecycle {
+    precondition {
+      condition     = local.subnet_addresses >= local.addresses_needed
+      error_message = "subnet_cidr has ${local.subnet_addresses} addresses, and the functions may need ${local.addresses_needed} (four an instance): give subnet_cidr a larger range, or lower webhook_max_instances or turn_max_instances."
+    }
+  }
+}
+
+locals {
+  # Cloud Run takes up to two addresses an instance, and as many again while a new revision takes over. Who
+  # gets none cannot start. Google keeps four addresses of a subnet.
+  addresses_needed = 4 * (var.webhook_max_instances + var.turn_max_instances)
+  subnet_addresses = pow(2, 32 - tonumber(split("/", var.subnet_cidr)[1])) - 4
 }
 
 resource "google_compute_firewall" "no_ingress" {

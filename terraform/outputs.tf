@@ -28,10 +28,17 @@ output "queue_limits" {
 
 output "operator_environment" {
   description = "Environment of the operator commands, the functions' own settings: `eval \"$(terraform output -raw operator_environment)\"`. No secrets in it; commands that need Redis say so (README.md)."
-  value = join("", [
-    for name, value in merge(local.environment.webhook, local.environment.turn) :
-    "export ${name}='${replace(value, "'", "'\\''")}'\n" if name != "REDIS_CA_CERT" # goes with the Redis URL
-  ])
+  value       = local.operator_environment
+}
+
+output "operator_ssh" {
+  description = "How an operator comes to the machine inside the network, if `operator` is set."
+  value       = var.operator == null ? null : "gcloud compute ssh ${google_compute_instance.operator["this"].name} --zone ${google_compute_instance.operator["this"].zone} --tunnel-through-iap"
+}
+
+output "secret_prefix" {
+  description = "Begins the names of the clinics' secrets, before line-."
+  value       = local.secret_prefix
 }
 
 output "next_commands" {

@@ -22,8 +22,11 @@ locals {
 }
 
 resource "google_cloud_tasks_queue" "turns" {
-  name     = "${var.name}-turns" # a deleted queue's name cannot be used again for days
+  name     = "${var.name}-turns"
   location = var.region
+
+  # What waits in it is lost with it, and its name cannot be used again for days.
+  deletion_policy = local.deletion_policy
 
   rate_limits {
     max_dispatches_per_second = local.dispatches_per_s

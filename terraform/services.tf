@@ -1,6 +1,6 @@
 # The project and the APIs it needs. The first two must be on before Terraform can read anything: README.md.
 locals {
-  services = toset([
+  services = toset(concat([
     "cloudresourcemanager.googleapis.com",
     "serviceusage.googleapis.com",
     "artifactregistry.googleapis.com",
@@ -16,8 +16,12 @@ locals {
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ], var.operator == null ? [] : ["iap.googleapis.com", "oslogin.googleapis.com"]))
   project_number = data.google_project.this.number
+
+  # What must outlive a `destroy` by mistake: Terraform refuses to delete it until deletion_protection is off
+  # and applied.
+  deletion_policy = var.deletion_protection ? "PREVENT" : "DELETE"
 }
 
 data "google_project" "this" {

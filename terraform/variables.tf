@@ -32,12 +32,12 @@ variable "openai_secret_id" {
 # The deployment
 
 variable "name" {
-  description = "Prefix of all names, so that several deployments can share a project."
+  description = "Prefix of all names. Any other than fairlane also names the database and begins the clinics' secrets, so that deployments that share a project do not read each other's."
   type        = string
   default     = "fairlane"
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name))
-    error_message = "Expected 3 to 20 lower-case letters, digits and hyphens, starting with a letter."
+    condition     = can(regex("^[a-z][a-z0-9-]{2,18}[a-z0-9]$", var.name)) && !strcontains("-${var.name}-", "-line-")
+    error_message = "name: expected 4 to 20 lower-case letters, digits and hyphens, starting with a letter, without the word line, by which clinics' secrets are known."
   }
 }
 
@@ -52,14 +52,14 @@ variable "openai_secret_version" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete Redis and the document store. Turn off, apply, then destroy, to take a deployment down."
+  description = "Refuse to delete Redis, the document store, its retention and the queue. Turn off, apply, then destroy, to take a deployment down."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "subnet_cidr" {
-  description = "Address range of the functions' subnet; Direct VPC egress needs a /26 or larger."
+  description = "Address range of the functions' subnet; Direct VPC egress needs a /26 or larger, and four addresses for each instance that there may be."
   type        = string
   default     = "10.8.0.0/24"
   validation {
@@ -69,12 +69,12 @@ variable "subnet_cidr" {
 }
 
 variable "firestore_database" {
-  description = "Name of the Firestore database: (default), or 4 to 63 lower-case letters, digits and hyphens."
+  description = "Name of the Firestore database: (default), or 4 to 63 lower-case letters, digits and hyphens. null: (default) for the deployment named fairlane, its name for any other."
   type        = string
-  default     = "(default)"
+  default     = null
   validation {
-    condition     = can(regex("^(\\(default\\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$", var.firestore_database))
-    error_message = "Expected (default), or 4 to 63 lower-case letters, digits and hyphens."
+    condition     = var.firestore_database == null || can(regex("^(\\(default\\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$", var.firestore_database))
+    error_message = "firestore_database: expected (default), or 4 to 63 lower-case letters, digits and hyphens."
   }
 }
 
@@ -264,13 +264,27 @@ variable "alert_failed_turns" {
   }
 }
 
+variable "opening_hours_utc" {
+  description = "Hours of the day, UTC, in which some clinic is always open: an hour of them without any webhook is an alarm. Default: 10:00 to 20:00 in Bangkok. null: no such alarm."
+  type        = object({ from = number, to = number })
+  default     = { from = 3, to = 13 }
+  validation {
+    condition     = var.opening_hours_utc == null || try(alltrue([for hour in [var.opening_hours_utc.from, var.opening_hours_utc.to] : hour >= 0 && hour <= 24 && floor(hour) == hour]) && var.opening_hours_utc.from != var.opening_hours_utc.to, false)
+    error_message = "opening_hours_utc: expected two different whole hours from 0 to 24."
+  }
+}
+
 # The pipeline
 
 variable "pipeline" {
-  description = "Makes the account that cloudbuild.yaml runs as. state_bucket: where Terraform's state is. smoke_org: the clinic whose LINE secret signs the smoke check's empty webhook."
+  description = "Makes the account that cloudbuild.yaml runs as. state_bucket: where Terraform's state is. smoke_org, smoke_destination: the clinic whose LINE secret signs the smoke check's empty webhook, and its bot_user_id. repository: makes a trigger on pushes to branch (a regular expression) of that connected repository; each waits for one of the approvers (group:… or user:…)."
   type = object({
-    state_bucket = string
-    smoke_org    = optional(string)
+    state_bucket      = string
+    smoke_org         = optional(string)
+    smoke_destination = optional(string)
+    repository        = optional(string)
+    branch            = optional(string, "^main$")
+    approvers         = optional(set(string), [])
   })
   default = null
   validation {
@@ -280,5 +294,42 @@ variable "pipeline" {
   validation {
     condition     = try(var.pipeline.smoke_org, null) == null || can(regex("^[a-z0-9-]{1,40}$", var.pipeline.smoke_org))
     error_message = "Expected smoke_org to be a clinic's org_id."
+  }
+  validation {
+    condition     = try(var.pipeline.repository, null) == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.pipeline.repository))
+    error_message = "Expected pipeline.repository to be one that is connected to Cloud Build: projects/P/locations/L/connections/C/repositories/R."
+  }
+  validation {
+    condition     = try(var.pipeline.repository, null) == null || length(try(var.pipeline.approvers, [])) > 0
+    error_message = "pipeline.repository needs pipeline.approvers: nobody could let a deployment begin."
+  }
+  validation {
+    condition     = alltrue([for member in try(var.pipeline.approvers, []) : can(regex("^(group|user):[^@ ]+@[^@ ]+$", member))])
+    error_message = "Expected pipeline.approvers such as group:oncall@example.com or user:nok@example.com."
+  }
+}
+
+# The operators
+
+variable "operator" {
+  description = "Gives a Google group what the fairlane command and the runbook need, and makes a machine inside the network for the commands that reach Redis. zone: a letter of the region's. subnet_cidr: the machine's own addresses."
+  type = object({
+    group        = string
+    zone         = optional(string, "b")
+    machine_type = optional(string, "e2-small")
+    subnet_cidr  = optional(string, "10.9.0.0/28")
+  })
+  default = null
+  validation {
+    condition     = var.operator == null || can(regex("^[^@: ]+@[^@: ]+$", var.operator.group))
+    error_message = "Expected operator.group to be a Google group's address, such as oncall@example.com."
+  }
+  validation {
+    condition     = var.operator == null || can(regex("^[a-f]$", var.operator.zone))
+    error_message = "Expected operator.zone to be the letter of a zone, such as b."
+  }
+  validation {
+    condition     = var.operator == null || try(can(cidrhost(var.operator.subnet_cidr, 0)) && tonumber(split("/", var.operator.subnet_cidr)[1]) <= 29, false)
+    error_message = "Expected operator.subnet_cidr to be a range such as 10.9.0.0/28, /29 or larger, outside of subnet_cidr."
   }
 }

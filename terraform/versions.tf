@@ -5,8 +5,9 @@ terraform {
   required_providers {
     google = {
       source = "hashicorp/google"
-      # 7.21 brought Direct VPC egress to functions.
-      version = ">= 7.21, < 8"
+      # 7.21 brought Direct VPC egress to functions; what keeps a queue and a TTL policy from being deleted is
+      # in 7.46, against whose schema this folder is checked.
+      version = ">= 7.46, < 8"
     }
     archive = {
       source  = "hashicorp/archive"
@@ -14,7 +15,8 @@ terraform {
     }
   }
 
-  # The bucket is given to `terraform init -backend-config=bucket=…`. The state holds Memorystore's AUTH
+  # The bucket is given to `terraform init -backend-config=bucket=…`; each deployment
+  # has one of its own. The state holds Memorystore's AUTH
   # string (an attribute of the instance), so the bucket must be private; README.md makes it so.
   backend "gcs" {
     prefix = "fairlane"

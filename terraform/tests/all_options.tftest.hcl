@@ -14,7 +14,7 @@ variables {
   openai_secret_version = "7"
   name                  = "fairlane-eu"
   deletion_protection   = false
-  subnet_cidr           = "10.20.0.0/26"
+  subnet_cidr           = "10.20.0.0/24"
   firestore_database    = "clinics"
   firestore_location    = "eur3"
   redis_memory_gb       = 5
@@ -37,8 +37,23 @@ variables {
   alert_emails          = ["oncall@example.com"]
   notification_channels = ["projects/my-project/notificationChannels/123"]
   alert_failed_turns    = 20
-  pipeline              = { state_bucket = "my-project-tfstate", smoke_org = "our-clinic" }
+  opening_hours_utc     = { from = 6, to = 17 }
+  pipeline = {
+    state_bucket      = "my-project-tfstate"
+    smoke_org         = "our-clinic"
+    smoke_destination = "U8e742f61d673b39c7fff3cecb7536ef0"
+    repository        = "projects/my-project/locations/europe-west4/connections/github/repositories/fairlane"
+    branch            = "^release$"
+    approvers         = ["group:leads@example.com"]
+  }
+  operator = {
+    group        = "oncall@example.com"
+    zone         = "c"
+    machine_type = "e2-medium"
+    subnet_cidr  = "10.21.0.0/29"
+  }
 
+  secret_prefix               = "eu-"
   line_api_base_url           = "https://line.example.com"
   openai_base_url             = "https://llm.example.com/v1"
   chat_max_concurrent         = 300
@@ -73,11 +88,27 @@ run "plan" {
     error_message = "No channel for the e-mail address."
   }
   assert {
-    condition     = alltrue([for grant in google_project_iam_member.pipeline : !can(regex("owner|editor$|serviceAccountTokenCreator|serviceAccountUser|IamAdmin|secretAccessor", grant.role)) || grant.role == "roles/monitoring.editor"])
-    error_message = "The pipeline may grant itself something, act as any account, or read any secret."
+    condition     = alltrue([for grant in google_project_iam_member.pipeline : !can(regex("owner|editor$|serviceAccountTokenCreator|serviceAccountUser|IamAdmin|secretAccessor|storage|configWriter", grant.role)) || grant.role == "roles/monitoring.editor"])
+    error_message = "The pipeline may grant itself something, act as any account, read any secret or bucket, or send logs elsewhere."
   }
   assert {
-    condition     = google_project_iam_member.pipeline_smoke[0].condition[0].expression == "resource.name.startsWith(\"projects/123456789012/secrets/line-our-clinic/\")"
+    condition     = toset([for grant in google_storage_bucket_iam_member.pipeline_archives : grant.role]) == toset(["roles/storage.objectUser", "roles/storage.legacyBucketReader"]) && google_storage_bucket_iam_member.pipeline_source["this"].role == "roles/storage.objectViewer" && google_storage_bucket.source["this"].name == "my-project-fairlane-eu-source"
+    error_message = "The pipeline may say who reads a bucket, or its source lies elsewhere than in its own."
+  }
+  assert {
+    condition     = alltrue([for permission in google_project_iam_custom_role.pipeline["this"].permissions : startswith(permission, "logging.logMetrics.")])
+    error_message = "The pipeline may change more of Cloud Logging than metrics."
+  }
+  assert {
+    condition     = google_cloudbuild_trigger.deploy[0].approval_config[0].approval_required && google_cloudbuild_trigger.deploy[0].repository_event_config[0].push[0].branch == "^release$" && toset(keys(google_project_iam_member.pipeline_approver)) == toset(["group:leads@example.com"])
+    error_message = "A push deploys without an approval, or nobody can give one."
+  }
+  assert {
+    condition     = google_cloudbuild_trigger.deploy[0].substitutions == tomap({ _APPLY = "true", _NAME = "fairlane-eu", _STATE_BUCKET = "my-project-tfstate", _SMOKE_ORG = "our-clinic", _SMOKE_DESTINATION = "U8e742f61d673b39c7fff3cecb7536ef0" })
+    error_message = "The trigger builds with other values than by hand."
+  }
+  assert {
+    condition     = google_project_iam_member.pipeline_smoke[0].condition[0].expression == "resource.name.startsWith(\"projects/123456789012/secrets/eu-line-our-clinic/\")"
     error_message = "The smoke check reads more than one clinic's secret."
   }
 }
@@ -107,7 +138,7 @@ run "apply" {
   }
   assert {
     condition = alltrue([
-      for line in ["CHAT_MAX_CONCURRENT='300'", "SENDER_MESSAGES_PER_10S='8'", "BUDGET_TIMEZONE='Asia/Tokyo'", "LINE_API_BASE_URL='https://line.example.com'", "FIRESTORE_DATABASE='clinics'"] :
+      for line in ["CHAT_MAX_CONCURRENT='300'", "SENDER_MESSAGES_PER_10S='8'", "BUDGET_TIMEZONE='Asia/Tokyo'", "LINE_API_BASE_URL='https://line.example.com'", "FIRESTORE_DATABASE='clinics'", "SECRET_PREFIX='eu-'"] :
       strcontains(output.operator_environment, "export ${line}\n")
     ])
     error_message = "Operator commands would judge by other settings than the functions'."

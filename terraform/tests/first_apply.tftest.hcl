@@ -57,19 +57,59 @@ run "plan" {
     error_message = "The document store is not protected."
   }
   assert {
+    condition     = toset(concat([for field in google_firestore_field.expire_at : field.deletion_policy], [google_firestore_database.this.deletion_policy, google_cloud_tasks_queue.turns.deletion_policy])) == toset(["PREVENT"])
+    error_message = "A destroy by mistake would take the retention, the queue or the documents away."
+  }
+  assert {
+    condition     = google_firestore_backup_schedule.daily.retention == "604800s" && google_firestore_backup_schedule.weekly.retention == "2419200s" && length(google_firestore_backup_schedule.weekly.weekly_recurrence) == 1
+    error_message = "The documents are not backed up every day for a week and every week for a month."
+  }
+  assert {
+    condition     = google_storage_bucket.archives.force_destroy && one(google_storage_bucket.archives.lifecycle_rule[0].condition).days_since_noncurrent_time == 30
+    error_message = "The archives' bucket keeps old archives for ever, or cannot be taken down."
+  }
+  assert {
     condition     = alltrue([for grant in google_project_iam_member.clinic_secrets : grant.condition[0].expression == "resource.name.startsWith(\"projects/123456789012/secrets/line-\")"])
     error_message = "The functions read more secrets than the clinics'."
   }
   assert {
-    condition     = toset(keys(google_project_iam_member.clinic_secrets)) == toset(["turn", "webhook"]) && alltrue([for grant in google_project_iam_member.firestore : grant.role == "roles/datastore.user"])
-    error_message = "Somebody else may read secrets, or documents are open wider than roles/datastore.user."
+    condition     = toset(keys(google_project_iam_member.clinic_secrets)) == toset(["turn", "webhook"]) && { for name, grant in google_project_iam_member.firestore : name => grant.role } == { turn = "roles/datastore.user", webhook = "roles/datastore.viewer" }
+    error_message = "Somebody else may read secrets, or webhook may write documents."
+  }
+  assert {
+    condition     = google_firestore_database.this.name == "(default)" && alltrue([for grant in google_project_iam_member.firestore : grant.condition[0].expression == "resource.name == \"projects/my-project/databases/(default)\""])
+    error_message = "The functions reach the documents of other deployments."
   }
   assert {
     condition     = length(google_service_account.pipeline) == 0 && length(google_project_iam_member.pipeline) == 0
     error_message = "A pipeline's account was made that nobody asked for."
   }
   assert {
-    condition     = alltrue([for policy in merge(google_monitoring_alert_policy.metric, google_monitoring_alert_policy.event) : length(policy.documentation[0].content) > 200])
+    condition     = length(google_compute_instance.operator) + length(google_project_iam_member.operator) + length(google_compute_router.operator) == 0 && !contains(keys(google_project_service.this), "iap.googleapis.com")
+    error_message = "Something was made for operators that nobody asked for."
+  }
+  assert {
+    condition     = alltrue([for slo in google_monitoring_slo.this : slo.rolling_period_days == 28]) && { for name, slo in google_monitoring_slo.this : name => slo.goal } == { acked = 0.999, answered = 0.98 } && length(google_monitoring_alert_policy.burn) == 4
+    error_message = "A promise has no objective, or its allowance can burn unseen."
+  }
+  assert {
+    condition     = alltrue([for policy in google_monitoring_alert_policy.burn : policy.combiner == "AND" && length(policy.conditions) == 3 && policy.conditions[2].condition_threshold[0].threshold_value == 4])
+    error_message = "A burn alarm opens for a single slow one."
+  }
+  assert {
+    condition     = strcontains(google_logging_metric.filtered["ack_late"].filter, "httpRequest.latency>\"2s\"") && strcontains(google_logging_metric.filtered["ack_late"].filter, "httpRequest.requestMethod=\"POST\"") && strcontains(google_logging_metric.filtered["answer_late"].filter, "jsonPayload.duration_ms>30000")
+    error_message = "What is late is not what was promised."
+  }
+  assert {
+    condition     = strcontains(google_logging_metric.filtered["turn_turned_away"].filter, "(401 OR 403 OR 404 OR 429)") && google_logging_metric.filtered["turn_turned_away"].label_extractors["status"] == "EXTRACT(httpRequest.status)"
+    error_message = "Tasks that Cloud Run refuses are counted nowhere."
+  }
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.metric["silence"].conditions[0].condition_prometheus_query_language[0].query, "(hour() >= 4 and hour() < 13)")
+    error_message = "Silence is not looked for in opening hours alone, an hour after they begin."
+  }
+  assert {
+    condition     = alltrue([for policy in merge(google_monitoring_alert_policy.metric, google_monitoring_alert_policy.event, google_monitoring_alert_policy.burn) : length(policy.documentation[0].content) > 200])
     error_message = "An alarm does not say what to do."
   }
 }
@@ -93,7 +133,7 @@ run "apply" {
     error_message = "A secret stands in the plain environment."
   }
   assert {
-    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 18 && strcontains(google_monitoring_dashboard.this.dashboard_json, "[$${__interval}]") && strcontains(google_monitoring_dashboard.this.dashboard_json, "user_fairlane_turn_failed")
+    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 21 && strcontains(google_monitoring_dashboard.this.dashboard_json, "[$${__interval}]") && strcontains(google_monitoring_dashboard.this.dashboard_json, "user_fairlane_turn_failed")
     error_message = "The dashboard is not what Cloud Monitoring reads."
   }
   assert {
@@ -113,5 +153,37 @@ run "no_limit_per_minute" {
   assert {
     condition     = google_cloud_tasks_queue.turns.rate_limits[0].max_dispatches_per_second == 15 && !contains(keys(local.environment.turn), "LLM_REQUESTS_PER_MINUTE")
     error_message = "Without a limit per minute the rate does not follow from the slots."
+  }
+}
+
+# A clinic that is open at night, and somebody who wants no such alarm.
+run "hours_over_midnight" {
+  command = plan
+  variables { opening_hours_utc = { from = 22, to = 6 } }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.metric["silence"].conditions[0].condition_prometheus_query_language[0].query, "(hour() >= 23 or hour() < 6)")
+    error_message = "Hours over midnight are not the ones that were given."
+  }
+}
+
+run "no_hours" {
+  command = plan
+  variables { opening_hours_utc = null }
+
+  assert {
+    condition     = !contains(keys(google_monitoring_alert_policy.metric), "silence") && contains(keys(google_monitoring_alert_policy.metric), "turn_refused")
+    error_message = "Without hours there is an alarm for silence, or others are missing."
+  }
+}
+
+# What "Take it down" in README.md does first.
+run "unprotected" {
+  command = plan
+  variables { deletion_protection = false }
+
+  assert {
+    condition     = toset(concat([for field in google_firestore_field.expire_at : field.deletion_policy], [google_firestore_database.this.deletion_policy, google_cloud_tasks_queue.turns.deletion_policy])) == toset(["DELETE"]) && google_firestore_database.this.delete_protection_state == "DELETE_PROTECTION_DISABLED" && !google_redis_instance.this.deletion_protection
+    error_message = "The database would be left behind, without what makes it expire."
   }
 }

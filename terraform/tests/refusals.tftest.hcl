@@ -28,11 +28,16 @@ run "bad_values" {
     chat_max_concurrent_per_org = 16
     budget_timezone             = "bangkok"
     log_level                   = "TRACE"
+    secret_prefix               = "line-"
+    firestore_database          = "db"
+    opening_hours_utc           = { from = 5, to = 5 }
+    operator                    = { group = "group:oncall@example.com" }
   }
   expect_failures = [
     var.project_id, var.region, var.openai_secret_id, var.openai_secret_version, var.subnet_cidr,
     var.webhook_min_instances, var.turn_cpu, var.queue_dispatches_per_s, var.notification_channels,
-    var.chat_max_concurrent_per_org, var.budget_timezone, var.log_level,
+    var.chat_max_concurrent_per_org, var.budget_timezone, var.log_level, var.secret_prefix,
+    var.firestore_database, var.opening_hours_utc, var.operator,
   ]
 }
 
@@ -64,4 +69,48 @@ run "a_dispatch_shorter_than_a_turn" {
     turn_timeout_s = 60
   }
   expect_failures = [google_cloudfunctions2_function.turn]
+}
+
+# Its clinics' secrets would begin like those of the deployment named eu.
+run "a_name_that_makes_secrets_look_like_another_deployments" {
+  command = plan
+  variables { name = "eu-line-two" }
+  expect_failures = [var.name]
+}
+
+run "more_instances_than_addresses" {
+  command = plan
+  variables {
+    subnet_cidr           = "10.8.0.0/26"
+    webhook_max_instances = 12
+  }
+  expect_failures = [google_compute_subnetwork.functions]
+}
+
+run "a_trigger_that_nobody_may_approve" {
+  command = plan
+  variables {
+    pipeline = { state_bucket = "my-project-tfstate", repository = "projects/p/locations/l/connections/c/repositories/r" }
+  }
+  expect_failures = [var.pipeline]
+}
+
+run "a_repository_that_is_no_connected_one" {
+  command = plan
+  variables {
+    pipeline = { state_bucket = "my-project-tfstate", repository = "github.com/example/fairlane", approvers = ["user:nok@example.com"] }
+  }
+  expect_failures = [var.pipeline]
+}
+
+run "approvers_without_their_kind" {
+  command = plan
+  variables { pipeline = { state_bucket = "my-project-tfstate", approvers = ["nok@example.com"] } }
+  expect_failures = [var.pipeline]
+}
+
+run "an_operators_subnet_too_small" {
+  command = plan
+  variables { operator = { group = "oncall@example.com", subnet_cidr = "10.9.0.0/30" } }
+  expect_failures = [var.operator]
 }

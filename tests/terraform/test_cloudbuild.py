@@ -32,6 +32,19 @@ def test_the_plan_is_made_with_all_variables_that_lie_beside_the_state() -> None
     assert "variables" in STEPS["plan"]["waitFor"]
 
 
+def test_the_smoke_check_signs_with_the_secret_of_this_deployment() -> None:
+    assert "output -raw secret_prefix > ../.tools/secret_prefix" in SCRIPTS["apply"]
+    assert '--secret="$$(cat .tools/secret_prefix)line-${_SMOKE_ORG}"' in SCRIPTS["smoke"]
+
+
+def test_sources_are_uploaded_to_a_bucket_of_their_own() -> None:
+    runbook = (TREE / "terraform" / "README.md").read_text(encoding="utf-8")
+    staged = re.findall(r"--gcs-source-staging-dir (\S+)", runbook)
+    assert staged == ["gs://$PROJECT-fairlane-source/source"] * 2
+    bucket = 'name     = "${var.project_id}-${var.name}-source"'
+    assert bucket in (TREE / "terraform" / "pipeline.tf").read_text(encoding="utf-8")
+
+
 def test_every_image_is_pinned_to_a_version() -> None:
     for step in STEPS.values():
         assert re.search(r":\d+\.\d+\.\d+[\w.-]*$", step["name"]), step["name"]

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 TREE = Path(__file__).parents[2]
 TERRAFORM = TREE / "terraform"
 METRICS = (TERRAFORM / "metrics.tf").read_text(encoding="utf-8")
@@ -78,6 +80,54 @@ def test_metrics_and_alarms_read_only_fields_that_their_events_have() -> None:
         if event in logged and fields - logged[event] - BOUND
     }
     assert missing == {}
+
+
+def test_what_counts_as_late_is_read_from_fields_that_the_event_has() -> None:
+    block = re.search(r"^  filtered_counts = \{\n(.*?)^  \}", METRICS, re.MULTILINE | re.DOTALL)
+    assert block
+    fields = set(re.findall(r"jsonPayload\.(\w+)", block[1]))
+    assert fields == {"duration_ms", "outcome", "reason"}
+    assert fields <= _logged()["turn.done"]
+
+
+def _alarm(name: str) -> str:
+    block = re.search(rf"^    {name} = \{{\n(.*?)^    \}}", ALERTS, re.MULTILINE | re.DOTALL)
+    assert block, name
+    return block[1]
+
+
+@pytest.mark.parametrize(
+    ("alarm", "sees"),
+    [
+        ("turn_refused", "turn_turned_away"),
+        ("turn_refused", "queue_task_attempt_count"),
+        ("webhook_turned_away", "webhook_turned_away"),
+        ("silence", "webhook_acked"),
+        ("llm_refused", "(401 OR 403 OR 404)"),
+        ("redis_failover", "replication_role"),
+        ("redis_cpu", "stats_cpu_utilization_main_thread"),
+    ],
+)
+def test_what_makes_no_noise_by_itself_raises_an_alarm(alarm: str, sees: str) -> None:
+    assert sees in _alarm(alarm)
+
+
+def test_a_single_slow_ack_of_a_quiet_window_raises_none() -> None:
+    alarm = _alarm("ack_latency")
+    assert re.search(r"ack_slow\}\{\$\{local.revision\}\}\[10m\]\)\) >= 5\n\s+and ", alarm)
+
+
+def test_a_dead_key_is_seen_at_the_first_call() -> None:
+    assert "alert_events" in ALERTS[: ALERTS.index("    llm_refused = {")]
+    assert 'severity = "CRITICAL"' in _alarm("llm_refused")
+    assert "llm.attempt" in _names()
+
+
+def test_the_models_own_time_is_measured_by_model() -> None:
+    [line] = [line for line in METRICS.splitlines() if "llm_attempt_ms" in line]
+    assert 'field = "duration_ms"' in line
+    assert '"model"' in line
+    assert DASHBOARD.count("local.prometheus.llm_attempt_ms") == 2
 
 
 def test_5xx_of_both_services_raise_a_critical_alarm() -> None:
