@@ -86,6 +86,6 @@ def test_a_prefix_of_secrets_is_taken(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["staging", "line-", "line-x-", "a-line-b-", "Staging-", "-a-", "a/b-"])
 def test_a_prefix_that_could_begin_another_deployments_secrets_is_refused(prefix: str) -> None:
-    """Access is granted by how a name begins: `line-…` is the deployment's without a prefix, `a-line-…` a's."""
+    """Access is granted by how a name begins: `line-`, or `a-line-` for the prefix `a-`."""
     with pytest.raises(SettingsError, match="SECRET_PREFIX"):
         Settings.read({"SECRET_PREFIX": prefix}, ())
