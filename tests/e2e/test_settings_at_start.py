@@ -20,6 +20,7 @@ WRONG = {
     "REDIS_URL": "redis://:canary-password@redis:port",
     "REDIS_CA_CERT": "canary-pem",
     "SECRET_STORE": "env",
+    "SECRET_PREFIX": "line-",
     "LINE_API_BASE_URL": "api.line.me",
     "TASKS_QUEUE": "turns",
     "TURN_URL": "turn.example",
