@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import httpx2
 import openai
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionMessageParam
 
+from core.domain.model_reply import CONTENT_FILTER, CUT_OFF, NO_CHOICE, NO_MESSAGE, REFUSAL
 from core.ports.clock import Clock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 
@@ -29,6 +32,28 @@ QUOTA_CODES = frozenset(
 )
 QUOTA_CODE_ENDINGS = ("_spend_limit_exceeded", "_usage_limit_exceeded")
 RETRYABLE_STATUSES = frozenset({408, 409})
+
+# An error that came with a 200 is known by its code or type alone; any other one passes.
+RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "requests", "tokens"})
+PERMANENT_CODES = frozenset(
+    {
+        "authentication_error",
+        "content_filter",
+        "content_policy_violation",
+        "context_length_exceeded",
+        "invalid_api_key",
+        "invalid_prompt",
+        "invalid_request_error",
+        "model_not_found",
+        "not_found_error",
+        "permission_error",
+    }
+)
+_WITHOUT_TEXT = frozenset({CONTENT_FILTER, CUT_OFF, NO_CHOICE, REFUSAL})
+"""Endings that say why there is no text."""
+MOST_TOKENS = 10_000_000
+"""A larger count is none: no model reads or writes as many."""
+_NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 
 # Nothing was sent, hence nothing billed.
 _BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -60,27 +85,32 @@ class OpenAiLlm:
             raise _connection_fault(exc) from exc
         except (openai.OpenAIError, ValueError) as exc:
             raise _unreadable() from exc
-        return _answer(response, request)
+        body = _body(response)
+        if body.get("error") is not None and not _choices(body):
+            raise self._error_in_200(body["error"], response.headers)
+        return _answer(body, request, _name(response.headers.get("x-request-id")))
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
             self._client = None
 
-    async def _create(self, request: LlmRequest, timeout_s: float) -> object:
+    async def _create(self, request: LlmRequest, timeout_s: float) -> httpx2.Response:
+        """Raw, since the SDK does not check what it parses: any field may have any type, or be missing."""
         if self._client is None:
             self._client = openai.AsyncOpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
-        return await self._client.chat.completions.create(
+        answered = await self._client.chat.completions.with_raw_response.create(
             **_parameters(request),
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
         )
+        response: httpx2.Response = answered.http_response
+        return response
 
     def _answered_with_fault(self, exc: openai.APIStatusError) -> LlmError:
         """The detail names status, code and request, never the provider's sentence: it may quote a prompt or
         a part of the key."""
-        code = exc.code or exc.type
-        retry_after_ms = self._retry_after_ms(exc.response.headers)
-        if _is_quota(exc.code) or _is_quota(exc.type):
+        code, kind = _name(exc.code), _name(exc.type)
+        if _is_quota(code) or _is_quota(kind):
             fault = LlmFault.QUOTA
         elif exc.status_code == 429:
             fault = LlmFault.RATE_LIMITED
@@ -88,8 +118,31 @@ class OpenAiLlm:
             fault = LlmFault.RETRYABLE
         else:
             fault = LlmFault.REJECTED
-        detail = f"{exc.status_code} {code or ''} param={exc.param} request={exc.request_id}"
-        return LlmError(fault, detail, status=exc.status_code, code=code, retry_after_ms=retry_after_ms)
+        named = f"{code or kind or ''} param={_name(exc.param)} request={_name(exc.request_id)}"
+        return LlmError(
+            fault,
+            f"{exc.status_code} {named}",
+            status=exc.status_code,
+            code=code or kind,
+            retry_after_ms=self._retry_after_ms(exc.response.headers),
+        )
+
+    def _error_in_200(self, error: object, headers: httpx2.Headers) -> LlmError:
+        """A gateway's 200 around an error: nothing was answered, hence nothing billed."""
+        fields = error if isinstance(error, Mapping) else {}
+        code, kind = _name(fields.get("code")), _name(fields.get("type"))
+        names, status = {code, kind}, _count(code)
+        if _is_quota(code) or _is_quota(kind):
+            fault = LlmFault.QUOTA
+        elif status == 429 or names & RATE_CODES:
+            fault = LlmFault.RATE_LIMITED
+        elif names & PERMANENT_CODES or (status and 400 <= status < 500 and status not in RETRYABLE_STATUSES):
+            fault = LlmFault.REJECTED
+        else:
+            fault = LlmFault.RETRYABLE
+        code = code or kind
+        wait_ms = self._retry_after_ms(headers)
+        return LlmError(fault, f"200 with an error {code}", status=200, code=code, retry_after_ms=wait_ms)
 
     def _retry_after_ms(self, headers: httpx2.Headers) -> int | None:
         """`retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110). None if there is none."""
@@ -130,28 +183,54 @@ def _parameters(request: LlmRequest) -> dict[str, Any]:
     return parameters | {name: value for name, value in optional.items() if value is not None}
 
 
-def _answer(response: object, request: LlmRequest) -> LlmAnswer:
-    """An answer without text (a refusal, a content filter, no choice at all) is billed, hence an answer: its
-    content is empty and `finish_reason` says why."""
-    if not isinstance(response, ChatCompletion):
-        raise _unreadable()
-    content, finish_reason = "", "no_choice"
+def _body(response: httpx2.Response) -> Mapping[str, Any]:
+    """The first JSON object of the response."""
     try:
-        for choice in response.choices[:1]:
-            refused = bool(choice.message.refusal)
-            content = "" if refused else choice.message.content or ""
-            finish_reason = "refusal" if refused else str(choice.finish_reason)
-        return LlmAnswer(
-            content=content,
-            usage=_usage(response.usage),
-            model=response.model or request.model,
-            finish_reason=finish_reason,
-            service_tier=response.service_tier,
-            request_id=response._request_id,  # noqa: SLF001  public, says the SDK
-        )
-    except (AttributeError, TypeError) as exc:
-        # The SDK does not check responses: what the API left out is None.
+        text = response.text.lstrip("\ufeff \t\r\n")
+        body, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError) as exc:
         raise _unreadable() from exc
+    if not isinstance(body, dict):
+        raise _unreadable()
+    return body
+
+
+def _choices(body: Mapping[str, Any]) -> list[Any]:
+    choices = body.get("choices")
+    return choices if isinstance(choices, list) else []
+
+
+def _answer(body: Mapping[str, Any], request: LlmRequest, request_id: str | None) -> LlmAnswer:
+    """An answer without text (a refusal, a content filter, no choice at all) is billed, hence an answer: its
+    content is empty and `finish_reason` says why. Counts are read whatever the rest is like."""
+    usage = _usage(body.get("usage"))
+    choices = _choices(body)
+    content, finish_reason = _message(choices[0]) if choices else ("", NO_CHOICE)
+    if usage is None and finish_reason == NO_CHOICE:
+        raise _unreadable()
+    return LlmAnswer(
+        content=content,
+        usage=usage,
+        model=_name(body.get("model")) or request.model,
+        finish_reason=finish_reason,
+        service_tier=_name(body.get("service_tier")),
+        request_id=request_id,
+    )
+
+
+def _message(choice: object) -> tuple[str, str]:
+    """Its text, and how it ended."""
+    fields = choice if isinstance(choice, dict) else {}
+    message = fields.get("message")
+    finish_reason = _name(fields.get("finish_reason")) or "unknown"
+    if not isinstance(message, dict):
+        message, finish_reason = {}, NO_CHOICE if finish_reason == "unknown" else finish_reason
+    content = message.get("content")
+    if message.get("refusal"):
+        return "", REFUSAL
+    if isinstance(content, str):
+        return content, finish_reason
+    return "", finish_reason if finish_reason in _WITHOUT_TEXT else NO_MESSAGE
 
 
 def _unreadable() -> LlmError:
@@ -159,19 +238,40 @@ def _unreadable() -> LlmError:
     return LlmError(LlmFault.AMBIGUOUS, "the response can't be read", code="unreadable")
 
 
-def _usage(usage: CompletionUsage | None) -> Usage | None:
-    """As the provider counted; None if it did not say."""
-    read = usage.prompt_tokens if usage else None
-    written = usage.completion_tokens if usage else None
-    if usage is None or read is None or written is None:
+def _usage(usage: object) -> Usage | None:
+    """As the provider counted; None if it did not say, or said what can't be: a call reads something. What
+    the total has beyond its parts was written, too: reasoning that a provider leaves out of the answer's
+    tokens."""
+    counts = usage if isinstance(usage, dict) else {}
+    read, written, total = (
+        _count(counts.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    if not read or (written is None and (total is None or total < read)):
         return None
-    details = usage.prompt_tokens_details
+    details = counts.get("prompt_tokens_details")
+    details = details if isinstance(details, dict) else {}
     return Usage(
         input=read,
-        output=written,
-        cached=(details.cached_tokens if details else None) or 0,
-        cache_write=(details.cache_write_tokens if details else None) or 0,
+        output=max(written or 0, (total or 0) - read),
+        cached=_count(details.get("cached_tokens")) or 0,
+        cache_write=_count(details.get("cache_write_tokens")) or 0,
     )
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens, whatever type it came in; None for what is none."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    counted = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return cast("int", value) if counted else None
+
+
+def _name(value: object) -> str | None:
+    """A code or an id as it may be logged: a short word, whatever came."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if _NAME.fullmatch(text) else None
 
 
 def _connection_fault(exc: openai.APIConnectionError) -> LlmError:

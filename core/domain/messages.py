@@ -1,4 +1,6 @@
-"""A reply as LINE's messages: split at LINE's limits where a reader would, never inside a character.
+"""A reply as LINE's messages: plain text, split at LINE's limits where a reader would, never in a character.
+
+Every text that reaches LINE passes `reply_messages`, whoever wrote it: a model, a clinic, or we.
 
 LINE counts a text in UTF-16 units (LINE Developers, "Character counting in a text").
 """
@@ -8,12 +10,16 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from core.domain.plain_text import plain
+from core.domain.visible import looks_empty
 
 TEXT_UNITS = 5000  # of one text message
 MOST_MESSAGES = 5  # of one reply or push
 LABEL_UNITS = 20  # of a quick reply's button
+MOST_QUICK_REPLIES = 13
 ELLIPSIS = "…"
 
 _LONGEST_CLUSTER = 32  # units; a family emoji has 11, a subdivision's flag 14
@@ -81,24 +87,31 @@ def split_text(text: str, limit: int = TEXT_UNITS, most: int = MOST_MESSAGES) ->
 def reply_messages(
     text: str, quick_replies: Iterable[str] = (), postbacks: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], ...]:
-    """LINE's message objects for a reply; the quick replies' buttons stand under the last one.
+    """LINE's message objects for a reply, as plain text; the quick replies' buttons stand under the last one.
 
-    Empty if `text` is blank. A quick reply that is too long for its button is sent in full when tapped.
-    `postbacks`: by label, the data that a tap on it sends instead of words.
+    Empty if nothing of `text` would be seen. A quick reply that is too long for its button is sent in full
+    when tapped. `postbacks`: by label, the data that a tap on it sends instead of words.
     """
-    # What a model wrote as half a surrogate pair could not be sent at all.
-    sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+    parts = split_text(plain(text)) if not looks_empty(text) else []
     messages: list[dict[str, Any]] = [
-        {"type": "text", "text": part} for part in split_text(sound) if part.strip()
+        {"type": "text", "text": part} for part in parts if not looks_empty(part)
     ]
-    items = [
-        _quick_reply(label, (postbacks or {}).get(label))
-        for label in dict.fromkeys(map(str.strip, quick_replies))
-        if label
-    ]
+    data = {one_line(label): sent for label, sent in (postbacks or {}).items()}
+    labels = dict.fromkeys(map(one_line, quick_replies))
+    items = [item for label in labels if (item := _quick_reply(label, data.get(label)))]
     if messages and items:
-        messages[-1] = {**messages[-1], "quickReply": {"items": items}}
+        messages[-1] = {**messages[-1], "quickReply": {"items": items[:MOST_QUICK_REPLIES]}}
     return tuple(messages)
+
+
+def bare(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same texts with nothing around them: what LINE may still take if it refused the messages."""
+    return [{"type": "text", "text": message["text"]} for message in messages if "text" in message]
+
+
+def one_line(text: str) -> str:
+    """As plain text, on one line: a button's label."""
+    return " ".join(plain(text).split())
 
 
 def retry_key(turn_id: str) -> str:
@@ -149,7 +162,8 @@ def _code_points(text: str, limit: int) -> str:
     return head
 
 
-def _quick_reply(text: str, data: str | None = None) -> dict[str, Any]:
+def _quick_reply(text: str, data: str | None = None) -> dict[str, Any] | None:
+    """None if nobody could see what the button says."""
     label = text
     if units(text) > LABEL_UNITS:
         label = ""
@@ -157,7 +171,11 @@ def _quick_reply(text: str, data: str | None = None) -> dict[str, Any]:
             if units(label + cluster) > LABEL_UNITS - units(ELLIPSIS):
                 break
             label += cluster
-        label = label.rstrip() + ELLIPSIS
+        label = label.rstrip()
+    if looks_empty(label):
+        return None
+    if label != text:
+        label += ELLIPSIS
     if data is not None:
         postback = {"type": "postback", "label": label, "data": data, "displayText": label}
         return {"type": "action", "action": postback}

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from core.domain.errors import FairlaneError
 from core.domain.memory import ProposedFact
+from core.domain.messages import one_line
+from core.domain.plain_text import plain
 from core.domain.stages import Stage
 from core.domain.unicode import well_formed
+from core.domain.visible import is_damaged, looks_empty
 
 MAX_QUICK_REPLIES = 4
 QUICK_REPLY_CHARS = 300  # LINE's limit of what a tap sends
 
+# How an answer ends, where the ending says more than its content does; these stand in the journal, too.
+CUT_OFF = "length"
+REFUSAL = "refusal"
+CONTENT_FILTER = "content_filter"
+NO_MESSAGE = "null_message"
+NO_CHOICE = "no_choice"
+_DECLINED = frozenset({REFUSAL, CONTENT_FILTER, NO_MESSAGE, NO_CHOICE})
+
+FOR_STAFF = _DECLINED | {CUT_OFF, "content_policy_violation", "invalid_prompt"}
+"""Why a question got no answer, where the customer's sending it again would end the same way."""
+
 
 class SchemaError(FairlaneError):
     """The model's answer is not what was asked for. It was paid; asking once more may help."""
+
+
+class CutOffError(SchemaError):
+    """The answer was longer than it was allowed to be: asking for the same again would end the same way."""
+
+
+class DeclinedError(FairlaneError):
+    """The model will not answer this; `reason` is how its answer ended."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model declined: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +129,26 @@ SCHEMA: dict[str, Any] = _object(
 
 
 def parse_reply(content: str, finish_reason: str) -> ModelReply:
-    """Raises SchemaError for what has no reply that can be given to a customer.
+    """Raises SchemaError for what has no reply that can be given to a customer, CutOffError if that is so
+    because it was cut off, DeclinedError if the model will not answer.
 
-    Only `reply` is insisted on, for the answer is paid: any other property that is missing or can't be read
-    counts as absent, and too many or too long quick replies are left out.
+    The answer is paid: the first object counts, whatever stands around it, and of its properties those that
+    are whole. Only `reply` is insisted on; any other property that is missing or can't be read counts as
+    absent, and too many or too long quick replies are left out.
     """
-    try:
-        raw = json.loads(content)
-    except (ValueError, TypeError, RecursionError) as exc:
-        # TypeError: nobody has checked that the provider's content is a text. `finish_reason` says why if the
-        # provider cut it off: length, content_filter, refusal.
-        raise SchemaError(f"the answer is not JSON, it ended by {finish_reason}") from exc
-    if not isinstance(raw, dict):
-        raise SchemaError("the answer is not a JSON object")
-    reply = (_string(raw.get("reply")) or "").strip()
-    if not reply:
-        raise SchemaError("the answer's reply is not a text, or empty")
+    if finish_reason in _DECLINED:
+        raise DeclinedError(finish_reason)
+    raw = _first_object(content) if isinstance(content, str) else {}
+    reply = _string(raw.get("reply"))
+    if reply is None and finish_reason == CUT_OFF:
+        raise CutOffError("the answer ended by length before its reply was whole")
+    if reply is None or looks_empty(reply):
+        raise SchemaError(f"the answer has no reply, it ended by {finish_reason}")
+    if is_damaged(reply):
+        raise SchemaError("control characters stand in the reply, where letters were lost")
+    reply = plain(reply)
+    if looks_empty(reply):
+        raise SchemaError("the reply is nothing but Markdown")
     return ModelReply(
         reply=reply,
         service=_string(raw.get("service")),
@@ -128,6 +159,35 @@ def parse_reply(content: str, finish_reason: str) -> ModelReply:
         handoff=_handoff(raw.get("handoff")),
         quick_replies=_quick_replies(raw.get("quick_replies")),
     )
+
+
+_BLANKS = re.compile(r"\s*+")
+_DECODER = json.JSONDecoder(strict=False)  # a line feed in a string is taken as one
+
+
+def _first_object(content: str) -> dict[str, Any]:
+    """The whole properties of the first JSON object in `content`, up to where it ends or breaks off."""
+    found: dict[str, Any] = {}
+    at = content.find("{") + 1
+    try:
+        while at and content[at := _blanks_end(content, at)] == '"':
+            key, at = _DECODER.raw_decode(content, at)
+            if content[at := _blanks_end(content, at)] != ":":
+                break
+            value, at = _DECODER.raw_decode(content, _blanks_end(content, at + 1))
+            ends_with = content[(at := _blanks_end(content, at)) : at + 1]
+            if ends_with not in {",", "}", ""}:
+                break  # a quotation mark in the text, not at its end
+            found.setdefault(key, value)
+            at = at + 1 if ends_with == "," else 0
+    except (ValueError, IndexError, RecursionError):
+        pass  # it breaks off here
+    return found
+
+
+def _blanks_end(content: str, at: int) -> int:
+    found = _BLANKS.match(content, at)
+    return found.end() if found else at
 
 
 def _string(value: Any) -> str | None:
@@ -159,5 +219,7 @@ def _handoff(value: Any) -> str | None:
 
 
 def _quick_replies(value: Any) -> tuple[str, ...]:
-    labels = dict.fromkeys((_string(entry) or "").strip() for entry in _list(value))
-    return tuple(label for label in labels if 0 < len(label) <= QUICK_REPLY_CHARS)[:MAX_QUICK_REPLIES]
+    texts = (text for entry in _list(value) if (text := _string(entry)) and not is_damaged(text))
+    labels = dict.fromkeys(map(one_line, texts))
+    fitting = (label for label in labels if len(label) <= QUICK_REPLY_CHARS and not looks_empty(label))
+    return tuple(fitting)[:MAX_QUICK_REPLIES]

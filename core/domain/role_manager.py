@@ -21,7 +21,7 @@ from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
 from core.domain.prompt import Message, Prompt
 from core.domain.session import Session
-from core.domain.texts import house_rules
+from core.domain.texts import house_rules, shorter_rule
 from core.domain.tokens import text_bound
 
 WORDS_TOKENS = 3 * MOST_WAITING_CHARS + MOST_WAITING
@@ -85,6 +85,12 @@ def build_prompt(
         cache_key=f"fairlane-{clinic.org_id}",
         facts_used=tuple(fact.key for fact in facts),
     )
+
+
+def asked_for_less(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same question after an answer that was cut off: before the customer's words stands that the next
+    one must be shorter."""
+    return (*messages[:-1], Message("system", shorter_rule()), *messages[-1:])
 
 
 def stable_prefix(clinic: Clinic) -> str:

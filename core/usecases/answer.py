@@ -16,7 +16,7 @@ from core.domain.budget import budget_day
 from core.domain.event_kinds import is_wordless, rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
-from core.domain.model_reply import ModelReply
+from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.prices import UnpricedModelError
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
@@ -190,10 +190,9 @@ class Answer:
             log.error("model.unpriced", model=exc.model)
             return await self._busy(scene, draft, unclaimed, "unpriced_model")
         except ModelFailedError as exc:
-            busy = self._ready(
-                scene, exc.account.stored.record, text(scene.clinic, "busy"), failure=exc.reason
-            )
-            stored = await self._model_turn.settle(exc.account, busy)
+            apology = text(scene.clinic, _text_key(exc.reason))
+            failed = self._ready(scene, exc.account.stored.record, apology, failure=exc.reason)
+            stored = await self._model_turn.settle(exc.account, failed)
             return await self._deliver(scene, stored)
         return await self._deliver(scene, replied.stored)
 
@@ -320,3 +319,11 @@ class Answer:
         if known != scene.memory:
             await self._journal.write([scene.memory_write(known)])
         return replace(scene.with_session(session), memory=known)
+
+
+def _text_key(failure: str) -> str:
+    """Of what a customer reads whose question got no answer: to send it again only if that can help."""
+    if failure in FOR_STAFF:
+        log.error("turn.left_to_staff", reason=failure)
+        return "staff"
+    return "budget" if failure == "budget" else "busy"

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from core.domain import log
 from core.domain.errors import FairlaneError
-from core.domain.model_reply import SchemaError
+from core.domain.model_reply import CUT_OFF, CutOffError, DeclinedError, SchemaError
 from core.ports.clock import Clock
 from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
 from core.ports.slots import (
@@ -86,13 +86,15 @@ class Bill:
 class Ask(Generic[T]):
     """`reserve` runs inside the first slot, before the first call: it books the worst case and returns the
     request (the model is decided there). `grow` books one more worst case and says whether there was room.
-    `parse` turns an answer into a value or raises SchemaError."""
+    `parse` turns an answer into a value or raises SchemaError or DeclinedError. `shorter` turns a request
+    whose answer was cut off into one within the same worst case."""
 
     org_id: str
     ticket: str
     reserve: Callable[[], Awaitable[LlmRequest]]
     grow: Callable[[], Awaitable[bool]]
     parse: Callable[[LlmAnswer], T]
+    shorter: Callable[[LlmRequest], LlmRequest]
     on_wait: Callable[[], Awaitable[None]]
     org_cap: int | None = None
     tokens: int = 0
@@ -232,12 +234,19 @@ class _Run(Generic[T]):
         return answer
 
     def _parsed(self, answer: LlmAnswer) -> T:
+        """The answer's value. One that can't be used is asked for once more, one that was cut off in another
+        way: the same call would end like the first."""
         try:
             return self._ask.parse(answer)
+        except DeclinedError as exc:
+            raise AskFailedError(exc.reason) from exc
         except SchemaError as exc:
+            reason = CUT_OFF if isinstance(exc, CutOffError) else "bad_answer"
             if len(self._bill.answered) > 1:
-                raise AskFailedError("bad_answer") from exc
-            raise _RetryError("bad_answer") from exc
+                raise AskFailedError(reason) from exc
+            if self._request is not None and isinstance(exc, CutOffError):
+                self._request = self._ask.shorter(self._request)
+            raise _RetryError(reason) from exc
 
     def _log(self, began: float, outcome: str, **fields: object) -> None:
         log.info(

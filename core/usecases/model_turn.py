@@ -15,6 +15,7 @@ from core.domain.model_reply import ModelReply, parse_reply
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Prices
 from core.domain.prompt import Prompt
+from core.domain.role_manager import asked_for_less
 from core.domain.tokens import prompt_bound
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
@@ -112,6 +113,7 @@ class ModelTurn:
             reserve=run.reserve,
             grow=run.grow,
             parse=lambda answer: parse_reply(answer.content, answer.finish_reason),
+            shorter=lambda request: replace(request, messages=asked_for_less(request.messages)),
             on_wait=on_wait,
             org_cap=clinic.limits.max_concurrent,
             tokens=run.quote.input_bound // 4 + clinic.model.max_tokens,
@@ -179,7 +181,9 @@ class ModelTurn:
     async def _quote(self, clinic: Clinic, prompt: Prompt) -> _Quote:
         """What a call costs at most, for the primary model and for the fallback (if it has a price)."""
         prices, now_ms = await self._prices.current(), self._clock.now_ms()
-        bound = prompt_bound(prompt.messages, schema_name=prompt.schema_name, schema=prompt.schema)
+        # The longer of the two prompts that a call of this turn may have.
+        longest = asked_for_less(prompt.messages)
+        bound = prompt_bound(longest, schema_name=prompt.schema_name, schema=prompt.schema)
 
         def candidate(model: str) -> Candidate:
             price = prices.price_at(model, now_ms)

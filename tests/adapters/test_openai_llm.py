@@ -197,7 +197,50 @@ class TestAnswer:
         assert answer.usage
         assert answer.usage.input == 1200
 
-    @pytest.mark.parametrize("usage", [None, {}, {"total_tokens": 3}])
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            {"finish_reason": "stop", "message": None},
+            {"finish_reason": "stop", "message": {"content": None}},
+            {"finish_reason": "tool_calls", "message": {"content": ["x"], "tool_calls": []}},
+            {"message": {"role": "assistant"}},
+        ],
+    )
+    async def test_a_message_that_is_null_is_an_answer_whose_counts_are_read(self, choice: Any) -> None:
+        async with provider(http(200, {**OK_BODY, "choices": [choice]})) as (_, llm):
+            answer = await llm.complete(REQUEST, timeout_s=5)
+        assert (answer.content, answer.finish_reason) == ("", "null_message")
+        assert answer.usage == Usage(input=1200, output=40, cached=1024, cache_write=100)
+
+    @pytest.mark.parametrize(
+        ("changes", "usage"),
+        [
+            ({"prompt_tokens": "1200", "completion_tokens": 40.0}, Usage(1200, 40)),
+            ({"total_tokens": 1500}, Usage(1200, 300)),
+            ({"completion_tokens": None, "total_tokens": 1240}, Usage(1200, 40)),
+            ({"total_tokens": 7}, Usage(1200, 40)),
+            ({"total_tokens": "many"}, Usage(1200, 40)),
+            ({"completion_tokens": 0, "total_tokens": 0}, Usage(1200, 0)),
+            ({"prompt_tokens_details": [1]}, Usage(1200, 40)),
+            ({"prompt_tokens_details": {"cached_tokens": -1, "cache_write_tokens": "x"}}, Usage(1200, 40)),
+            ({"prompt_tokens_details": {"cached_tokens": True}}, Usage(1200, 40)),
+            ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+            ({"prompt_tokens": -1200}, None),
+            ({"prompt_tokens": [1200]}, None),
+            ({"prompt_tokens": 12.5}, None),
+            ({"prompt_tokens": True}, None),
+            ({"prompt_tokens": 10**30}, None),
+            ({"completion_tokens": {"n": 40}, "total_tokens": None}, None),
+        ],
+    )
+    async def test_a_count_of_any_type_is_a_count_or_none(
+        self, changes: dict[str, Any], usage: Usage | None
+    ) -> None:
+        counts = {"prompt_tokens": 1200, "completion_tokens": 40, "total_tokens": 1240, **changes}
+        async with provider(http(200, {**OK_BODY, "usage": counts})) as (_, llm):
+            assert (await llm.complete(REQUEST, timeout_s=5)).usage == usage
+
+    @pytest.mark.parametrize("usage", [None, {}, {"total_tokens": 3}, [], "1200", 1200])
     async def test_an_answer_without_counts_says_so(self, usage: object) -> None:
         async with provider(http(200, {**OK_BODY, "usage": usage})) as (_, llm):
             answer = await llm.complete(REQUEST, timeout_s=5)
@@ -246,6 +289,55 @@ class TestStatus:
     async def test_a_proxys_html_page_is_judged_by_its_status(self) -> None:
         fault = await fault_of(http(502, b"<html>Bad gateway</html>", {"content-type": "text/html"}))
         assert (fault.fault, fault.code) == (LlmFault.RETRYABLE, None)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *[None, [], "slow down", 7, {}, {"code": ["x"], "type": {"a": 1}, "param": [1], "message": None}],
+            *[
+                {"code": 429, "type": []},
+                {"code": {"insufficient_quota": 1}},
+                {"code": "ลูกค้าถามว่า", "type": 1.5},
+            ],
+        ],
+    )
+    async def test_a_429_with_odd_fields_is_a_429(self, error: object) -> None:
+        for body in ({"error": error}, error, [{"error": error}]):
+            fault = await fault_of(http(429, body, {"retry-after": "2"}))
+            assert (fault.fault, fault.status, fault.retry_after_ms) == (LlmFault.RATE_LIMITED, 429, 2000)
+            assert fault.code in {None, "429", "7"}
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            ({"code": "insufficient_quota"}, LlmFault.QUOTA),
+            ({"type": "project_spend_limit_exceeded", "code": 402}, LlmFault.QUOTA),
+            ({"code": "rate_limit_exceeded"}, LlmFault.RATE_LIMITED),
+            ({"code": 429, "message": "slow"}, LlmFault.RATE_LIMITED),
+            ({"code": "429"}, LlmFault.RATE_LIMITED),
+            ({"code": 502}, LlmFault.RETRYABLE),
+            ({"code": 408}, LlmFault.RETRYABLE),
+            ({"code": None, "type": "server_error"}, LlmFault.RETRYABLE),
+            ({}, LlmFault.RETRYABLE),
+            ("overloaded", LlmFault.RETRYABLE),
+            ([1], LlmFault.RETRYABLE),
+            ({"code": 401}, LlmFault.REJECTED),
+            ({"code": "model_not_found"}, LlmFault.REJECTED),
+            ({"type": "invalid_request_error", "code": {"x": 1}}, LlmFault.REJECTED),
+        ],
+    )
+    async def test_an_error_in_a_200_is_judged_by_its_code_and_was_not_billed(
+        self, error: object, expected: LlmFault
+    ) -> None:
+        for more in ({}, {"choices": []}, {"choices": None, "usage": None}):
+            fault = await fault_of(http(200, {"error": error, **more}, {"retry-after": "2"}))
+            assert (fault.fault, fault.retry_after_ms) == (expected, 2000)
+
+    async def test_an_error_beside_an_answer_is_an_answer(self) -> None:
+        async with provider(http(200, {**OK_BODY, "error": None})) as (_, llm):
+            assert (await llm.complete(REQUEST, timeout_s=5)).usage
+        async with provider(http(200, {**OK_BODY, "error": {"code": 502}})) as (_, llm):
+            assert (await llm.complete(REQUEST, timeout_s=5)).usage
 
 
 class TestRetryAfter:
@@ -355,12 +447,29 @@ class TestConnection:
             b'"hello"',
             b"",
             b'{"choices": [{"message": null}]}',
+            b'{"choices": [{"message": "x"}, 7]}',
+            b'{"choices": {"0": 1}}',
             b'{"object": "something else"}',
+            b"<html>Welcome to the hotel's network</html>",
+            b"[" * 100_000,
+            b'{"usage": {"prompt_tokens": ' + b"9" * 5000,
+            b"\xff\xfe\x00",
         ],
     )
     async def test_a_200_that_is_no_completion_may_have_been_billed(self, body: bytes) -> None:
         fault = await fault_of(http(200, body))
         assert (fault.fault, fault.code) == (LlmFault.AMBIGUOUS, "unreadable")
+
+    @pytest.mark.parametrize(
+        "around", [(b"", b"\n{}"), (b"\xef\xbb\xbf\n\n \r\n", b""), (b"", b"\0\0" + b" \n" * 9000)]
+    )
+    async def test_the_first_object_of_a_200_counts(self, around: tuple[bytes, bytes]) -> None:
+        body = around[0] + json.dumps(OK_BODY).encode() + around[1]
+        for kind in ("application/json", "text/html; charset=no-such", "application/octet-stream"):
+            async with provider(http(200, body, {"content-type": kind})) as (_, llm):
+                answer = await llm.complete(REQUEST, timeout_s=5)
+            assert answer.usage
+            assert parse_reply(answer.content, answer.finish_reason).reply == "สวัสดีค่ะ"
 
     async def test_cancelling_is_not_a_fault_and_closes_the_connection(self) -> None:
         async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.memory import ProposedFact
-from core.domain.model_reply import SCHEMA, SCHEMA_NAME, ModelReply, SchemaError, parse_reply
+from core.domain.model_reply import (
+    FOR_STAFF,
+    SCHEMA,
+    SCHEMA_NAME,
+    CutOffError,
+    DeclinedError,
+    ModelReply,
+    SchemaError,
+    parse_reply,
+)
 from core.domain.stages import Stage
 
 FULL: dict[str, Any] = {
@@ -46,14 +55,86 @@ def test_an_answer_of_a_reply_alone_is_enough_for_the_customer() -> None:
     assert parse_reply('{"reply": "ค่ะ"}', "stop") == ModelReply("ค่ะ")
 
 
-@pytest.mark.parametrize("cut", [1, 10, 60, -2])
-def test_truncated_json_is_refused_and_says_how_it_ended(cut: int) -> None:
-    with pytest.raises(SchemaError, match="length"):
-        parse_reply(json.dumps(FULL)[:cut], "length")
+@pytest.mark.parametrize("ended_by", ["length", "stop"])
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_an_answer_that_breaks_off_within_its_reply_is_refused(cut: int, ended_by: str) -> None:
+    with pytest.raises(SchemaError, match=ended_by) as caught:
+        parse_reply(json.dumps(FULL)[:cut], ended_by)
+    assert isinstance(caught.value, CutOffError) == (ended_by == "length")
 
 
-def test_a_whole_answer_is_taken_however_it_ended() -> None:
-    assert parse_reply(json.dumps(FULL), "length").reply
+@given(st.integers(min_value=len('{"reply": "ได้ค่ะ"')), st.sampled_from(["length", "stop"]))
+def test_a_reply_that_is_whole_is_taken_wherever_its_answer_breaks_off(cut: int, ended_by: str) -> None:
+    content = json.dumps({**FULL, "reply": "ได้ค่ะ"}, ensure_ascii=False)
+    reply = parse_reply(content[:cut], ended_by)
+    assert reply.reply == "ได้ค่ะ"
+    assert reply.service in {None, FULL["service"]}
+
+
+def test_endless_blanks_after_the_reply_do_not_cost_it() -> None:
+    assert parse_reply('{"reply": "ได้ค่ะ", "service":' + " \n" * 50_000, "length") == ModelReply("ได้ค่ะ")
+    with pytest.raises(CutOffError):
+        parse_reply(" \n" * 50_000, "length")
+
+
+ONE, OTHER = '{"reply": "หนึ่งค่ะ", "stage": "done"}', '{"reply": "สองค่ะ"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ONE + OTHER,
+        f"{ONE}\n\n{ONE}",
+        f"```json\n{ONE}\n```",
+        f"ได้ค่ะ นี่คือคำตอบ:\n{ONE}",
+        f"{ONE}\nหวังว่าจะเป็นประโยชน์นะคะ }}",
+        ONE + " \n\t" * 1000,
+        f"\ufeff{ONE}\x00",
+        ONE.replace("{", "{\n\n   "),
+    ],
+)
+def test_the_first_object_counts_whatever_stands_around_it(content: str) -> None:
+    assert parse_reply(content, "stop") == ModelReply("หนึ่งค่ะ", stage=Stage.DONE)
+
+
+@pytest.mark.parametrize("reason", ["refusal", "content_filter", "null_message"])
+def test_a_model_that_will_not_answer_is_no_fault_of_the_schema(reason: str) -> None:
+    with pytest.raises(DeclinedError) as caught:
+        parse_reply("", reason)
+    assert caught.value.reason == reason
+    assert reason in FOR_STAFF
+
+
+def test_a_quotation_mark_within_the_reply_does_not_end_it() -> None:
+    with pytest.raises(SchemaError):
+        parse_reply('{"reply": "หมอบอกว่า "ปกติ" ค่ะ", "stage": "done"}', "stop")
+
+
+@pytest.mark.parametrize("damage", ["\x00e2", "\x07", "\x1b[1m", "\x7f", "\x85"])
+def test_a_reply_with_lost_letters_is_never_delivered(damage: str) -> None:
+    with pytest.raises(SchemaError, match="control"):
+        parse(reply=f"ฟอก{damage}ฟัน")
+    assert parse(quick_replies=[f"ฟอก{damage}ฟัน", "ราคา"]).quick_replies == ("ราคา",)
+
+
+def test_line_ends_and_tabs_are_no_damage() -> None:
+    assert parse(reply="หนึ่ง\r\nสอง\tสาม\u2028สี่").reply == "หนึ่ง\nสอง สาม\nสี่"
+    assert parse_reply('{"reply": "หนึ่ง\nสอง"}', "stop").reply == "หนึ่ง\nสอง", "also as they are in the JSON"
+
+
+def test_the_reply_and_its_buttons_are_plain_text() -> None:
+    reply = parse(
+        reply="**ฟอกสีฟัน** [จองคิว](https://clinic.example/b_o_o_k)\u200b",
+        quick_replies=["\u200b", "**จอง**", "ดู\nราคา", "\u2800", "[แผนที่](https://x.example)"],
+    )
+    assert reply.reply == "ฟอกสีฟัน จองคิว https://clinic.example/b_o_o_k"
+    assert reply.quick_replies == ("จอง", "ดู ราคา", "แผนที่ https://x.example")
+
+
+def test_a_reply_that_nobody_could_see_is_refused() -> None:
+    for nothing in ("\u200b\u2060", "\u3164", "\u2800 \n", "\ufe0f", "---", "<br>", "```\n```"):
+        with pytest.raises(SchemaError):
+            parse(reply=nothing)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from core.domain.model_reply import SchemaError
+from core.domain.model_reply import CutOffError, DeclinedError, SchemaError
 from core.domain.prompt import Message
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal, SlotLostError, SlotRequest
@@ -18,6 +18,7 @@ from tests.conftest import FakeClock
 REQUEST = LlmRequest("gpt", [Message("user", "ราคาเท่าไหร่คะ")], 100, "reply", {})
 GOOD = LlmAnswer("good", Usage(10, 5), "gpt", "stop")
 BROKEN = LlmAnswer("broken", Usage(10, 5), "gpt", "stop")
+CUT = LlmAnswer("cut", Usage(10, 100), "gpt", "length")
 
 
 def fault(kind: LlmFault, retry_after_s: float | None = None) -> LlmError:
@@ -48,11 +49,13 @@ class Scene:
     began_s: list[float] = field(default_factory=list)
     slots: list[HeldSlot] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    requests: list[LlmRequest] = field(default_factory=list)
     bill: Bill = field(default_factory=Bill)
 
     async def complete(self, request: LlmRequest, *, timeout_s: float) -> LlmAnswer:
         answer = self.answers[len(self.limits_s)]
         self.limits_s.append(timeout_s)
+        self.requests.append(request)
         self.began_s.append(self.clock.monotonic())
         self.steps.append("call")
         if isinstance(answer, float):
@@ -95,12 +98,19 @@ class Scene:
         async def wait() -> None: ...
 
         def parse(answer: LlmAnswer) -> str:
+            if answer.content == "cut":
+                raise CutOffError("cut")
+            if answer.content in {"refusal", "content_filter", "null_message"}:
+                raise DeclinedError(answer.content)
             if answer.content != "good":
                 raise SchemaError("broken")
             return answer.content
 
+        def shorter(request: LlmRequest) -> LlmRequest:
+            return replace(request, messages=(Message("system", "shorter"), *request.messages))
+
         model = AskModel(self, self, self.clock, self.policy, jitter=lambda: 0.5)
-        return await model(Ask("bkk-smile", "turn/1", reserve, grow, parse, wait), self.bill)
+        return await model(Ask("bkk-smile", "turn/1", reserve, grow, parse, shorter, wait), self.bill)
 
 
 async def failure(scene: Scene) -> str:
@@ -192,6 +202,34 @@ async def test_answer_that_breaks_the_schema_is_repeated_once_and_both_are_bille
     scene = Scene(clock, [BROKEN, BROKEN, GOOD])
     assert await failure(scene) == "bad_answer"
     assert scene.bill.attempts == 2
+
+
+async def test_answer_that_was_cut_off_is_asked_for_once_more_in_another_way(clock: FakeClock) -> None:
+    scene = Scene(clock, [CUT, GOOD])
+    assert await scene.ask() == "good"
+    assert scene.bill.answered == [CUT, GOOD]
+    assert "grow" in scene.steps
+    first, second = scene.requests
+    assert first == REQUEST
+    assert second.messages == (Message("system", "shorter"), *REQUEST.messages)
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"), [([CUT, CUT], "length"), ([CUT, BROKEN], "bad_answer"), ([BROKEN, CUT], "length")]
+)
+async def test_two_answers_that_cannot_be_used_end_it_by_the_reason_of_the_second(
+    clock: FakeClock, answers: list[LlmAnswer], reason: str
+) -> None:
+    scene = Scene(clock, [*answers, GOOD])
+    assert await failure(scene) == reason
+    assert scene.bill.attempts == 2
+
+
+@pytest.mark.parametrize("reason", ["refusal", "content_filter", "null_message"])
+async def test_model_that_declines_is_not_asked_again(clock: FakeClock, reason: str) -> None:
+    scene = Scene(clock, [LlmAnswer(reason, Usage(10, 5), "gpt", "stop"), GOOD])
+    assert await failure(scene) == reason
+    assert scene.bill.attempts == 1
 
 
 async def test_no_slot_for_the_first_attempt_leaves_nothing_behind(clock: FakeClock) -> None:

@@ -18,7 +18,8 @@ LANGUAGES: Final = ("th", "en")
 TEXT_KEYS: Final = frozenset(
     {
         "budget",  # the clinic's budget of the day is used up
-        "busy",  # no answer in time, or no answer at all
+        "busy",  # no answer in time, or none that sending again could not bring
+        "staff",  # no answer, and none to be had from the model
         "greeting",  # a customer has added the clinic
         "privacy",  # follows the greeting, unless the clinic has its own notice
         "consent",  # may health facts be remembered? With two buttons:
@@ -65,6 +66,12 @@ def texts_of(language: str) -> Mapping[str, str]:
 def house_rules() -> str:
     """What every clinic's assistant keeps to: the beginning of every prompt."""
     return _toml("house_rules.toml")["rules"].strip()
+
+
+@cache
+def shorter_rule() -> str:
+    """What the assistant is told when its first answer was cut off."""
+    return _toml("house_rules.toml")["shorter"].strip()
 
 
 def _toml(name: str) -> dict[str, str]:
