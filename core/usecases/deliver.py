@@ -3,6 +3,9 @@
 A push carries a retry key, so LINE itself accepts it once. A reply has nothing of the kind but its token,
 which LINE takes once: after a reply that may have been accepted, only the same reply is tried again, and
 never a push (LINE Developers, "Retry failed API requests").
+
+Messages that LINE refuses as such (400) are sent once more as bare text, by the same token or under the same
+retry key: if LINE has accepted them after all, it does not accept these.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from core.domain import log
 from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
-from core.domain.messages import retry_key
+from core.domain.messages import bare, retry_key
 from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault, LineMessage, Sent
@@ -104,8 +107,8 @@ class Deliver:
         if token is None:  # the journal lost it: whether the reply arrived can't be asked any more
             return _unknown()
         try:
-            sent = await self._insist(
-                lambda: self._line.reply(delivery.channel, token, delivery.messages), doubt
+            sent = await self._sent(
+                lambda messages: self._line.reply(delivery.channel, token, messages), delivery, doubt
             )
         except LineUnavailableError:
             if not doubt.exists:
@@ -130,13 +133,30 @@ class Deliver:
     async def _push(self, delivery: DeliveryRequest) -> Delivered:
         key = retry_key(delivery.turn_id)
         try:
-            sent = await self._insist(
-                lambda: self._line.push(delivery.channel, delivery.chat_id, delivery.messages, retry_key=key),
+            sent = await self._sent(
+                lambda messages: self._line.push(delivery.channel, delivery.chat_id, messages, retry_key=key),
+                delivery,
                 _Doubt(),
             )
         except LineError as exc:
             return _failed(exc)
         return _done(PUSH, sent)
+
+    async def _sent(
+        self,
+        call: Callable[[Sequence[LineMessage]], Awaitable[Sent]],
+        delivery: DeliveryRequest,
+        doubt: _Doubt,
+    ) -> Sent:
+        """Raises as `_insist` does."""
+        try:
+            return await self._insist(lambda: call(delivery.messages), doubt)
+        except LineError as exc:
+            text = bare(delivery.messages)
+            if exc.fault is not LineFault.REJECTED or exc.status != 400 or text == list(delivery.messages):
+                raise
+            log.warning("line.bare_text", detail=str(exc))
+        return await self._insist(lambda: call(text), doubt)
 
     async def _insist(self, call: Callable[[], Awaitable[Sent]], doubt: _Doubt) -> Sent:
         """Repeat the same call while that can help. Raises LineError if it never can, LineUnavailableError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -205,6 +205,66 @@ async def test_a_message_that_line_refuses_is_final(
     assert arrived(line) == []
     assert len(line.broken_rules) == 1
     line.broken_rules.clear()
+
+
+UNSEEN_LABEL = {"type": "action", "action": {"type": "message", "label": "", "text": "จอง"}}
+
+
+@pytest.fixture
+def refused_once(line: LineApi, delivery: DeliveryRequest) -> Iterator[DeliveryRequest]:
+    """Its text is good, its quick reply is not."""
+    (message,) = delivery.messages
+    yield replace(delivery, messages=[{**message, "quickReply": {"items": [UNSEEN_LABEL]}}])
+    line.broken_rules.clear()
+
+
+@pytest.mark.parametrize("how", ["reply", "push"])
+async def test_what_line_refuses_is_sent_once_more_as_bare_text(
+    line: LineApi,
+    deliver: Deliver,
+    refused_once: DeliveryRequest,
+    marks: Marks,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    delivered = await deliver(replace(refused_once, token_age_ms=0 if how == "reply" else 55_000), marks)
+    assert (delivered.how, delivered.failure) == (how, None)
+    assert arrived(line) == [(how, TEXT)]
+    assert list(line.deliveries[0].messages) == [{"type": "text", "text": TEXT}]
+    assert "line.bare_text" in caplog.messages
+    assert sum(line.state.calls.values()) == 3  # a token, the refused call, the bare one
+    assert marks == []
+
+
+@pytest.mark.parametrize("how", ["reply", "push"])
+async def test_bare_text_that_may_have_arrived_does_not_arrive_twice(
+    line: LineApi, deliver: Deliver, refused_once: DeliveryRequest, marks: Marks, how: str
+) -> None:
+    delivery = replace(refused_once, token_age_ms=0 if how == "reply" else 55_000)
+    line.faults.add(LineTrouble.ERROR_AFTER, after=1, when=sending)
+    assert (await deliver(delivery, marks)).failure is None
+    again = replace(delivery, called_before=how, token_age_ms=0)
+    assert (await deliver(again, marks)).failure is None  # by another instance, after a crash
+    assert arrived(line) == [(how, TEXT)]
+
+
+async def test_bare_text_is_pushed_if_its_token_has_run_out_meanwhile(
+    line: LineApi, deliver: Deliver, refused_once: DeliveryRequest, marks: Marks
+) -> None:
+    line.renew_reply_token(str(refused_once.reply_token), life_s=0)
+    assert (await deliver(refused_once, marks)).how == "push"
+    assert arrived(line) == [("push", TEXT)]
+    assert marks == ["push"]
+
+
+@pytest.mark.parametrize("trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RATE_LIMIT])
+async def test_what_is_no_definite_refusal_keeps_its_quick_replies(
+    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+) -> None:
+    messages = reply_messages(TEXT, ["จองคิว"])
+    line.faults.add(trouble, when=sending)
+    assert (await deliver(replace(delivery, messages=messages), marks)).how == "reply"
+    assert list(line.deliveries[0].messages) == list(messages)
 
 
 async def test_a_blocked_user_gets_nothing_and_that_is_fine(
