@@ -233,8 +233,9 @@ async def test_silence_on_purpose_leaves_a_trace_without_words_and_a_replay_of_i
     assert scene.sim.answers(first.event_id) == []
 
 
+@pytest.mark.parametrize("redis_lost", [False, True])
 async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_model_and_no_store(
-    scene: FaultScene,
+    scene: FaultScene, redis_lost: bool
 ) -> None:
     row = await scene.row("forgotten")
     scene.stack.tasks.pause()
@@ -244,12 +245,14 @@ async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_mo
         conversations = RedisConversations(redis, lease_ms=1_000)
         rights = CustomerRights(scene.documents, conversations, mailbox, SystemClock())
         await rights.forget(Conversation(row.clinic.org_id, "line", sent.chat_id))
+    if redis_lost:
+        await scene.stack.redis.command("FLUSHALL")
     async with serving(scene):
         scene.stack.tasks.resume()
         await scene.stack.tasks.drained(10)
         assert scene.calls(row) == []
-        (turn,) = await scene.turns(row.clinic.org_id)
-        assert (turn["state"], turn["reason"]) == ("ignored", "forgotten")
+        turns = await scene.turns(row.clinic.org_id)
+        assert [(t["state"], t["reason"]) for t in turns] == [("ignored", "forgotten")] * redis_lost
         assert "SECRET" not in await documents_text(scene.documents)
         assert "SECRET" not in await redis_text(scene.stack.redis.url)
         new = scene.message(row, "a", "new")
