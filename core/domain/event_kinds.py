@@ -75,6 +75,15 @@ def is_wordless(kind: str) -> bool:
     return rules.is_message and not rules.has_words
 
 
+def note_of(event: InboundEvent) -> str:
+    """What was done besides words, in a few: `image`, `sticker: bow, thanks`; "" if there was nothing."""
+    if event.kind == EventKind.FOLLOW:
+        return "added the clinic on LINE"
+    if not is_wordless(event.kind) or (event.text and not event.hint):
+        return ""
+    return f"{event.kind}: {event.hint}" if event.hint else str(event.kind)
+
+
 def asks_model(event: InboundEvent) -> bool:
     """It has words that a model answers."""
     return rules_of(event.kind).action is None and not is_blank(event.text)

@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 from core.domain import consent, handoff
 from core.domain.clinic import Clinic
 from core.domain.event import EventKind, InboundEvent
-from core.domain.event_kinds import Action, asks_model, rules_of
+from core.domain.event_kinds import Action, asks_model, is_wordless, rules_of
 from core.domain.memory import CustomerMemory
 from core.domain.session import Session
+from core.domain.texts import text
 
 __all__ = ["Action", "Plan", "TurnPlan", "as_they_stand", "plan", "plan_turn", "unsent_ids"]
+
+
+HANDED_OVER, TOLD_ALREADY = "handoff", "told_already"
+"""Why the bot says nothing about what belongs to the conversation all the same: people have the chat, or the
+fixed text that would answer it was said a moment ago."""
+
+_BURST_MS, _IMAGE_SET_MS = 10_000, 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,15 @@ def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: Customer
     return Plan(Action.ANSWER)
 
 
+def _told_already(event: InboundEvent, clinic: Clinic, session: Session) -> bool:
+    """One fixed text for a burst of pictures or stickers, also if it goes on after the text."""
+    last, key = session.last_told, rules_of(event.kind).text_key
+    if last is None or key is None or not is_wordless(event.kind) or asks_model(event):
+        return False
+    burst_ms = _IMAGE_SET_MS if event.image_set_id else _BURST_MS
+    return event.timestamp_ms - last.at_ms < burst_ms and last.reply == text(clinic, key)
+
+
 def _silence(
     event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int
 ) -> str:
@@ -52,7 +69,9 @@ def _silence(
     if event.chat_type != "user" and not _addresses_us(event, session):
         return "group_talk"
     if memory.in_handoff(now_ms):
-        return "handoff"
+        return HANDED_OVER
+    if _told_already(event, clinic, session):
+        return TOLD_ALREADY
     if event.kind == EventKind.POSTBACK and clinic.is_silent(event.text):
         return "silent_postback"
     return ""
@@ -63,18 +82,21 @@ class TurnPlan:
     """What a turn does about all events that it takes.
 
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
-    order. `unfollowed_ms`: when the customer left, None if they are here, or here again. `consent`: what they
-    have decided about health facts, if they have now.
+    order. `taken`: ids of the events that belong to the conversation; the others are a group's own talk, or
+    unsent. `unfollowed_ms`: when the customer left, None if they are here, or here again. `consent`: what
+    they have decided about health facts, if they have now.
     """
 
     action: Action
     text_key: str | None = None
     words: tuple[str, ...] = ()
+    taken: frozenset[str] = frozenset()
     unfollowed_ms: int | None = None
     consent: bool | None = None
     reason: str = ""
 
 
+_BELONGS = frozenset({HANDED_OVER, TOLD_ALREADY})
 _PRECEDENCE = (Action.HANDOFF, Action.ANSWER, Action.TEXT)
 
 
@@ -97,7 +119,8 @@ def plan_turn(
     talk = {Action.ANSWER, Action.HANDOFF}
     turn = TurnPlan(
         Action.IGNORE,
-        words=tuple(event.text for event, p in plans if p.action in talk),
+        words=tuple(event.text for event, p in plans if p.action in talk or p.reason == HANDED_OVER),
+        taken=frozenset(e.event_id for e, p in plans if p.action in _PRECEDENCE or p.reason in _BELONGS),
         consent=next((c for e in reversed(left) if (c := consent.tapped(e)) is not None), None),
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),
     )

@@ -28,6 +28,7 @@ MAX_FACTS = 20
 MAX_CHARS = 200
 MAX_KEY_CHARS = 40
 FORGOTTEN_FOR_MS = 7 * 86_400_000
+_REMEMBERED_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,16 @@ class CustomerMemory:
         """People answer now, the bot is silent."""
         return self.handoff_until_ms is not None and now_ms < self.handoff_until_ms
 
+    def had_handoff(self, now_ms: int) -> bool:
+        """People had the chat, and gave it back within the last day."""
+        until_ms = self.handoff_until_ms
+        return until_ms is not None and until_ms <= now_ms < until_ms + _REMEMBERED_MS
+
     def handed_off(self, until_ms: int, reason: str) -> CustomerMemory:
         return replace(self, handoff_until_ms=until_ms, handoff_reason=reason[:MAX_CHARS])
 
-    def resumed(self) -> CustomerMemory:
-        return replace(self, handoff_until_ms=None, handoff_reason="")
+    def resumed(self, now_ms: int) -> CustomerMemory:
+        return replace(self, handoff_until_ms=now_ms, handoff_reason="")
 
     def without_turns(self, turn_ids: Collection[str]) -> CustomerMemory:
         """Without what these turns have taught."""

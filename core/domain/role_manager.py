@@ -52,7 +52,7 @@ def build_prompt(
     words_tokens: int = WORDS_TOKENS,
 ) -> Prompt:
     """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
-    out. `also_sent`: kinds of what came with them and has no words (image, …). Longer words than
+    out. `also_sent`: notes of what came with them and has no words (image, …). Longer words than
     `words_tokens` keep their beginning and end."""
     facts = memory.facts if clinic.memory else ()
     state: dict[str, Any] = {
@@ -62,6 +62,8 @@ def build_prompt(
         "preference": session.preference,
         "greeted": session.greeted,
     }
+    if memory.had_handoff(moment.now_ms):
+        state["people_had_the_chat"] = True
     if overflow:
         state["earlier_messages_left_out"] = overflow
     if also_sent:
@@ -72,6 +74,7 @@ def build_prompt(
         message
         for exchange in session.exchanges
         for message in (Message("user", exchange.customer_text), Message("assistant", exchange.reply))
+        if message.content
     ]
     return Prompt(
         messages=(

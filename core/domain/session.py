@@ -26,7 +26,8 @@ SENT_IDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the customer said in one turn, and the reply."""
+    """What the customer said in one turn, and the reply; "" where people answered, whose words nobody here
+    hears of. What was sent without words stands in square brackets."""
 
     turn_id: str
     at_ms: int
@@ -105,9 +106,8 @@ class Session:
         if any(exchange.turn_id == turn_id for exchange in self.exchanges):
             return self
         exchange = Exchange(turn_id, at_ms, customer_text, reply)
-        exchanges = tuple(sorted((*self.exchanges, exchange), key=lambda exchange: exchange.at_ms))
-        session = replace(self, exchanges=_trimmed(exchanges), greeted=True)
-        if exchanges[-1] is not exchange:
+        session = replace(self.with_exchange(exchange), greeted=True)
+        if session.exchanges[-1].turn_id != turn_id:
             return session
         wishes = {k: v[:FIELD_CHARS] for k, v in (updates or {}).items() if isinstance(v, str) and v.strip()}
         learnt = {name: wishes[name] for name in ("service", "area", "preference") if name in wishes}
@@ -121,6 +121,18 @@ class Session:
             awaiting_consent=facts_from((updates or {}).get("awaiting_consent")),
             consent_asked=self.consent_asked or bool((updates or {}).get("consent_asked")),
         )
+
+    def with_exchange(self, exchange: Exchange) -> Session:
+        """What was said in a turn that no model answered, in its place; once, however often it is told."""
+        if any(known.turn_id == exchange.turn_id for known in self.exchanges):
+            return self
+        exchanges = sorted((*self.exchanges, exchange), key=lambda exchange: exchange.at_ms)
+        return replace(self, exchanges=_trimmed(tuple(exchanges)))
+
+    @property
+    def last_told(self) -> Exchange | None:
+        """The last one in which we said something."""
+        return next((exchange for exchange in reversed(self.exchanges) if exchange.reply), None)
 
     def with_sent(self, message_ids: Iterable[str]) -> Session:
         """Remembers the newest of our own messages."""

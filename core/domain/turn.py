@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.domain.event import EventKind, InboundEvent
+from core.domain.event_kinds import note_of
 
 COLLECTION = "turns"
 CLAIMS = "turn_events"
@@ -43,7 +44,7 @@ class TurnState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TurnEvent:
     """A customer's message as the journal keeps it, so that whoever takes a turn over can answer it.
-    `user_id`: who sent it, which a group's chat does not say."""
+    `user_id`: who sent it, which a group's chat does not say. `note`: what came besides words."""
 
     id: str
     kind: EventKind
@@ -52,6 +53,7 @@ class TurnEvent:
     arrived_ms: int
     message_id: str | None = None
     user_id: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ class TurnRecord:
     def without_words(self, of_user: str | None = None) -> TurnRecord:
         """The turn without what was said in it; ids and money stay. `of_user`: what others in a group said
         stays, too, but not the reply, which may repeat anything."""
-        events = tuple(replace(e, text="") if of_user in {None, e.user_id} else e for e in self.events)
+        events = tuple(
+            replace(e, text="", note=None) if of_user in {None, e.user_id} else e for e in self.events
+        )
         return replace(
             self, events=events, reply="", quick_replies=(), postbacks={}, updates={}, facts_used=()
         )
@@ -179,7 +183,9 @@ class TurnRecord:
     def without_message(self, message_id: str) -> TurnRecord:
         """Without an unsent message. The whole exchange goes, since the reply may repeat it; but the other
         messages of a turn that has not ended still want their answer."""
-        events = tuple(replace(e, text="") if e.message_id == message_id else e for e in self.events)
+        events = tuple(
+            replace(e, text="", note=None) if e.message_id == message_id else e for e in self.events
+        )
         left = replace(self, events=events)
         wanted = not self.state.final and any(event.text for event in events)
         return left if wanted else left.without_words()
@@ -188,7 +194,7 @@ class TurnRecord:
         return replace(self, money=replace(self.money, **changes))
 
 
-_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id", "user_id")
+_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id", "user_id", "note")
 _MONEY = (
     "day",
     "decision",
@@ -242,6 +248,7 @@ def journaled(event: InboundEvent) -> TurnEvent:
         event.arrived_ms,
         event.message_id,
         event.user_id,
+        note_of(event) or None,
     )
 
 

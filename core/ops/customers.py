@@ -170,7 +170,7 @@ def _page(kept: KeptOfCustomer, timezone: str) -> RenderableType:
         "conversation", Text(f"{' · '.join(filter(None, state))}{said}" if session else "none goes on")
     )
     out.add_row("waiting", Text(f"{len(kept.waiting)} messages"))
-    if kept.memory.handoff_until_ms:
+    if kept.memory.handoff_until_ms and kept.memory.handoff_reason:
         until = shown_time(kept.memory.handoff_until_ms, timezone)
         out.add_row("people answer until", Text(f"{until} ({kept.memory.handoff_reason})"))
     out.add_row("health facts", _consent(kept.memory, timezone))

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.domain import consent, handoff, log
 from core.domain.budget import budget_day
-from core.domain.event_kinds import is_wordless, rules_of
+from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import FOR_STAFF, ModelReply
@@ -37,6 +37,7 @@ from core.usecases.turn_scene import (
     Scene,
     Turn,
     draft_of,
+    heard,
     is_newcomer,
     told,
     turn_id_of,
@@ -136,7 +137,7 @@ class Answer:
         draft = draft_of(scene, turn_id, events, plan)
         if plan.action is Action.IGNORE:
             await self._ignore(draft, event_ids, plan, scene.look)
-            return Answered(tuple(event_ids), session)
+            return Answered(tuple(event_ids), heard(session, draft, plan.reason))
         with log.bound(turn=turn_id):
             if plan.action is Action.ANSWER:
                 session = await self._model_or_busy(scene, draft, event_ids)
@@ -170,7 +171,7 @@ class Answer:
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
-            also_sent=[e.kind for e in draft.events if not e.text and is_wordless(e.kind)],
+            also_sent=[event.note for event in draft.events if event.note],
         )
         draft = replace(draft, facts_used=prompt.facts_used)
         opened = Opened(draft, unclaimed, scene.look, scene.turn.place)

@@ -80,7 +80,8 @@ class ConversationControl:
             return False
         if notice:
             await self._tell(clinic, chat_id, known, notice)
-        await self._memories.change(customer, clinic.retention, CustomerMemory.resumed)
+        now_ms = self._clock.now_ms()
+        await self._memories.change(customer, clinic.retention, lambda known: known.resumed(now_ms))
         log.info("handoff.ended", org=clinic.org_id, chat=chat_id, by="staff")
         return True
 

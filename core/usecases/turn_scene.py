@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
 from core.domain.event import Conversation, EventKind, InboundEvent
-from core.domain.inbound_policy import TurnPlan, as_they_stand
+from core.domain.inbound_policy import HANDED_OVER, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
-from core.domain.session import Session
+from core.domain.session import Exchange, Session
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.documents import Key, Merge
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
-from core.usecases.deliver import REPLY
+from core.usecases.deliver import PUSH, REPLY
 from core.usecases.journal_entries import Look
 from core.usecases.memory_changes import memory_key
 
@@ -79,8 +79,10 @@ def draft_of(scene: Scene, turn_id: str, events: Sequence[InboundEvent], plan: T
     # A group's talk that is not for us came along; its words are nobody's business here.
     stand = as_they_stand(events)
     kept = [event if event.text in plan.words else replace(event, text="") for event in stand]
+    record = record_of(turn_id, scene.turn.conversation, kept, scene.now_ms)
     return replace(
-        record_of(turn_id, scene.turn.conversation, kept, scene.now_ms),
+        record,
+        events=tuple(e if e.id in plan.taken else replace(e, note=None) for e in record.events),
         overflow=len(scene.turn.waiting.overflow_ids),
         fence=scene.turn.fence,
         trace=scene.turn.trace,
@@ -115,15 +117,31 @@ def told(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
         return session
     if record.money.decision == Kind.STOP and record.delivered_how == REPLY:
         return replace(session, last_budget_notice_ms=max(ended_ms, session.last_budget_notice_ms or 0))
-    if record.state is not TurnState.DELIVERED:
+    if record.state is not TurnState.DELIVERED and record.delivered_how not in {REPLY, PUSH}:
         return session
     session = session.with_sent(record.line_message_ids)
-    if not (record.money.model and record.reply):  # its words may have been erased since
+    if not record.reply:  # its words may have been erased since
         return session
-    return session.with_turn(
-        record.id,
-        at_ms=record.answered_ms or record.created_ms,
-        customer_text="\n".join(event.text for event in record.events if event.text),
-        reply=record.reply,
-        updates=record.updates,
-    )
+    at_ms, said = record.answered_ms or record.created_ms, said_in(record)
+    if record.money.model and record.state is TurnState.DELIVERED:
+        return session.with_turn(
+            record.id, at_ms=at_ms, customer_text=said, reply=record.reply, updates=record.updates
+        )
+    session = session.with_exchange(Exchange(record.id, at_ms, said, record.reply))
+    return replace(session, greeted=session.greeted or is_newcomer(record))
+
+
+def said_in(record: TurnRecord) -> str:
+    """The customer's words, each message on its own line; what had none is a note in square brackets."""
+    lines = [line for event in record.events for line in (event.text, event.note and f"[{event.note}]")]
+    return "\n".join(filter(None, lines))
+
+
+def heard(session: Session, draft: TurnRecord, reason: str) -> Session:
+    """The conversation after what was not answered: what is said to people, a further picture of a burst."""
+    said = said_in(draft)
+    if not said:
+        return session
+    if reason == HANDED_OVER:
+        said = f"[to the clinic's people]\n{said}"
+    return session.with_exchange(Exchange(draft.id, draft.created_ms, said, ""))

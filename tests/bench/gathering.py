@@ -10,9 +10,10 @@ import asyncio
 import random
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
@@ -22,7 +23,7 @@ from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator
 from core.local.stack import LocalStack, StackOptions
-from core.ports.documents import Create, Key
+from core.ports.documents import Create, Key, Where
 from tests.bench.table import Row
 
 BURST = ("สวัสดีค่ะ", "พอดีว่า", "ปวดฟันมาก", "ซี่ในสุด", "อยากอุดฟันค่ะ", "ราคาเท่าไหร่คะ")
@@ -34,7 +35,7 @@ ENVIRONMENT = {"ORG_MESSAGES_PER_MINUTE": "60000", "CHAT_MAX_CONCURRENT_PER_ORG"
 
 @dataclass(frozen=True, slots=True)
 class Bursts:
-    """Calls of each burst, and what the provider billed for one in tokens' prices, on average."""
+    """Calls of each burst, and what one cost on average, in micro-baht."""
 
     calls: Sequence[int]
     cost: float
@@ -55,7 +56,7 @@ class Bench:
         known = Clinic(
             org_id, org_id, channel.bot_user_id, channel.channel_id, persona="… " * 600, gather_s=gather_s
         )
-        documents = SqliteDocuments(self.stack.documents_url.removeprefix("sqlite:"))
+        documents = self.documents()
         await documents.commit(
             [
                 Create(Key("orgs", org_id), org_document(known)),
@@ -76,22 +77,31 @@ class Bench:
                 for i, text in enumerate(words):
                     if i:
                         await asyncio.sleep(self.dice.uniform(*APART_S))
-                    sent.append(await self.sim.say(clinic, user, f"{text}{chr(0x200B) * n}"))
+                    sent.append(await self.sim.say(clinic, user, text))
                 await self.sim.wait_answered([s.event_id for s in sent], 30)
 
         await asyncio.gather(*(burst(n) for n in range(count)))
         await self.stack.tasks.drained(30)
-        calls = defaultdict(list)
-        for call in self.calls(clinic):
-            calls[call.last_words.splitlines()[-1].count("\u200b")].append(call)
-        paid = sum(_cost(call) for found in calls.values() for call in found)
-        return Bursts([len(calls[n]) for n in range(count)], paid / count)
+        turns = await self.turns(clinic)
+        assert sum(turn["attempts"] for turn in turns) == len(self.calls(clinic))
+        calls = Counter(turn["chat_id"] for turn in turns)
+        paid = sum(turn["cost_micro_baht"] for turn in turns)
+        return Bursts([calls[self.sim.user(clinic, str(n))] for n in range(count)], paid / count)
 
-    async def began_ms(self, clinic: LineClinic, n: int) -> float:
-        """From a question's webhook to its call."""
+    async def turns(self, clinic: LineClinic) -> list[Mapping[str, Any]]:
+        documents = self.documents()
+        found = await documents.query("turns", [Where("org_id", "==", clinic.org_id)])
+        await documents.close()
+        return [document.data for document in found]
+
+    def documents(self) -> SqliteDocuments:
+        return SqliteDocuments(self.stack.documents_url.removeprefix("sqlite:"))
+
+    async def began_ms(self, clinic: LineClinic) -> float:
+        """From a new customer's question to its call."""
         before = len(self.calls(clinic))
         asked = time.time()
-        sent = await self.sim.say(clinic, self.sim.user(clinic, f"asks {n}"), f"ฟอกสีฟันราคาเท่าไหร่คะ {n}")
+        sent = await self.sim.say(clinic, self.sim.user(clinic, str(before)), BURST[-1])
         assert await self.sim.wait_answered([sent.event_id], 30) == []
         return self.calls(clinic)[before].started_ms - asked * 1000
 
@@ -99,25 +109,20 @@ class Bench:
         return [call for call in self.stack.openai.calls if call.clinic == clinic.org_id]
 
 
-def _cost(call: Call) -> float:
-    """In prices of a token: gpt-6.1-terra bills an output token like five of input, a cached one 1/20."""
-    used = call.usage
-    return used.input - used.cached + used.cached / 20 + 5 * used.output if used else 0.0
-
-
 async def rows(bursts: int = 100, questions: int = 100) -> list[Row]:
     options = StackOptions(turns=1, latency=Latency(0.3, 0.2), environment=ENVIRONMENT)
     async with LocalStack(options) as stack:
         bench = Bench(stack)
         gathering, plain = await bench.clinic("gathering", 1.0), await bench.clinic("plain", 0.0)
+        asked, asked_plain = await bench.clinic("asked", 1.0), await bench.clinic("asked-plain", 0.0)
         single = await bench.clinic("single", 1.0)
         try:
-            for clinic in (gathering, plain, single):
-                await bench.began_ms(clinic, -1)
+            for _ in range(5):  # connections, caches
+                await bench.began_ms(asked_plain)
+                await bench.began_ms(asked)
             took = [
-                (await bench.began_ms(plain, n), await bench.began_ms(gathering, n)) for n in range(questions)
+                (await bench.began_ms(asked_plain), await bench.began_ms(asked)) for _ in range(questions)
             ]
-            stack.openai.calls.clear()
             one = await bench.bursts(single, bursts, BURST[-1:])
             gathered = await bench.bursts(gathering, bursts, BURST)
             scattered = await bench.bursts(plain, bursts, BURST)

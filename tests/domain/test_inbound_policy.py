@@ -15,7 +15,8 @@ from core.domain.event_kinds import KINDS, rules_of
 from core.domain.inbound_policy import Action, Plan, TurnPlan, plan, plan_turn
 from core.domain.line_events import read_webhook
 from core.domain.memory import CustomerMemory
-from core.domain.session import Session
+from core.domain.session import Exchange, Session
+from core.domain.texts import text
 
 NOW_MS = 1_795_485_600_000
 CLINIC = Clinic("a", "A", "U1", "1", handoff=Handoff(("เจ้าหน้าที่",)))
@@ -276,3 +277,43 @@ class TestTurn:
         turn = of(message("text", 1), memory=CustomerMemory().handed_off(NOW_MS + 9, "model"))
         assert (turn.action, turn.reason) == (Action.IGNORE, "handoff")
         assert of() == TurnPlan(Action.IGNORE)
+
+
+class TestABurstThatGoesOnAfterItsText:
+    """One fixed text for ten pictures, however they are spread over turns."""
+
+    def told(self, text_key: str, ms_ago: int) -> Session:
+        said = Exchange("t0", NOW_MS - ms_ago, f"[{text_key}]", text(CLINIC, text_key))
+        heard = Exchange("t1", NOW_MS - 1, f"[{text_key}]", "")
+        return Session(exchanges=(said, heard))
+
+    def planned(self, session: Session, kind: EventKind = EventKind.IMAGE, **fields: Any) -> Plan:
+        event = InboundEvent("E1", "a", "U9", kind, NOW_MS, NOW_MS, **fields)
+        return plan(event, CLINIC, session, CustomerMemory(), NOW_MS)
+
+    def test_gets_no_second_one(self) -> None:
+        assert self.planned(self.told("image", 5_000)) == Plan(Action.IGNORE, reason="told_already")
+        late = self.told("image", 40_000)
+        assert self.planned(late) == Plan(Action.TEXT, "image")
+        assert self.planned(late, image_set_id="S1") == Plan(Action.IGNORE, reason="told_already")
+
+    def test_gets_the_text_of_another_kind_and_the_answer_to_its_words(self) -> None:
+        assert self.planned(self.told("sticker", 5_000)) == Plan(Action.TEXT, "image")
+        assert self.planned(self.told("image", 5_000), EventKind.TEXT, text="ราคา") == ANSWER
+        worded = self.planned(self.told("sticker", 5_000), EventKind.STICKER, text="ขอบคุณค่ะ")
+        assert worded == ANSWER
+
+    def test_is_taken_along_by_the_question_that_follows(self) -> None:
+        events = [
+            InboundEvent("E1", "a", "U9", EventKind.IMAGE, NOW_MS, NOW_MS),
+            InboundEvent("E2", "a", "U9", EventKind.TEXT, NOW_MS + 1, NOW_MS, text="อันนี้เป็นอะไรคะ"),
+        ]
+        turn = plan_turn(events, CLINIC, self.told("image", 5_000), CustomerMemory(), NOW_MS)
+        assert (turn.action, turn.taken) == (Action.ANSWER, {"E1", "E2"})
+
+
+def test_what_is_said_to_people_belongs_to_the_conversation() -> None:
+    event = InboundEvent("E1", "a", "U9", EventKind.TEXT, NOW_MS, NOW_MS, text="นัดวันศุกร์")
+    in_handoff = CustomerMemory().handed_off(NOW_MS + 1, "keyword")
+    turn = plan_turn([event], CLINIC, Session(), in_handoff, NOW_MS)
+    assert (turn.action, turn.words, turn.taken) == (Action.IGNORE, ("นัดวันศุกร์",), {"E1"})

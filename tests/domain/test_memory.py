@@ -120,7 +120,7 @@ def test_a_handoff_ends_by_time_or_on_a_word() -> None:
     memory = CustomerMemory().handed_off(NOW_MS + 1000, "keyword")
     assert memory.in_handoff(NOW_MS + 999)
     assert not memory.in_handoff(NOW_MS + 1000)
-    assert not memory.resumed().in_handoff(NOW_MS)
+    assert not memory.resumed(NOW_MS).in_handoff(NOW_MS)
     assert not CustomerMemory().in_handoff(NOW_MS)
 
 

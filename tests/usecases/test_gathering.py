@@ -114,3 +114,16 @@ async def test_a_clinic_may_gather_nothing(scene: FaultScene) -> None:
         await spoken(scene, greeting, every_s=0)
         await settled(scene, greeting)
     assert time.monotonic() - began < 0.9
+
+
+async def test_a_question_about_a_picture_that_was_answered_finds_it_in_the_prompt(scene: FaultScene) -> None:
+    row = await scene.row("later question")
+    photo, question = bubble(scene, row, "image"), bubble(scene, row, text="อันนี้เป็นอะไรคะ")
+    async with serving(scene):
+        await spoken(scene, photo, every_s=0)
+        await settled(scene, photo)
+        await spoken(scene, question, every_s=0)
+        await settled(scene, question)
+    (call,) = [call for call in scene.stack.openai.calls if call.clinic == row.clinic.org_id]
+    history = [(m["role"], m["content"]) for m in call.messages[2:]]
+    assert history == [("user", "[image]"), ("assistant", text(ANY, "image")), ("user", "อันนี้เป็นอะไรคะ")]

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from core.domain.clinic import Clinic
+from core.domain.event import EventKind, InboundEvent
+from core.domain.inbound_policy import HANDED_OVER
+from core.domain.memory import CustomerMemory
+from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
-from core.domain.turn import Money, TurnRecord, TurnState
-from core.usecases.turn_scene import told
+from core.domain.turn import Money, TurnEvent, TurnRecord, TurnState, journaled
+from core.usecases.turn_scene import heard, told
 from tests.usecases.turn_samples import BEGUN_MS, sample
 
 MINUTE_MS = 60_000
@@ -42,3 +49,75 @@ def test_budget_notice_counts_when_it_was_read_and_the_newest_counts() -> None:
     assert session.last_budget_notice_ms == BEGUN_MS + 2 * MINUTE_MS
     assert told(session, ended("t1", 1, **stopped), 0) == session
     assert told(session, ended("t3", 3, **stopped, delivered_how="none"), 0) == session
+
+
+def event(kind: EventKind, text: str = "", hint: str = "") -> TurnEvent:
+    return journaled(InboundEvent("E1", "any", "U1", kind, 1, 1, text=text, hint=hint))
+
+
+@pytest.mark.parametrize(
+    ("events", "reply", "said"),
+    [
+        ((event(EventKind.IMAGE),), "fixed", "[image]"),
+        ((event(EventKind.STICKER, "ขอบคุณค่ะ", "bow, thanks"),), "yes", "ขอบคุณค่ะ\n[sticker: bow, thanks]"),
+        (
+            (event(EventKind.STICKER, hint="bow"), event(EventKind.TEXT, "ราคา")),
+            "900",
+            "[sticker: bow]\nราคา",
+        ),
+        ((event(EventKind.FOLLOW),), "welcome", "[added the clinic on LINE]"),
+        (
+            (event(EventKind.FILE), event(EventKind.AUDIO), event(EventKind.VIDEO)),
+            "fixed",
+            "[file]\n[audio]\n[video]",
+        ),
+    ],
+)
+def test_what_has_no_words_leaves_a_note_with_what_was_answered(
+    events: tuple[TurnEvent, ...], reply: str, said: str
+) -> None:
+    fixed = ended("t1", 1, events=events, reply=reply, money=Money(decision="none", reason="image"))
+    (exchange,) = told(Session(), fixed, 0).exchanges
+    assert (exchange.customer_text, exchange.reply) == (said, reply)
+
+
+def test_only_a_greeting_or_an_answer_greets() -> None:
+    fixed = {"money": Money(decision="none"), "reply": "text"}
+    assert not told(Session(), ended("t1", 1, **fixed), 0).greeted
+    assert told(Session(), ended("t1", 1, **fixed, events=(event(EventKind.FOLLOW),)), 0).greeted
+
+
+def test_a_question_that_got_the_busy_text_is_not_forgotten() -> None:
+    busy = {"state": TurnState.FAILED, "failure": "patience", "reply": "busy", "delivered_how": "reply"}
+    (exchange,) = told(Session(), ended("t1", 1, **busy), 0).exchanges
+    assert exchange.reply == "busy"
+    unread = {**busy, "failure": "undeliverable: quota", "delivered_how": "none"}
+    assert told(Session(), ended("t1", 1, **unread), 0) == Session()
+
+
+def test_a_fixed_text_in_between_leaves_what_was_learnt_as_it_is() -> None:
+    asked = {
+        "updates": {
+            "service": "whitening",
+            "consent_asked": True,
+            "awaiting_consent": [
+                {"key": "allergy", "value": "x", "turn_id": "t1", "at_ms": 1, "because": "x"}
+            ],
+        }
+    }
+    before = told(Session(), ended("t1", 1, **asked), 0)
+    after = told(before, ended("t2", 2, money=Money(decision="none"), reply="sticker text"), 0)
+    assert len(after.exchanges) == 2
+    assert replace(after, exchanges=before.exchanges) == before
+
+
+def test_what_is_said_to_people_is_heard_and_no_reply_is_made_up() -> None:
+    draft = ended("t1", 1, events=(event(EventKind.TEXT, "นัดวันศุกร์นะคะ"),))
+    session = heard(Session(), draft, HANDED_OVER)
+    (exchange,) = session.exchanges
+    assert (exchange.customer_text, exchange.reply) == ("[to the clinic's people]\nนัดวันศุกร์นะคะ", "")
+    prompt = build_prompt(
+        Clinic("any", "Any", "", ""), session, CustomerMemory(), ["สรุปนัดวันไหน"], Moment(BEGUN_MS)
+    )
+    assert [m.role for m in prompt.messages] == ["system", "system", "user", "user"]
+    assert heard(Session(), ended("t1", 1, events=()), HANDED_OVER) == Session()
