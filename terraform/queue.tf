@@ -71,6 +71,14 @@ resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
   member   = each.value
 }
 
+# Turn brings waiting tasks forward when slots would be idle.
+resource "google_cloud_tasks_queue_iam_member" "runner" {
+  name     = google_cloud_tasks_queue.turns.name
+  location = var.region
+  role     = "roles/cloudtasks.taskRunner"
+  member   = local.runtime_accounts.turn
+}
+
 # The identity that the tasks carry to turn, and who may give it to a task.
 resource "google_service_account" "tasks" {
   account_id   = "${var.name}-tasks"

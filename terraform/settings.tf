@@ -2,19 +2,20 @@
 # Variables of Terraform carry the same names in lower case (variables_settings.tf).
 locals {
   settings_both = {
-    GOOGLE_CLOUD_PROJECT  = var.project_id
-    DOCUMENT_STORE        = "firestore"
-    FIRESTORE_DATABASE    = google_firestore_database.this.name
-    REDIS_CA_CERT         = local.redis_ca_cert
-    SECRET_STORE          = "secretmanager"
-    SECRET_PREFIX         = local.secret_prefix == "" ? null : local.secret_prefix
-    LINE_API_BASE_URL     = var.line_api_base_url
-    TASKS_QUEUE           = google_cloud_tasks_queue.turns.id
-    TURN_URL              = local.turn_url
-    TASKS_SERVICE_ACCOUNT = google_service_account.tasks.email
-    SLOT_WAIT_S           = tostring(var.slot_wait_s)
-    PATIENCE_S            = tostring(var.patience_s)
-    LOG_LEVEL             = var.log_level
+    GOOGLE_CLOUD_PROJECT   = var.project_id
+    DOCUMENT_STORE         = "firestore"
+    FIRESTORE_DATABASE     = google_firestore_database.this.name
+    REDIS_CA_CERT          = local.redis_ca_cert
+    SECRET_STORE           = "secretmanager"
+    SECRET_PREFIX          = local.secret_prefix == "" ? null : local.secret_prefix
+    LINE_API_BASE_URL      = var.line_api_base_url
+    TASKS_QUEUE            = google_cloud_tasks_queue.turns.id
+    TASKS_DISPATCHES_PER_S = tostring(ceil(local.dispatches_per_s))
+    TURN_URL               = local.turn_url
+    TASKS_SERVICE_ACCOUNT  = google_service_account.tasks.email
+    SLOT_WAIT_S            = tostring(var.slot_wait_s)
+    PATIENCE_S             = tostring(var.patience_s)
+    LOG_LEVEL              = var.log_level
   }
 
   settings_webhook = {

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.tasks_v2 import CloudTasksAsyncClient, CreateTaskRequest
+from google.cloud.tasks_v2 import CloudTasksAsyncClient, CreateTaskRequest, RunTaskRequest
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
 from core.adapters import google_credentials
@@ -87,6 +87,23 @@ class CloudTasksQueue:
             raise TasksUnavailableError(f"the queue did not confirm the task: {_told(exc)}") from exc
         except GoogleAuthError as exc:
             raise TasksUnavailableError(f"the queue did not confirm the task: {exc}") from exc
+        return True
+
+    async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
+        """See the port. Raises TasksUnavailableError."""
+        if self._client is None:
+            self._client = connect(self._emulator_host)
+        request = RunTaskRequest(name=f"{self._queue}/tasks/{name}")
+        metadata = (to_grpc_metadata((("name", request.name),)),)
+        try:
+            call: Any = self._client.transport.run_task
+            await call(request, timeout=timeout_s, metadata=metadata)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise TasksUnavailableError(f"the queue did not run the task: {_told(exc)}") from exc
+        except GoogleAuthError as exc:
+            raise TasksUnavailableError(f"the queue did not run the task: {exc}") from exc
         return True
 
     async def close(self) -> None:

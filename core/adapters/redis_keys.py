@@ -1,7 +1,7 @@
 """Every Redis key name of fairlane. Names are built nowhere else, least of all in Lua.
 
 A hash tag (`{…}`) keeps the keys of a conversation, and those of the slots, in one hash slot. Only the
-generation and the rates stand outside: they are those of a whole Redis.
+generation, the rates and the backlogs stand outside: they are those of a whole Redis.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ def mailbox(conversation: Conversation, part: str) -> str:
 
 GENERATION = "mail:generation"
 """Names the data that Redis has now: another one after it came back empty (lua/mailbox_order.lua)."""
+
+
+TOLD = "backlog:told"
+"""When the last one is due who is told that they were not reached: one line for all clinics."""
+
+
+def backlog(org_id: str, part: str) -> str:
+    """What is planned of a clinic's waiting turns (lua/backlog.lua)."""
+    return f"backlog:{org_id}:{part}"
 
 
 def shaper_org(org_id: str) -> str:

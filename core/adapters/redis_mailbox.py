@@ -130,10 +130,10 @@ class RedisMailbox:
         return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
 
 
-def mailbox_script(redis: Redis, name: str) -> AsyncScript:
+def mailbox_script(redis: Redis, *names: str) -> AsyncScript:
     """What the scripts share stands at their head."""
     lua = resources.files("core.adapters").joinpath("lua")
-    return redis.register_script("".join(lua.joinpath(n).read_text() for n in ("mailbox_order.lua", name)))
+    return redis.register_script("".join(lua.joinpath(n).read_text() for n in ("mailbox_order.lua", *names)))
 
 
 async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:

@@ -11,9 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
+from core.adapters.redis_backlog import backlog_keys, told_every_ms
 from core.adapters.redis_mailbox import KNOWN_MS, encode_event, mailbox_script, own_message_id
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import MOST_WAITING
+from core.domain.task import TurnTask
 from core.ports.shaper import Arrival, Shaped
 
 _LARGEST_BATCH = 100  # arrivals in one script call; keeps Redis' pause at about a millisecond
@@ -33,10 +35,10 @@ class RedisShaper:
     way the next batch gathers. So a hanging Redis costs each request `timeout_s` at most, those that come
     while a call has been stuck for that long nothing at all, and the process one connection.
 
-    `longest_s` bounds each delay, whether the clinic's rate or the sender's causes it: a message that would
-    have to wait longer is not counted, so that nobody waits until it is too late to answer. A sender's come
-    at that moment, to be answered together; a clinic's are spread over the second half of that time. Past a
-    clinic's burst and so much of its rate, the slots alone hold a flood back.
+    `longest_s` bounds each delay by a clinic's rate: a turn that would have to wait longer is not counted, so
+    that nobody waits until it is too late to answer. Those are spread over the second half of that time; past
+    a clinic's burst and so much of its rate, the slots alone hold a flood back. A turn whose place in its
+    clinic's backlog does not come in that time is due when its `patience_s` ends.
 
     `redis` is the caller's to close; its own retries should be off.
     """
@@ -47,9 +49,11 @@ class RedisShaper:
         *,
         sender_per_10s: int = 5,
         longest_s: float = 100,
+        patience_s: float = 120,
+        dispatches_per_s: float = 17,
         timeout_s: float = 0.030,
     ) -> None:
-        self._script = mailbox_script(redis, "shape.lua")
+        self._script = mailbox_script(redis, "backlog.lua", "shape.lua")
         self._rule = (
             sender_per_10s,
             _SENDER_WINDOW_US / sender_per_10s,
@@ -57,6 +61,7 @@ class RedisShaper:
             KNOWN_MS,
             MOST_WAITING,
         )
+        self._told = (round(patience_s * 1000), told_every_ms(dispatches_per_s))
         self._generation: bytes = b""
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
@@ -119,8 +124,8 @@ class RedisShaper:
                 waiting.answer.set_exception(error)
 
     async def _call(self, arrivals: Sequence[Arrival]) -> tuple[int, list[int]]:
-        keys: list[str] = [redis_keys.GENERATION]
-        args: list[Any] = [*self._rule, self._generation]
+        keys: list[str] = [redis_keys.GENERATION, *backlog_keys("")[:2]]
+        args: list[Any] = [*self._rule, self._generation, *self._told]
         for arrival in arrivals:
             event, rate = arrival.event, arrival.org_per_minute
             keys += (
@@ -130,11 +135,13 @@ class RedisShaper:
                     redis_keys.mailbox(event.conversation, part)
                     for part in ("known", "lead", "events", "done", "announced")
                 ),
+                *backlog_keys(event.org_id)[2:],
             )
             # Rounded down, a minute's worth of messages never exceeds the minute.
             interval_us = _MINUTE_US // rate if rate else 0
             args += (rate, interval_us, event.event_id, event.timestamp_ms, own_message_id(event))
             gather_ms = -1 if arrival.gather_ms is None else arrival.gather_ms
             args += (len(event.text), encode_event(event), gather_ms)
+            args += (event.org_id, TurnTask(event, "").name)
         now_ms, self._generation, *delays_ms = await self._script(keys=keys, args=args)
         return now_ms, delays_ms

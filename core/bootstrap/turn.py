@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.bootstrap import shared
 from core.domain.settings import Settings
+from core.ports.backlog import Pace
 from core.ports.clock import CorrectedClock
 from core.usecases.answer import Answer, AnswerPolicy
 from core.usecases.ask_model import AskModel, RetryPolicy
@@ -19,6 +21,7 @@ from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.model_turn import ModelTurn
+from core.usecases.paced_slots import PacedSlots
 from core.usecases.price_list import PriceList
 from core.usecases.run_turn import RunPolicy, RunTurn
 
@@ -27,7 +30,19 @@ def build(settings: Settings) -> RunTurn:
     clock = CorrectedClock()
     documents, redis = shared.documents(settings), shared.redis(settings)
     lease_ms = round(settings.slot_lease_s * 1000)
-    slots = RedisSlots(redis, slot_options(settings), clock)
+    tasks = shared.tasks(settings)
+    at_once, hold_ms = settings.chat_max_concurrent_per_org, 1000 * settings.llm_attempt_timeouts_s[0] / 2
+    backlog = RedisBacklog(
+        redis, dispatches_per_s=settings.tasks_dispatches_per_s, pace=Pace(at_once, hold_ms)
+    )
+    slots = PacedSlots(
+        RedisSlots(redis, slot_options(settings), clock),
+        backlog,
+        tasks,
+        clock,
+        at_once=at_once,
+        hold_ms=hold_ms,
+    )
     mailbox = RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=settings.session_ttl_s)
     journal = Journal(documents, clock)
     line = LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock)
@@ -59,7 +74,7 @@ def build(settings: Settings) -> RunTurn:
         AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    return RunTurn(mailbox, shared.tasks(settings), slots, answer, give_up, clock, policy)
+    return RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, policy)
 
 
 def slot_options(settings: Settings) -> SlotOptions:

@@ -19,6 +19,8 @@ def build(settings: Settings) -> AckWebhook:
         sender_per_10s=settings.sender_messages_per_10s,
         # Who is let through at the last moment can still wait for a slot, and then be answered.
         longest_s=max(0.0, settings.patience_s - settings.slot_wait_s),
+        patience_s=settings.patience_s,
+        dispatches_per_s=settings.tasks_dispatches_per_s,
     )
     policy = AckPolicy(org_per_minute=settings.org_messages_per_minute)
     return AckWebhook(directory, shaper, shared.tasks(settings), clock, policy)

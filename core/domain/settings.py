@@ -167,6 +167,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SECRET_PREFIX", _prefix, "begins the names of secrets: `{prefix}line-{org_id}`"),
     Variable("LINE_API_BASE_URL", _URL, "LINE's API", default="https://api.line.me"),
     Variable("TASKS_QUEUE", _QUEUE, "`projects/P/locations/L/queues/Q`", required=True),
+    Variable("TASKS_DISPATCHES_PER_S", _whole(1, 500), "the queue's rate", default="17"),
     Variable("TURN_URL", _URL, "where tasks are sent, and their OIDC audience", required=True),
     Variable("TASKS_SERVICE_ACCOUNT", _text, "OIDC identity of the tasks; needed unless an emulator is set"),
     Variable("CLOUD_TASKS_EMULATOR_HOST", _HOSTPORT, "`host:port` of a local queue, plaintext gRPC"),
@@ -206,6 +207,7 @@ class Settings:
     secret_prefix: str | None
     line_api_base_url: str
     tasks_queue: str
+    tasks_dispatches_per_s: int
     turn_url: str
     tasks_service_account: str | None
     cloud_tasks_emulator_host: str | None

@@ -6,6 +6,7 @@ Everything listens on free loopback ports and ends with the block, on Ctrl-C, an
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import resource
 import shlex
@@ -55,6 +56,7 @@ class LocalStack:
         self.turns: list[ChildProcess] = []
         self.webhook_urls: list[str] = []
         self.turn_urls: list[str] = []
+        self._queue = self.options.queue or deployment.queue(self.options.environment)
         self._exit = AsyncExitStack()
 
     @property
@@ -93,7 +95,7 @@ class LocalStack:
         self.turn_urls = [f"http://127.0.0.1:{free_port()}" for _ in range(self.options.turns)]
         self.webhook_urls = [f"http://127.0.0.1:{free_port()}" for _ in range(self.options.webhooks)]
         self.settings_env = self._settings()
-        self.tasks.create_queue(QUEUE, self.options.queue or deployment.queue(self.options.environment))
+        self.tasks.create_queue(QUEUE, self._queue)
         self.tasks.targets = self.turn_urls
         self._write_environment()
         for i, url in enumerate(self.webhook_urls):
@@ -127,6 +129,7 @@ class LocalStack:
             "SECRET_STORE": f"file:{self.run_dir / 'secrets.json'}",
             "LINE_API_BASE_URL": self.line.url,
             "TASKS_QUEUE": QUEUE,
+            "TASKS_DISPATCHES_PER_S": str(math.ceil(self._queue.max_dispatches_per_s)),
             "TURN_URL": self.turn_urls[0] if self.turn_urls else "http://127.0.0.1:9",
             "CLOUD_TASKS_EMULATOR_HOST": self.tasks.address,
             "OPENAI_API_KEY": "sk-local",

@@ -16,4 +16,9 @@ class TaskQueue(Protocol):
         """
         ...
 
+    async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
+        """Dispatch a task that waits for its time now; False if there is none of that name. It stays in the
+        queue until it is done. Raises TasksUnavailableError."""
+        ...
+
     async def close(self) -> None: ...

@@ -21,9 +21,10 @@ from core.domain.errors import (
 from core.domain.event import Conversation, EventKind
 from core.domain.session import Session
 from core.domain.task import TurnTask
+from core.ports.backlog import Backlog
 from core.ports.clock import CorrectedClock
 from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
-from core.ports.slots import NoSlotError, Slots
+from core.ports.slots import NoSlotError, Refusal, Slots
 from core.ports.tasks import TaskQueue
 from core.usecases.answer import Answer
 from core.usecases.give_up import GiveUp
@@ -33,6 +34,8 @@ from core.usecases.turn_scene import Turn
 _SOON_MS = 100
 _LONGEST_AWAY_MS = 15_000
 _BEHIND_MS = 1_000
+_OURS = frozenset({Refusal.TAKEN, Refusal.DRAINING})
+"""Refusals that say nothing about the clinic's line."""
 
 
 class LeadLostError(FairlaneError):
@@ -73,6 +76,7 @@ class RunTurn:
         mailbox: Mailbox,
         tasks: TaskQueue,
         slots: Slots,
+        backlog: Backlog,
         answer: Answer,
         give_up: GiveUp,
         clock: CorrectedClock,
@@ -81,6 +85,7 @@ class RunTurn:
         self._mailbox = mailbox
         self._tasks = tasks
         self._slots = slots
+        self._backlog = backlog
         self._answer = answer
         self._give_up = give_up
         self._clock = clock
@@ -150,7 +155,7 @@ class RunTurn:
                 await self._put_back(task, 0, "not_yet")
         except NoSlotError as exc:
             await self._give_up_lease(conversation, lead.fence)
-            await self._put_back(task, self._in_patience(task, exc), exc.reason.value, exc.place)
+            await self._put_back(task, await self._due_in(task, exc), exc.reason.value, exc.place)
         except (LeadLostError, TurnMovedError) as exc:
             log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
             await self._give_up_lease(conversation, lead.fence)
@@ -255,11 +260,22 @@ class RunTurn:
         wish_ms = pause_ms if refused.retry_after_ms is None else refused.retry_after_ms
         return round(min(max(wish_ms, pause_ms / 5), pause_ms * 12))
 
-    def _in_patience(self, task: TurnTask, refused: NoSlotError) -> int:
-        """A circuit may stay open for longer than a customer waits, or be closed by an operator before its
-        time. Who is past patience all the same waits behind a turn of later messages, which is not."""
-        left_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) - self._clock.now_ms()
-        return min(refused.retry_after_ms, _LONGEST_AWAY_MS, max(left_ms + 50, _BEHIND_MS))
+    async def _due_in(self, task: TurnTask, refused: NoSlotError) -> int:
+        """In ms: when its place in the clinic's backlog is due, or its patience ends. A circuit may stay open
+        for longer, or be closed by an operator before its time. An event past patience can still be here: it
+        waits behind a turn whose messages are younger."""
+        until_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) + 50
+        until_ms = max(until_ms, self._clock.now_ms() + _BEHIND_MS)
+        hint_ms = min(refused.retry_after_ms, _LONGEST_AWAY_MS, until_ms - self._clock.now_ms())
+        if refused.reason in _OURS:
+            return hint_ms
+        shut_ms = 0 if refused.reason is Refusal.ROOM_FULL else hint_ms
+        try:
+            return await self._backlog.again(
+                task.successor(refused.place), shut_ms=shut_ms, patience_until_ms=until_ms
+            )
+        except RedisUnavailableError:
+            return hint_ms
 
     async def _put_back(self, task: TurnTask, delay_ms: int, reason: str, place: int | None = None) -> None:
         """A successor first, then this task may end: the event is never without a task."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from itertools import count
@@ -65,9 +64,11 @@ async def test_a_clinic_has_30_at_once_then_one_every_two_seconds(redis: Redis) 
     assert shaped.now_ms == pytest.approx(time.time() * 1000, abs=2000)
 
 
-async def test_a_sender_has_5_at_once_then_one_every_two_seconds(redis: Redis) -> None:
-    shaped = await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(8, sender="U"))
-    assert shaped.delays_ms == [0] * 5 + [2000, 4000, 6000]
+async def test_a_sender_has_5_at_once_and_more_of_them_go_together_into_the_next_turn(redis: Redis) -> None:
+    shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    assert (await shaper.shape(arrivals(8, sender="U"))).delays_ms == [0] * 5 + [2000] * 3
+    await let_time_pass(redis, 2_000)
+    assert (await shaper.shape(arrivals(3, sender="U"))).delays_ms == close_to([2, 2, 2])
 
 
 async def test_the_rate_holds_over_calls_and_instances(redis: Redis) -> None:
@@ -93,13 +94,14 @@ async def test_clinics_and_their_senders_do_not_touch_each_other(redis: Redis) -
     assert shaped.delays_ms == [0, 0]
 
 
-async def test_a_flood_from_one_sender_waits_together_and_does_not_use_up_the_clinic(redis: Redis) -> None:
+async def test_bubbles_of_a_few_do_not_make_everybody_else_wait(redis: Redis) -> None:
     shaper = RedisShaper(redis, timeout_s=PATIENT_S)
-    flood = await shaper.shape(arrivals(1000, sender="U"))
-    assert flood.delays_ms[5:55] == [2000 * n for n in range(1, 51)]
-    assert set(flood.delays_ms[55:]) == {100_000}
-    another = await shaper.shape([arrival("a", "other")])
-    assert another.delays_ms == close_to([52])  # 55 counted, not 1,000
+    for _ in range(60):
+        quick = await shaper.shape([arrival("a", sender) for sender in "xyz"])
+        assert max(quick.delays_ms) <= 2_000
+    others = await shaper.shape(arrivals(27))
+    assert others.delays_ms == [0] * 27  # three turns counted, not 180 messages
+    assert 0 < (await shaper.shape([arrival("a", "next")])).delays_ms[0] <= 2_000
 
 
 async def test_a_flood_from_many_senders_is_spread_over_what_time_there_is(redis: Redis) -> None:
@@ -142,10 +144,9 @@ async def test_what_is_not_counted_is_not_delayed(redis: Redis) -> None:
 
 async def test_keys_expire_when_the_rate_is_free_again(redis: Redis) -> None:
     await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(3, sender="U"))
-    keys = await redis.keys("rate:*")
-    assert len(keys) == 2
-    for key in keys:
-        assert 5_000 < await redis.pttl(key) <= 6_000
+    assert len(await redis.keys("rate:*")) == 2
+    assert 1_000 < await redis.pttl(redis_keys.shaper_org("a")) <= 2_000  # one turn
+    assert 5_000 < await redis.pttl(redis_keys.shaper_sender("a", "U")) <= 6_000
     others = set(await redis.keys("*")) - {redis_keys.GENERATION.encode()}
     assert all([await redis.pttl(key) > 0 for key in others])
 
@@ -166,43 +167,60 @@ async def test_a_script_that_redis_forgot_is_sent_again(redis: Redis) -> None:
     assert (await shaper.shape(arrivals(1))).delays_ms == [0]
 
 
-class Gcra:
-    """The same rule, written down without Redis: a theoretical arrival time for each key, in µs."""
+class Turns:
+    """The same rule, written down without Redis: theoretical arrival times in µs, and of each conversation,
+    none of which is answered here, when its waiting turn is due, in ms."""
 
     def __init__(self) -> None:
         self.tat: dict[str, float] = {}
+        self.due: dict[str, float] = {}
 
     def wait(self, key: str, now: float, burst: int, interval: float) -> float:
-        return max(0.0, max(now, self.tat.get(key, now)) - (burst - 1) * interval - now)
+        self.tat[key] = max(now, self.tat.get(key, now))
+        return max(0.0, self.tat[key] - (burst - 1) * interval - now)
 
-    def shape(self, now: float, arrival: Arrival) -> tuple[int, int]:
+    def shape(self, now: float, arrival: Arrival) -> tuple[float, float]:
         """The earliest and the latest delay, in ms: one of what is beyond the clinic's rate is not said."""
         org, sender = arrival.event.org_id, f"{arrival.event.org_id}/{arrival.event.chat_id}"
+        if self.due.get(sender, 0) > now / 1000:
+            return self.due[sender] - now / 1000, self.due[sender] - now / 1000
+        held_back = self.wait(sender, now, 5, 2e6)
+        self.tat[sender] += 2e6
+        waits, self.due[sender] = sender in self.due, (now + held_back) / 1000
+        if held_back or waits:
+            return held_back / 1000, held_back / 1000
         interval = 60_000_000 // arrival.org_per_minute
-        org_wait = self.wait(org, now, arrival.org_per_minute, interval)
-        sender_wait = self.wait(sender, now, 5, 2e6)
-        delay = max(org_wait, sender_wait)
-        if delay <= 100e6:
-            self.tat[org] = max(now, self.tat.get(org, now)) + interval
-            self.tat[sender] = max(now, self.tat.get(sender, now)) + 2e6
-            return math.ceil(delay / 1000), math.ceil(delay / 1000)
-        return 100_000 if sender_wait > 100e6 else 50_000, 100_000
+        by_rate = self.wait(org, now, arrival.org_per_minute, interval)
+        if by_rate > 100e6:
+            return 50_000, 100_000
+        self.tat[org] += interval
+        self.due[sender] = (now + by_rate) / 1000
+        return by_rate / 1000, by_rate / 1000
 
 
 async def let_time_pass(redis: Redis, ms: int) -> None:
     """Move all that Redis remembers into the past, instead of waiting."""
-    for key in await redis.keys("rate:*"):
-        left_ms = await redis.pttl(key) - ms
-        if left_ms <= 0:
-            await redis.delete(key)
+    rates = await redis.keys("rate:*")
+    pipe = redis.pipeline()
+    for key in rates:
+        pipe.pttl(key).get(key)
+    found = await pipe.execute()
+    for key, left_ms, at in zip(rates, found[::2], found[1::2], strict=True):
+        if left_ms <= ms:
+            pipe.delete(key)
         else:
-            await redis.set(key, f"{float(await redis.get(key)) - ms * 1000:.0f}", px=left_ms)
+            pipe.set(key, f"{float(at) - ms * 1000:.0f}", px=left_ms - ms)
+    for key in await redis.keys("mail:*:lead"):
+        if await redis.hexists(key, "turn"):
+            pipe.hincrby(key, "turn", -ms)
+    await pipe.execute()
 
 
 RATES = {"a": 30, "b": 7, "c": 1000}
+SENDERS = st.one_of(st.sampled_from("xyz"), st.integers(0, 99).map(str))
 STEP = st.tuples(
     st.integers(0, 20_000),
-    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), min_size=1, max_size=60),
+    st.lists(st.tuples(st.sampled_from("abc"), SENDERS), min_size=1, max_size=60),
 )
 
 
@@ -212,7 +230,7 @@ async def test_delays_are_those_of_the_model(
     redis: Redis, steps: list[tuple[int, list[tuple[str, str]]]]
 ) -> None:
     await redis.flushdb()
-    shaper, model, passed_ms = RedisShaper(redis, timeout_s=PATIENT_S), Gcra(), 0
+    shaper, model, passed_ms = RedisShaper(redis, timeout_s=PATIENT_S), Turns(), 0
     for pause_ms, senders in steps:
         await let_time_pass(redis, pause_ms)
         passed_ms += pause_ms

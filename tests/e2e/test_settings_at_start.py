@@ -22,6 +22,7 @@ WRONG = {
     "SECRET_STORE": "env",
     "SECRET_PREFIX": "line-",
     "LINE_API_BASE_URL": "api.line.me",
+    "TASKS_DISPATCHES_PER_S": "0",
     "TASKS_QUEUE": "turns",
     "TURN_URL": "turn.example",
     "CLOUD_TASKS_EMULATOR_HOST": "localhost",

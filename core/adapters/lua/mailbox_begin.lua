@@ -1,7 +1,7 @@
 -- Put an event in its conversation's mailbox and try to lead: one turn at a time in a conversation.
 --
 -- KEYS  1: lead HASH {fence, until, by; since, gather: of what nobody leads yet, when the oldest arrived and
---       until when another is waited for (shape.lua)}; 2: events HASH event id ->
+--       until when another is waited for, turn: when its turn is due (shape.lua)}; 2: events HASH event id ->
 --       "timestamp|characters|payload", the newest ones; 3: overflow ZSET event id -> LINE timestamp, the ids of
 --       those beyond; 4: done ZSET event id or unsent message id -> when; 5: session; 6: announced
 --       (mailbox_order.lua); 7: known ZSET event id -> when due (shape.lua); 8: generation (mailbox_order.lua)
@@ -91,7 +91,7 @@ if ends <= now or last[3] ~= by then
   fence = math.max(now_us, fence + 1)
 end
 redis.call('HSET', lead, 'fence', fence, 'until', now + lease_ms, 'by', by)
-redis.call('HDEL', lead, 'since', 'gather')
+redis.call('HDEL', lead, 'since', 'gather', 'turn')
 redis.call('PEXPIRE', lead, retention_ms)
 redis.call('PEXPIRE', session, session_ttl_ms)
 return {

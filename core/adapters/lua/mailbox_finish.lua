@@ -48,5 +48,5 @@ redis.call('PEXPIRE', lead, retention_ms)
 if not goes_on then
   return { {}, {} }
 end
-redis.call('HDEL', lead, 'since', 'gather')
+redis.call('HDEL', lead, 'since', 'gather', 'turn')
 return { redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1) }

@@ -1,49 +1,71 @@
--- Put N events in their mailboxes at their acknowledgement, and say when each may run by its clinic's rate and
--- its sender's: GCRA used as a shaper. A message that comes too early is counted in and told to wait, never
+-- Put N events in their mailboxes at their acknowledgement, and say when each may run: by its sender's rate, its
+-- clinic's rate, and its place in its clinic's backlog. A message that comes too early is told to wait, never
 -- refused; whoever leads its conversation earlier takes it along. One after which another is likely to follow
--- waits for that.
+-- waits for that. Included after mailbox_order.lua and backlog.lua.
 --
--- KEYS  1: generation (mailbox_order.lua),
---       then for each event: org, sender, known ZSET event id -> when due (Unix ms), and of its mailbox lead,
---       events, done (mailbox_begin.lua), announced (mailbox_order.lua)
+-- KEYS  1: generation (mailbox_order.lua), 2: slots' queue, 3: told (backlog.lua),
+--       then for each event: org, sender, known ZSET event id -> when due (Unix ms), of its mailbox lead, events,
+--       done (mailbox_begin.lua), announced (mailbox_order.lua), and plan, planned, parked, sent (backlog.lua)
 -- ARGV  1: sender's burst, 2: sender's interval (µs), 3: longest wait (µs), 4: retention of known (ms),
---       5: most events announced in a conversation, 6: the caller's generation or "",
+--       5: most events announced in a conversation, 6: the caller's generation or "", 7: patience (ms),
+--       8: interval of those who are told that they were not reached (ms),
 --       then for each event: org's burst (0: it is not counted), org's interval (µs), event id, LINE timestamp
 --       (ms), message id or "", the text's characters, payload, how long another is waited for after it (ms;
---       0: it stands by itself, -1: what waits is not its concern)
+--       0: it stands by itself, -1: what waits is not its concern), org id, name of its task
 -- Returns {now (Unix ms), generation, delay 1 (ms), delay 2, …}
 --
--- A key holds the theoretical arrival time (TAT, Unix µs) and expires when it is reached: a missing key
--- means a full burst. Atomic, since two instances reading the same TAT would both take the same place, and
--- since an event must be known before any later one begins. TIME is the only clock, so that instances whose
+-- The rates are GCRA used as a shaper. A key holds the theoretical arrival time (TAT, Unix µs) and expires when
+-- it is reached: a missing key means a full burst. What is counted is turns: a message of a conversation that
+-- waits already joins its turn. Atomic, since two instances reading the same TAT would both take the same place,
+-- and since an event must be known before any later one begins. TIME is the only clock, so that instances whose
 -- clocks differ agree.
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 local sender_burst, sender_interval, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5])
+local patience_ms, told_every = tonumber(ARGV[7]), tonumber(ARGV[8])
 local tats = {}
 
+-- How long (µs) until the rate allows one more.
 local function wait(key, burst, interval)
   local tat = tats[key] or math.max(now_us, tonumber(redis.call('GET', key) or now_us))
   tats[key] = math.max(now_us, tat)
   return math.max(0, tats[key] - (burst - 1) * interval - now_us)
 end
 
--- In µs. Who would wait for longer than `longest` is not counted, so that later ones do not wait for them: one
--- sender's come together, then, and those of many senders over the second half of that time, a sender's in
--- their order.
-local function delay_of(org, sender, org_burst, org_interval)
-  local org_wait = wait(org, org_burst, org_interval)
-  local sender_wait = wait(sender, sender_burst, sender_interval)
-  if math.max(org_wait, sender_wait) <= longest then
-    tats[org] = tats[org] + org_interval
-    tats[sender] = tats[sender] + sender_interval
-    return math.max(org_wait, sender_wait)
-  elseif sender_wait > longest then
-    return longest
+-- In µs. Who would wait for longer than `longest` is not counted, so that later ones do not wait for them: they
+-- come over the second half of that time, a sender's in their order.
+local function clinic_wait(org, sender, burst, interval)
+  local by_rate = wait(org, burst, interval)
+  if by_rate > longest then
+    return longest * (1 - tonumber(string.sub(redis.sha1hex(sender), 1, 8), 16) / 2 ^ 33)
   end
-  return longest * (1 - tonumber(string.sub(redis.sha1hex(sender), 1, 8), 16) / 2 ^ 33)
+  tats[org] = tats[org] + interval
+  return by_rate
+end
+
+-- When (ms) a message's turn may run. `keys` and `args` are its event's.
+local function due_of(keys, args)
+  local org, sender, _, lead, events, _, _, plan, planned, parked, sent = unpack(keys)
+  local waits_until = tonumber(redis.call('HGET', lead, 'turn') or 0)
+  if waits_until > now then
+    return waits_until
+  end
+  local held_back = wait(sender, sender_burst, sender_interval)
+  tats[sender] = tats[sender] + sender_interval
+  local due = now + math.ceil(held_back / 1000)
+  if held_back == 0 and redis.call('HLEN', events) == 0 then
+    due = now + math.ceil(clinic_wait(org, sender, tonumber(args[1]), tonumber(args[2])) / 1000)
+    local backlog = backlog_of(now, args[9], KEYS[2], KEYS[3], plan, planned, parked, sent)
+    if backlog then
+      due = join(backlog, args[10], due, longest / 1000, patience_ms, told_every)
+    end
+  end
+  if due > now then
+    redis.call('HSET', lead, 'turn', string.format('%.0f', due))
+  end
+  return due
 end
 
 -- For how long (ms) what waits in a conversation waits for another, now that this one came: its newest says
@@ -66,14 +88,14 @@ local function keep(key, ms)
 end
 
 local reply = { now, generation_of(KEYS[1], now_us, ARGV[6]) }
-for i = 1, (#KEYS - 1) / 7 do
-  local org, sender, known, lead, events, done, announced = unpack(KEYS, 7 * i - 5, 7 * i + 1)
-  local org_burst, org_interval, id, at, message_id, chars, payload, gather_ms = unpack(ARGV, 8 * i - 1, 8 * i + 6)
+for i = 1, (#KEYS - 3) / 11 do
+  local keys, args = { unpack(KEYS, 11 * i - 7, 11 * i + 3) }, { unpack(ARGV, 10 * i - 1, 10 * i + 8) }
+  local _, _, known, lead, events, done, announced = unpack(keys)
+  local org_burst, _, id, at, message_id, chars, payload, gather_ms = unpack(args)
   local due = redis.call('ZSCORE', known, id)
   if not due then
-    org_burst = tonumber(org_burst)
-    local delay = org_burst > 0 and delay_of(org, sender, org_burst, tonumber(org_interval)) or 0
-    due = now + math.max(math.ceil(delay / 1000), gather(lead, events, tonumber(gather_ms)))
+    due = tonumber(org_burst) > 0 and due_of(keys, args) or now
+    due = math.max(due, now + gather(lead, events, tonumber(gather_ms)))
     local kept_ms = due - now + retention_ms
     redis.call('ZADD', known, due, id)
     keep(known, kept_ms)

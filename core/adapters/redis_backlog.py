@@ -1,0 +1,70 @@
+"""The clinics' backlogs in Redis: one script call an operation (lua/backlog*.lua)."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core.adapters import redis_keys
+from core.domain.errors import RedisUnavailableError
+from core.domain.task import TurnTask
+from core.ports.backlog import Next, Pace
+
+
+class RedisBacklog:
+    """`redis` is the caller's to close. `pace`: of a clinic whose turns are refused before any has waited."""
+
+    def __init__(self, redis: Redis, *, dispatches_per_s: float, pace: Pace) -> None:
+        lua = resources.files("core.adapters").joinpath("lua")
+        shared = lua.joinpath("backlog.lua").read_text()
+        self._open, self._next, self._again = (
+            redis.register_script(shared + lua.joinpath(f"backlog_{name}.lua").read_text())
+            for name in ("open", "next", "again")
+        )
+        self._told_every_ms = told_every_ms(dispatches_per_s)
+        self._pace = pace
+
+    async def open(self, org_id: str, pace: Pace) -> None:
+        """See the port."""
+        args = [_depth(pace), pace.hold_ms / pace.at_once]
+        await _call(self._open, [redis_keys.backlog(org_id, "plan")], args)
+
+    async def next(self, org_id: str, waited_ms: int | None = None) -> Next:
+        """See the port."""
+        args = [org_id, -1 if waited_ms is None else waited_ms]
+        planned, *names = await _call(self._next, backlog_keys(org_id), args)
+        return Next([name.decode() for name in names], planned)
+
+    async def again(self, task: TurnTask, *, shut_ms: int, patience_until_ms: int) -> int:
+        """See the port."""
+        org_id = task.event.org_id
+        await self.open(org_id, self._pace)
+        keys = [*backlog_keys(org_id), redis_keys.mailbox(task.event.conversation, "lead")]
+        args = [org_id, task.name, shut_ms, patience_until_ms, self._told_every_ms]
+        return int(await _call(self._again, keys, args))
+
+
+def backlog_keys(org_id: str) -> list[str]:
+    """As lua/backlog.lua names them."""
+    parts = ("plan", "planned", "parked", "sent")
+    return [redis_keys.slots("queue"), redis_keys.TOLD, *(redis_keys.backlog(org_id, part) for part in parts)]
+
+
+def told_every_ms(dispatches_per_s: float) -> float:
+    """Those who were not reached take half of the queue's rate at most."""
+    return 2000 / dispatches_per_s
+
+
+def _depth(pace: Pace) -> int:
+    """As many wait in the room as run: one for each slot that comes free, wherever the others are."""
+    return max(2, pace.at_once)
+
+
+async def _call(script: Any, keys: list[str], args: list[Any]) -> Any:
+    try:
+        return await script(keys=keys, args=args)
+    except (RedisError, OSError) as exc:
+        raise RedisUnavailableError(f"the backlog in Redis: {type(exc).__name__}: {exc}") from exc
