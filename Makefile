@@ -1,8 +1,7 @@
 # Everything a newcomer needs is Python >= 3.11 and make; each target sets up .venv by itself.
 VENV := .venv
 BIN := $(VENV)/bin
-# Older interpreters first: the embedded Redis (used where no redis-server is installed) ends at 3.12.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.14; do \
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
@@ -12,20 +11,29 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.complete ## the environment in .venv
+setup: $(VENV)/.complete ## the whole environment in .venv
 
-$(VENV)/.complete: tests/requirements.txt pyproject.toml
+# What runs the system, and the test runner.
+$(VENV)/.running: core/local/requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "fairlane needs Python 3.11 or newer: install it, or run make PYTHON=/path/to/python"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the pinned packages into $(VENV) (about a minute)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r tests/requirements.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@test -x $(BIN)/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing what fairlane runs with into $(VENV) (about half a minute)"
+	@$(PIP) --require-hashes -r core/local/requirements.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## watch customers of five clinics being answered, end to end, on this machine
+# The rest of development: types, style, layers, stand-ins that others wrote.
+$(VENV)/.complete: tests/requirements.txt $(VENV)/.running
+	@echo "installing what fairlane is developed with into $(VENV) (about half a minute more)"
+	@$(PIP) --require-hashes -r tests/requirements.txt
+	@touch $@
+
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+demo: $(VENV)/.running ## watch customers of five clinics being answered, end to end, on this machine
 	@$(BIN)/fairlane demo
 
-dev: setup ## the whole stack on this machine, to play with
+dev: $(VENV)/.running ## the whole stack on this machine, to play with
 	@$(BIN)/fairlane dev
 
 test: setup ## unit, contract, integration and end-to-end tests
@@ -53,7 +61,8 @@ readiness: setup ## the audit's rows and scores, each with what proves it
 lock: ## pin requirements anew, with hashes, from pyproject's extras (needs .venv/bin/pip-compile)
 	$(COMPILE) --extra webhook -o functions/webhook/requirements.txt
 	$(COMPILE) --extra webhook --extra turn -o functions/turn/requirements.txt
-	$(COMPILE) --extra webhook --extra turn --extra ops --extra local --extra dev -o tests/requirements.txt
+	$(COMPILE) --extra webhook --extra turn --extra ops --extra local --extra test -o core/local/requirements.txt
+	$(COMPILE) --extra webhook --extra turn --extra ops --extra local --extra test --extra dev -o tests/requirements.txt
 
 COMPILE := $(BIN)/pip-compile pyproject.toml --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --upgrade

