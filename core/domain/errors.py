@@ -19,6 +19,10 @@ class TooManyUnknownError(FairlaneError):
     """More destinations that nobody knows than are looked up in a second: it may be one of a clinic."""
 
 
+class DefectAfterCallError(FairlaneError):
+    """A defect of ours after the model was called: the turn must end, since trying again would call again."""
+
+
 class UnavailableError(FairlaneError):
     """A dependency is down; the same call may work later. The edge answers 503."""
 

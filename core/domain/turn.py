@@ -87,7 +87,8 @@ class TurnRecord:
     `quick_replies`; `postbacks`: by label, what a tap on one sends instead of words. `updates`: what the
     conversation is to know after the turn. `delivering` is how LINE may have been called already; `presumed`:
     that it accepted follows only from its refusal of the token afterwards. `replayed_as`: the event that an
-    operator's latest replay was enqueued as, `replayed_ms` when."""
+    operator's latest replay was enqueued as, `replayed_ms` when. `operation`: the id of the journal's commit
+    that wrote it last, by which that commit is recognised."""
 
     id: str
     org_id: str
@@ -100,6 +101,7 @@ class TurnRecord:
     user_id: str | None = None
     overflow: int = 0
     fence: int = 0
+    operation: str = ""
     replayed_as: str | None = None
     replayed_ms: int | None = None
     trace: str = ""
@@ -220,6 +222,7 @@ _PLAIN = (
     "created_ms",
     "overflow",
     "fence",
+    "operation",
     "replayed_as",
     "replayed_ms",
     "trace",

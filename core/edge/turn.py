@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.domain import log
-from core.domain.errors import InvalidInputError, MalformedTaskError, UnavailableError
+from core.domain.errors import DefectAfterCallError, InvalidInputError, MalformedTaskError, UnavailableError
 from core.domain.task import TurnTask
 from core.edge.process import Process, uncollected
 
@@ -49,6 +49,9 @@ async def _run(run: RunTurn, task: TurnTask, retries: int) -> int:
         # A document that somebody wrote by hand can't be read: trying again would not make it better.
         log.error("turn.defect", reason=type(exc).__name__, detail=str(exc))
         await run.give_up(task, "unreadable_settings")
+    except DefectAfterCallError as exc:
+        log.error("turn.defect", exc=exc.__cause__, reason=type(exc.__cause__).__name__)
+        await run.give_up(task, str(exc))
     except Exception as exc:
         # Anything else is a defect of ours: a person is told, and the queue tries again for a while.
         log.error("turn.defect", exc=exc, reason=type(exc).__name__)

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.domain import consent, handoff, log
 from core.domain.budget import budget_day
+from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
@@ -29,9 +30,10 @@ from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
-from core.usecases.journal_entries import Look, StoppedError, Stored
+from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
 from core.usecases.memory_changes import memory_key
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
+from core.usecases.turn_booking import with_abandoned
 from core.usecases.turn_scene import (
     Answered,
     Scene,
@@ -44,6 +46,9 @@ from core.usecases.turn_scene import (
 )
 
 BUDGET_NOTICE_EVERY_MS = 3_600_000
+MAX_LOST_CALLS = 3
+"""Calls that a turn has paid for without knowing what became of them. Beyond it is the turn itself, perhaps,
+that ends its instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Answer:
     async def __call__(self, turn: Turn) -> Answered:
         """One round: either the turns that own some of these events are finished, or a new one is made.
 
-        Raises NoSlotError (no attempt was made, or this process ends), TurnMovedError, UnavailableError.
+        Raises NoSlotError (no attempt was made, or this process ends), ContendedError, TurnMovedError,
+        UnavailableError, DefectAfterCallError.
         """
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
         now_ms = self._clock.now_ms()
@@ -130,6 +136,8 @@ class Answer:
             return await self._deliver(scene, taken, resumed=True)
         # Reserved: its leader died with a call on the way. The next reservation charges that one in full.
         draft = replace(record, fence=scene.turn.fence)
+        if with_abandoned(draft).money.ambiguous_attempts >= MAX_LOST_CALLS:
+            return await self._busy(scene, draft, (), "lost_calls")
         return await self._model_or_busy(scene, draft, ())
 
     async def _begin(self, scene: Scene, plan: TurnPlan, turn_id: str, event_ids: Sequence[str]) -> Answered:
@@ -191,11 +199,19 @@ class Answer:
             log.error("model.unpriced", model=exc.model)
             return await self._busy(scene, draft, unclaimed, "unpriced_model")
         except ModelFailedError as exc:
-            apology = text(scene.clinic, _text_key(exc.reason))
-            failed = self._ready(scene, exc.account.stored.record, apology, failure=exc.reason)
-            stored = await self._model_turn.settle(exc.account, failed)
-            return await self._deliver(scene, stored)
+            return await self._deliver(scene, await self._failed(scene, exc))
         return await self._deliver(scene, replied.stored)
+
+    async def _failed(self, scene: Scene, failed: ModelFailedError) -> Stored:
+        """An apology, in books that close. Raises DefectAfterCallError if not even that can be done."""
+        record, apology = failed.account.stored.record, text(scene.clinic, _text_key(failed.reason))
+        try:
+            ready = self._ready(scene, record, apology, failure=failed.reason)
+            return await self._model_turn.settle(failed.account, ready)
+        except (UnavailableError, TurnMovedError, ContendedError):
+            raise
+        except Exception as exc:
+            raise DefectAfterCallError(failed.reason) from exc
 
     def _replied(
         self, scene: Scene, record: TurnRecord, reply: ModelReply, words: Sequence[str]

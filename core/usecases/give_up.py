@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from core.domain import log
 from core.domain.budget import budget_day
-from core.domain.clinic import Clinic
 from core.domain.errors import UnavailableError
 from core.domain.event import InboundEvent
 from core.domain.texts import text
@@ -79,29 +78,34 @@ class GiveUp:
         # The fence keeps out a leader that is not dead but paused.
         record = replace(stored.record, fence=stored.record.fence + 1)
         now_ms = self._clock.now_ms()
-        if record.state is TurnState.RESERVED and (found := await self._found(record.org_id)):
-            clinic, channel = found
-            busy = replace(record, state=TurnState.ANSWERED, reply=text(clinic, "busy"), answered_ms=now_ms)
-            ready = self._hand_over.marked(channel, replace(busy, failure=reason))
-            await self._hand_over(channel, await self._journal.answer(ready, (), stored, look.books))
+        if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
+            channel, busy = ready
+            await self._hand_over(channel, await self._journal.answer(busy, (), stored, look.books))
             return
         failure = record.failure or _undelivered(record, reason)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
         await self._journal.answer(failed, (), stored, look.books)
 
+    async def _busy(self, record: TurnRecord, reason: str) -> tuple[ChannelCredentials, TurnRecord] | None:
+        """The turn with the busy message; None if there can't be one. What it is made of may be the defect,
+        and the turn must end all the same."""
+        try:
+            if (found := await self._directory.by_org(record.org_id)) is None:
+                return None
+            clinic, channel = found
+            now_ms, words = self._clock.now_ms(), text(clinic, "busy")
+            busy = replace(record, state=TurnState.ANSWERED, reply=words, failure=reason, answered_ms=now_ms)
+            return channel, self._hand_over.marked(channel, busy)
+        except UnavailableError:
+            raise
+        except Exception as exc:
+            log.error("turn.defect", exc=exc, reason=type(exc).__name__)
+            return None
+
     async def _look(self, org_id: str, turn_id: str, event_ids: Sequence[str]) -> Look:
         day = budget_day(self._clock.now_ms(), self._timezone)
         return await self._journal.look(org_id, day, turn_id, event_ids)
-
-    async def _found(self, org_id: str) -> tuple[Clinic, ChannelCredentials] | None:
-        """None also if its documents can't be read: they may be the defect."""
-        try:
-            return await self._directory.by_org(org_id)
-        except UnavailableError:
-            raise
-        except Exception:
-            return None
 
 
 def _undelivered(record: TurnRecord, reason: str) -> str:

@@ -2,43 +2,29 @@
 
 Everything is a commit with preconditions; contended transactions sleep a second between tries. Three commits
 a turn: reserve, settle, delivered. Every write of a turn names the version that its writer has seen, so a
-leader that was taken over can write nothing more.
+leader that was taken over can write nothing more. How a commit is made once: core.usecases.turn_commits.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from core.domain.budget import DayBooks, Decision, Kind
-from core.domain.errors import DocumentsUnavailableError
 from core.domain.event import Conversation
-from core.domain.turn import COLLECTION, TurnRecord, TurnState, claim
+from core.domain.turn import COLLECTION, TurnRecord, claim
 from core.ports.clock import Clock
-from core.ports.documents import (
-    ConflictError,
-    Create,
-    DocumentStore,
-    Key,
-    Merge,
-    Where,
-    Write,
-)
+from core.ports.documents import Create, DocumentStore, Key, Where, Write
 from core.usecases import spend_books
 from core.usecases.journal_entries import (
     Look,
+    NoRoomError,
     StoppedError,
     Stored,
     TurnMovedError,
     changes_of,
     claim_key,
-    is_ours,
     stored_from,
-    update_of,
 )
 from core.usecases.spend_books import HOLD_MS, Books, Settlement, turn_key
 from core.usecases.turn_booking import (
@@ -49,16 +35,25 @@ from core.usecases.turn_booking import (
     stopping,
     with_abandoned,
 )
+from core.usecases.turn_commits import Proposal, Seen, TurnCommits
 
 Choose = Callable[[DayBooks], tuple[Decision, int]]
 """The decision on a day as it was read, and the day's budget in micro-baht."""
 
 
 class Journal:
-    def __init__(self, documents: DocumentStore, clock: Clock, *, insist_s: float = 45.0) -> None:
-        """`insist_s`: how long a write that must not get lost is tried while the store is down."""
+    """Its writes raise ContendedError when others leave them no moment, DocumentsUnavailableError when the
+    store is down."""
+
+    def __init__(
+        self, documents: DocumentStore, clock: Clock, *, try_s: float = 3.0, insist_s: float = 45.0
+    ) -> None:
+        """`try_s`: how long what opens a turn is tried, with a slot in hand. `insist_s`: the same for what
+        must not get lost."""
         self._documents = documents
+        self._commits = TurnCommits(documents, clock)
         self._clock = clock
+        self._try_s = try_s
         self._insist_s = insist_s
 
     async def look(
@@ -138,94 +133,86 @@ class Journal:
         return await self._open(draft, unclaimed, previous, books, book)
 
     async def grow(self, stored: Stored, may_grow: Callable[[DayBooks, int], bool]) -> Stored | None:
-        """Hold one more worst case; None if the budget has no room for it."""
+        """Hold one more worst case; None if the budget has no room for it. Raises TurnMovedError."""
         record = stored.record
         more = record.money.worst_micro_baht
         key = spend_books.day_key(record.org_id, record.money.day)
-        while True:
-            (document,) = await self._documents.get_many([key])
-            books = Books.of(key, document)
+
+        def propose(seen: Seen | None) -> Proposal:
+            current = _still_led(seen.turn, record) if seen else stored
+            books = Books.of(key, seen.others[0] if seen else document)
             if not may_grow(books.day, more):
-                return None
+                raise NoRoomError
+            grown = current.record.with_money(held_micro_baht=current.record.money.held_micro_baht + more)
             expires_ms = self._clock.now_ms() + HOLD_MS
-            grown = record.with_money(held_micro_baht=record.money.held_micro_baht + more)
-            writes = [
-                update_of(stored, grown),
-                spend_books.grow(books, record.id, more, record.money.model, expires_ms=expires_ms),
-            ]
-            try:
-                versions = await self._documents.commit(writes)
-            except ConflictError:
-                (current,) = await self._documents.get_many([turn_key(record.id)])
-                if current is None or current.version != stored.version:
-                    raise TurnMovedError(f"turn {record.id} was taken over") from None
-                await self._clock.sleep(random.uniform(0.001, 0.02))
-                continue
-            return Stored(grown, versions[0])
+            day = spend_books.grow(books, record.id, more, record.money.model, expires_ms=expires_ms)
+            return Proposal(grown, current, [day])
+
+        (document,) = await self._documents.get_many([key])
+        try:
+            return await self._commits.commit(record.id, propose, [key], within_s=self._try_s)
+        except NoRoomError:
+            return None
 
     async def settle(
-        self, stored: Stored, answered: TurnRecord, ended: Settlement, also: Sequence[Write] = ()
+        self,
+        stored: Stored,
+        settled: TurnRecord,
+        ended: Settlement,
+        also: Sequence[Write] = (),
+        *,
+        insist: bool = True,
     ) -> Stored:
-        """Store the reply and close the books of its call. Insists: the answer is paid already.
+        """Close the books of the turn's calls, and store its reply if there is one. Insists, as a rule: the
+        answer is paid already.
 
         Raises TurnMovedError if the turn was taken over; then its money is the other leader's business.
         """
-        key = spend_books.day_key(answered.org_id, stored.record.money.day)
-        changes = changes_of(stored.record, answered)
+        key = spend_books.day_key(settled.org_id, stored.record.money.day)
+        changes = changes_of(stored.record, settled)
 
-        async def once() -> Stored:
-            current, record, closing = stored, answered, ended
-            while True:
-                settled = spend_books.settle(key, closing)
-                try:
-                    versions = await self._documents.commit([update_of(current, record), settled, *also])
-                except ConflictError:
-                    await self._clock.sleep(random.uniform(0.001, 0.02))
-                    current = await self._current(answered)
-                else:
-                    return Stored(record, versions[0])
-                if current.record.state is TurnState.ANSWERED:
-                    return current  # an earlier try had arrived, though the store did not say so
-                # Only the hold matters: if it ran out and was charged while the call went on, take that back.
-                # Words that were erased meanwhile stay erased, and a busy day's conflict changes nothing.
-                held = current.record.money
-                swept = held.cost_micro_baht - stored.record.money.cost_micro_baht
-                closing = replace(ended, released=held.held_micro_baht, swept=swept)
-                merged = TurnRecord.decode(answered.id, {**current.record.encode(), **changes})
-                record = replace(merged, money=replace(answered.money, swept=held.swept))
+        def propose(seen: Seen | None) -> Proposal | Stored:
+            if seen is None:
+                return Proposal(settled, stored, [spend_books.settle(key, ended), *also])
+            current = _still_led(seen.turn, settled)
+            if current.record.state is not stored.record.state:
+                return current  # it was settled before
+            # Only the hold matters: if it ran out and was charged while the call went on, take that back.
+            # Words that were erased meanwhile stay erased, and a busy day's conflict changes nothing.
+            held = current.record.money
+            swept = held.cost_micro_baht - stored.record.money.cost_micro_baht
+            closing = replace(ended, released=held.held_micro_baht, swept=swept)
+            merged = TurnRecord.decode(settled.id, {**current.record.encode(), **changes})
+            record = replace(merged, money=replace(settled.money, swept=held.swept))
+            return Proposal(record, current, [spend_books.settle(key, closing), *also])
 
-        return await self._insist(once)
+        within_s = self._insist_s if insist else self._try_s
+        return await self._commits.commit(settled.id, propose, within_s=within_s)
 
     async def take_over(self, stored: Stored, fence: int) -> Stored:
         """Make a turn that an earlier leader left this leader's: from now on the other can write nothing, and
         before a push it must write. Raises TurnMovedError if the other has written meanwhile."""
         record = replace(stored.record, fence=fence)
-        try:
-            (version,) = await self._documents.commit([update_of(stored, record)])
-        except ConflictError:
-            raise TurnMovedError(f"turn {record.id} goes on elsewhere") from None
-        return Stored(record, version)
+
+        def propose(seen: Seen | None) -> Proposal:
+            if seen and (seen.turn is None or seen.turn.version != stored.version):
+                raise TurnMovedError(f"turn {record.id} goes on elsewhere")
+            return Proposal(record, stored)
+
+        return await self._commits.commit(record.id, propose, within_s=self._try_s)
 
     async def update(self, stored: Stored, record: TurnRecord) -> Stored:
         """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
         unsent message). Insists. Raises TurnMovedError."""
         changes = changes_of(stored.record, record)
-        base = stored
 
-        async def once() -> Stored:
-            nonlocal base
-            while True:
-                merge = Merge(turn_key(record.id), changes, if_version=base.version)
-                try:
-                    (version,) = await self._documents.commit([merge])
-                except ConflictError:
-                    await self._clock.sleep(random.uniform(0.001, 0.02))
-                    base = await self._current(record)
-                    continue
-                written = TurnRecord.decode(record.id, {**base.record.encode(), **changes})
-                return Stored(written, version)
+        def propose(seen: Seen | None) -> Proposal:
+            if seen is None:
+                return Proposal(record, stored)
+            current = _still_led(seen.turn, record)
+            return Proposal(TurnRecord.decode(record.id, {**current.record.encode(), **changes}), current)
 
-        return await self._insist(once)
+        return await self._commits.commit(record.id, propose, within_s=self._insist_s)
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Other documents of a turn (memory), when there is no turn to write them with."""
@@ -244,19 +231,18 @@ class Journal:
 
     async def _forget_words(self, stored: Stored, message_id: str) -> TurnRecord:
         """In one turn, whatever else changes in it at the same time."""
-        while True:
-            forgotten = stored.record.without_message(message_id)
-            if forgotten == stored.record:
-                return forgotten
-            try:
-                await self._documents.commit([update_of(stored, forgotten)])
-            except ConflictError:
-                (document,) = await self._documents.get_many([turn_key(stored.record.id)])
-                if document is None:
-                    return forgotten
-                stored = stored_from(document)
-            else:
-                return forgotten
+        forgotten = stored.record
+
+        def propose(seen: Seen | None) -> Proposal | Stored:
+            nonlocal forgotten
+            current = (seen.turn if seen else stored) or stored
+            forgotten = current.record.without_message(message_id)
+            if forgotten == current.record or (seen and seen.turn is None):
+                return current
+            return Proposal(forgotten, current, leads=False)
+
+        await self._commits.commit(stored.record.id, propose, within_s=self._try_s)
+        return forgotten
 
     async def _open(
         self,
@@ -267,55 +253,32 @@ class Journal:
         book: Callable[[Books], Opening],
     ) -> Stored:
         """Commit claims, turn and books together; decide anew for as long as only the day has changed."""
-        while True:
-            opening = book(books)
-            record = opening.record
-            key = turn_key(record.id)
-            turn: Write = Create(key, record.encode()) if previous is None else update_of(previous, record)
-            claims = (Create(claim_key(event_id), claim(record)) for event_id in unclaimed)
-            other_day = left_on_another_day(previous.record, books) if previous else None
-            writes: list[Write] = [turn, *claims, *opening.writes]
-            writes += [other_day] if other_day else []
-            try:
-                versions = await self._documents.commit(writes)
-            except ConflictError:
-                # The day was changed by another turn, most likely: a few milliseconds apart is enough.
-                await self._clock.sleep(random.uniform(0.001, 0.02))
-                seen = await self._again(record, unclaimed, previous, books.key)
-                if isinstance(seen, Stored):
-                    return seen
-                books = seen
-            else:
-                opening.announce()
-                return Stored(record, versions[0])
+        version = previous.version if previous else None
+        opening: Opening | None = None
 
-    async def _again(
-        self, record: TurnRecord, unclaimed: Sequence[str], previous: Stored | None, day: Key
-    ) -> Books | Stored:
-        """After a conflict: the day as it is now, or the turn if our own commit had arrived after all."""
-        turn, books, *claims = await self._documents.get_many(
-            [turn_key(record.id), day, *map(claim_key, unclaimed)]
-        )
-        if turn is not None and is_ours(stored_from(turn).record, record):
-            return stored_from(turn)
-        if any(claims) or (turn.version if turn else None) != (previous.version if previous else None):
-            raise TurnMovedError(f"turn {record.id} or one of its events was taken")
-        return Books.of(day, books)
+        def propose(seen: Seen | None) -> Proposal:
+            nonlocal opening
+            day = books
+            if seen:
+                document, *claims = seen.others
+                if any(claims) or (seen.turn.version if seen.turn else None) != version:
+                    raise TurnMovedError(f"turn {draft.id} or one of its events was taken")
+                day = Books.of(books.key, document)
+            opening = book(day)
+            claimed = (Create(claim_key(event_id), claim(opening.record)) for event_id in unclaimed)
+            other_day = left_on_another_day(previous.record, day) if previous else None
+            also = [*claimed, *opening.writes, *([other_day] if other_day else [])]
+            return Proposal(opening.record, previous, also)
 
-    async def _current(self, record: TurnRecord) -> Stored:
-        """The turn as it is now, if this leader still has it."""
-        (document,) = await self._documents.get_many([turn_key(record.id)])
-        if document is None or document.data.get("fence") != record.fence:
-            raise TurnMovedError(f"turn {record.id} was taken over")
-        return stored_from(document)
-
-    async def _insist(self, once: Callable[[], Any]) -> Stored:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(DocumentsUnavailableError),
-            wait=wait_exponential_jitter(multiplier=0.1, max=3, jitter=0.2),
-            stop=stop_after_delay(self._insist_s),
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
-        stored: Stored = await retrying(once)
+        others = [books.key, *map(claim_key, unclaimed)]
+        stored = await self._commits.commit(draft.id, propose, others, within_s=self._try_s)
+        if opening:
+            opening.announce()
         return stored
+
+
+def _still_led(current: Stored | None, record: TurnRecord) -> Stored:
+    """The turn as it is now, if this leader still has it."""
+    if current is None or current.record.fence != record.fence:
+        raise TurnMovedError(f"turn {record.id} was taken over")
+    return current

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,19 @@ from core.usecases.spend_books import Books, turn_key
 
 class TurnMovedError(FairlaneError):
     """Another leader has this turn, or an event of it: look again, or stop."""
+
+
+class ContendedError(FairlaneError):
+    """Others write the same documents so often that a commit found no moment. Nothing of it was written: to
+    be tried again in `retry_after_ms`, without holding anything up meanwhile."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} found no moment between the others")
+        self.retry_after_ms = random.randint(1_500, 4_500)
+
+
+class NoRoomError(FairlaneError):
+    """The budget has no room for another worst case of a turn."""
 
 
 class StoppedError(FairlaneError):
@@ -53,14 +67,6 @@ def claim_key(event_id: str) -> Key:
 
 def stored_from(document: Document) -> Stored:
     return Stored(TurnRecord.decode(document.key.id, document.data), document.version)
-
-
-def is_ours(found: TurnRecord, written: TurnRecord) -> bool:
-    return (found.fence, found.reserved_ms, found.answered_ms) == (
-        written.fence,
-        written.reserved_ms,
-        written.answered_ms,
-    )
 
 
 def update_of(stored: Stored, record: TurnRecord) -> Merge:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from core.domain import log
 from core.domain.budget import Candidate, DayBooks, Decision, Kind, budget_day, decide, may_grow
 from core.domain.clinic import Clinic
-from core.domain.errors import UnavailableError
+from core.domain.errors import DocumentsUnavailableError, FairlaneError, UnavailableError
 from core.domain.model_reply import ModelReply, parse_reply
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Prices
@@ -24,7 +25,7 @@ from core.ports.llm import LlmRequest, Usage
 from core.ports.slots import NoSlotError
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
 from core.usecases.journal import Journal
-from core.usecases.journal_entries import Look, StoppedError, Stored, TurnMovedError
+from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
 from core.usecases.price_list import PriceList
 from core.usecases.spend_books import Settlement
 
@@ -100,8 +101,9 @@ class ModelTurn:
     ) -> Replied:
         """`finish` completes the record with the reply and says what else is to be written with it.
 
-        Raises NoSlotError (no attempt was made, or this process ends), StoppedError (the budget has no
-        room), ModelFailedError, TurnMovedError, UnpricedModelError (nothing was written).
+        Raises NoSlotError (no attempt was made, or this process ends), ContendedError (nor was one),
+        StoppedError (the budget has no room), ModelFailedError (also after a defect of ours, once the model
+        was called), TurnMovedError, UnavailableError, UnpricedModelError (nothing was written).
         """
         quote = await self._quote(clinic, prompt)
         run = _Run(self._journal, clinic, opened, prompt, quote, self._today)
@@ -121,20 +123,40 @@ class ModelTurn:
         )
         try:
             reply = await self._ask(ask, bill)
+            account = run.account(bill)
+            record, also = finish(account.stored.record, reply)
+            return Replied(await self.settle(account, record, also), reply)
         except AskFailedError as exc:
-            if run.stored is None:
-                raise TurnMovedError(f"turn {opened.draft.id} failed before it began") from exc
-            raise ModelFailedError(exc.reason, run.account(run.stored, bill)) from exc
-        except (NoSlotError, UnavailableError, asyncio.CancelledError):
-            await run.give_back(bill)
+            await run.reservation()  # it may have been cut off with its slot
+            raise ModelFailedError(exc.reason, run.account(bill)) from exc
+        except (NoSlotError, UnavailableError, ContendedError, asyncio.CancelledError):
+            await self._leave(run, bill)
             raise
-        if run.stored is None:
-            raise TurnMovedError(f"turn {opened.draft.id} was answered without a reservation")
-        record, also = finish(run.stored.record, reply)
-        return Replied(await self.settle(run.account(run.stored, bill), record, also), reply)
+        except (StoppedError, TurnMovedError):
+            raise
+        except Exception as exc:
+            if not bill.attempts:
+                await self._leave(run, bill)
+                raise
+            # Another try would be another call: the turn ends with what is known.
+            log.error("turn.defect", exc=exc, reason=type(exc).__name__)
+            raise ModelFailedError(f"defect_{type(exc).__name__}", run.account(bill)) from exc
 
     async def settle(self, account: Account, record: TurnRecord, also: Sequence[Write] = ()) -> Stored:
         """Charge what the attempts have cost, release the rest, store the reply. Once, whatever happens."""
+        settled, ended = self._settlement(account, replace(record, state=TurnState.ANSWERED))
+        return await self._journal.settle(account.stored, settled, ended, also)
+
+    async def _leave(self, run: _Run, bill: Bill) -> None:
+        """The turn goes on elsewhere, where nobody would know what was called: charge what the attempts have
+        cost, release the rest. Best effort; what stays held is charged by whoever goes on."""
+        with suppress(FairlaneError):
+            if await run.reservation():
+                account = run.account(bill)
+                left, ended = self._settlement(account, account.stored.record)
+                await self._journal.settle(account.stored, left, replace(ended, ends=False), insist=False)
+
+    def _settlement(self, account: Account, record: TurnRecord) -> tuple[TurnRecord, Settlement]:
         stored, bill, prices = account.stored, account.bill, account.prices
         money = stored.record.money
         price = prices.price_at(money.model, account.priced_ms)
@@ -151,19 +173,17 @@ class ModelTurn:
         ambiguous = bill.ambiguous + sum(answer.usage is None for answer in bill.answered)
         ambiguous_cost = ambiguous * money.worst_micro_baht
         usages = [answer.usage or UNCOUNTED for answer in bill.answered]
-        settled = replace(
-            record, state=TurnState.ANSWERED, attempts=bill.attempts, waited_ms=bill.waited_ms
-        ).with_money(
+        settled = replace(record, attempts=bill.attempts, waited_ms=bill.waited_ms).with_money(
             held_micro_baht=0,
             cost_micro_baht=money.cost_micro_baht + cost + ambiguous_cost,
             ambiguous_micro_baht=money.ambiguous_micro_baht + ambiguous_cost,
             ambiguous_attempts=money.ambiguous_attempts + ambiguous,
-            usage=_total(usages),
+            usage=_total(money.usage, usages),
             price=price.record(),
             thb_per_usd=str(self._thb_per_usd),
             service_tier=bill.answered[-1].service_tier if bill.answered else None,
         )
-        ended = Settlement(
+        return settled, Settlement(
             record.id,
             money.model,
             released=money.held_micro_baht,
@@ -173,7 +193,6 @@ class ModelTurn:
             ambiguous_cost=ambiguous_cost,
             downgraded=money.decision == Kind.FALLBACK,
         )
-        return await self._journal.settle(stored, settled, ended, also)
 
     def _today(self) -> str:
         return budget_day(self._clock.now_ms(), self._timezone)
@@ -222,6 +241,7 @@ class _Run:
         self._prompt = prompt
         self.quote = quote
         self.stored: Stored | None = None
+        self._reserving: asyncio.Future[Stored] | None = None
 
     def refuse_early(self) -> None:
         """A stopped clinic's turn does not wait for a slot."""
@@ -229,14 +249,16 @@ class _Run:
         if decision.kind is Kind.STOP:
             raise StoppedError(decision, self._opened.look.books, budget)
 
-    def account(self, stored: Stored, bill: Bill) -> Account:
-        return Account(stored, bill, self.quote.prices, self.quote.now_ms)
+    def account(self, bill: Bill) -> Account:
+        if self.stored is None:
+            raise TurnMovedError(f"turn {self._opened.draft.id} ended before it was reserved")
+        return Account(self.stored, bill, self.quote.prices, self.quote.now_ms)
 
     async def reserve(self) -> LlmRequest:
-        look = await self._journal.on_day(self._opened.look, self._clinic.org_id, self._today())
-        self.stored = await self._journal.reserve(
-            self._opened.draft, self._opened.unclaimed, look, self._choose
-        )
+        if self._reserving is None:
+            self._reserving = asyncio.ensure_future(self._reserve())
+        # Who loses their slot meanwhile must still know what is held: the next slot finds it reserved.
+        self.stored = await asyncio.shield(self._reserving)
         model = self.stored.record.money.model
         takes = self.quote.prices.capabilities(model)
         return LlmRequest(
@@ -251,24 +273,28 @@ class _Run:
             cache_key=self._prompt.cache_key,
         )
 
+    async def _reserve(self) -> Stored:
+        look = await self._journal.on_day(self._opened.look, self._clinic.org_id, self._today())
+        return await self._journal.reserve(self._opened.draft, self._opened.unclaimed, look, self._choose)
+
+    async def reservation(self) -> Stored | None:
+        """What is held, also by a reservation that was cut off on its way. Raises what became of that."""
+        if self.stored is None and self._reserving:
+            self.stored = await self._reserving
+        return self.stored
+
     async def grow(self) -> bool:
         if self.stored is None:
             return False
-        grown = await self._journal.grow(
-            self.stored, lambda day, more: may_grow(self._clinic.budget, day, more)
-        )
+        try:
+            grown = await self._journal.grow(
+                self.stored, lambda day, more: may_grow(self._clinic.budget, day, more)
+            )
+        except (ContendedError, DocumentsUnavailableError) as exc:
+            # It has been called, so the turn is not put back: it ends with what is known.
+            raise AskFailedError("books") from exc
         self.stored = grown or self.stored
         return grown is not None
-
-    async def give_back(self, bill: Bill) -> None:
-        """The hold of a turn that another instance goes on with, if nothing of it was spent: else that one
-        would have to charge it. Best effort."""
-        if self.stored is None or bill.uncertain_or_paid:
-            return
-        record, money = self.stored.record, self.stored.record.money
-        released = Settlement(record.id, money.model, released=money.held_micro_baht)
-        with suppress(UnavailableError, TurnMovedError):
-            await self._journal.settle(self.stored, record.with_money(held_micro_baht=0), released)
 
     def _choose(self, day: DayBooks) -> tuple[Decision, int]:
         policy = self._clinic.budget
@@ -276,9 +302,9 @@ class _Run:
         return decision, to_micro_baht(policy.daily_budget_baht)
 
 
-def _total(usages: Sequence[Usage]) -> dict[str, int]:
+def _total(before: Mapping[str, int], usages: Sequence[Usage]) -> dict[str, int]:
     """Tokens of all answered attempts (an answer that broke the schema was paid, too)."""
     return {
-        kind: sum(getattr(usage, kind) for usage in usages)
+        kind: before.get(kind, 0) + sum(getattr(usage, kind) for usage in usages)
         for kind in ("input", "cached", "cache_write", "output")
     }

@@ -28,7 +28,7 @@ from core.ports.slots import NoSlotError, Refusal, Slots
 from core.ports.tasks import TaskQueue
 from core.usecases.answer import Answer
 from core.usecases.give_up import GiveUp
-from core.usecases.journal_entries import TurnMovedError
+from core.usecases.journal_entries import ContendedError, TurnMovedError
 from core.usecases.turn_scene import Turn
 
 _SOON_MS = 100
@@ -93,7 +93,7 @@ class RunTurn:
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, task: TurnTask) -> None:
-        """Raises UnavailableError when a dependency is down."""
+        """Raises UnavailableError when a dependency is down, DefectAfterCallError when it must end."""
         running = asyncio.create_task(self._run(task))
         self._running.add(running)
         try:
@@ -111,10 +111,12 @@ class RunTurn:
             await self._put_back(task, self._channel_pause(exc), "channel")
         except TurnMovedError:
             await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
+        except ContendedError as exc:
+            await self._put_back(task, exc.retry_after_ms, "contended")
 
     async def record_malformed(self, body: bytes, reason: str) -> None:
         """Keep a trace of a task that fairlane did not write. Best effort: the log has it in any case."""
-        with suppress(UnavailableError, TurnMovedError):
+        with suppress(UnavailableError, TurnMovedError, ContendedError):
             await self._give_up.record_malformed(body, reason)
 
     async def drain(self) -> None:
@@ -163,6 +165,10 @@ class RunTurn:
             # turn itself goes on with it for nobody knows how long.
             moved = isinstance(exc, TurnMovedError)
             await self._put_back(task, round(self._policy.lease_s * 1000) if moved else _SOON_MS, "lost")
+        except ContendedError as exc:
+            # Its clinic's day alone is busy: a 503 would slow the queue for all.
+            await self._give_up_lease(conversation, lead.fence)
+            await self._put_back(task, exc.retry_after_ms, "contended", task.place)
         except ChannelUnavailableError as exc:
             await self._give_up_lease(conversation, lead.fence)
             await self._wait_for_channel(task, exc)

@@ -55,7 +55,7 @@ class Settlement:
 
     `cost` is the sum of its answered calls' charges; `usages` are theirs. `ambiguous` attempts are charged at
     their worst case, `ambiguous_cost` in all. `swept` is what the sweep had charged for this turn already: it
-    is taken back, now that the truth is known.
+    is taken back, now that the truth is known. `ends` False: the turn goes on elsewhere, and counts there.
     """
 
     turn_id: str
@@ -67,6 +67,7 @@ class Settlement:
     ambiguous_cost: int = 0
     downgraded: bool = False
     swept: int = 0
+    ends: bool = True
 
 
 def reserve(
@@ -118,7 +119,7 @@ def settle(key: Key, ended: Settlement) -> Write:
     changes.add(spent, "by_model", ended.model, "spent_micro_baht")
     changes.add(ended.ambiguous - bool(ended.swept), "ambiguous")
     changes.set(DELETE_FIELD, "holds", ended.turn_id)
-    if ended.usages:
+    if ended.usages and ended.ends:
         changes.add(1, "turns")
         changes.add(1, "by_model", ended.model, "turns")
         changes.add(int(ended.downgraded), "downgraded")

@@ -12,6 +12,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -25,7 +26,7 @@ from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
 from core.usecases.journal import Journal
-from core.usecases.journal_entries import StoppedError, Stored
+from core.usecases.journal_entries import ContendedError, StoppedError, Stored
 from core.usecases.spend_books import Settlement
 
 ORG = "bkk-smile"
@@ -72,7 +73,12 @@ class Worker:
         return Journal(self.documents, self.clock)
 
     async def reserve(self, turn_id: str, said: str = "") -> Stored | None:
-        """None: the turn was stopped, and counted."""
+        """None: the turn was stopped, and counted. Tried as often as the queue would bring it."""
+        while True:
+            with suppress(ContendedError):
+                return await self._reserve(turn_id, said)
+
+    async def _reserve(self, turn_id: str, said: str) -> Stored | None:
         now_ms = self.clock.now_ms()
         day = budget_day(now_ms, self.timezone)
         look = await self.journal.look(ORG, day, turn_id, [turn_id])

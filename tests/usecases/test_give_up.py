@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from core.domain.clinic import Clinic
 from core.domain.clinic_document import ORGS
+from core.domain.errors import DefectAfterCallError
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
@@ -41,12 +42,14 @@ async def the_task(scene: FaultScene, row: Row) -> TurnTask:
 async def run_with_a_defect_after_the_call(
     run: RunTurn, task: TurnTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that not even the turn's settlement survives."""
+
     def broken(*_: Any) -> None:
-        raise KeyError("stage")
+        raise KeyError("usage")
 
     with monkeypatch.context() as patched:
-        patched.setattr("core.usecases.answer.next_stage", broken)
-        with pytest.raises(KeyError):
+        patched.setattr("core.usecases.model_turn._total", broken)
+        with pytest.raises(DefectAfterCallError):
             await run(task)
 
 
