@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 from pytest_mock import MockerFixture
 
-from core.domain.errors import InvalidInputError, LineUnavailableError, RedisUnavailableError
+from core.domain.errors import (
+    DefectAfterCallError,
+    InvalidInputError,
+    LineUnavailableError,
+    RedisUnavailableError,
+)
 from core.domain.event import InboundEvent
 from core.domain.task import TurnTask
 from core.edge import turn
@@ -21,6 +26,8 @@ BODY = TurnTask(InboundEvent("E1", "bkk-smile", "U1", "text", 0, 0), "trace").en
         (KeyError("defect"), turn.DEFECT_RETRIES - 1, None, 500),
         (KeyError("defect"), turn.DEFECT_RETRIES, None, 200),
         (KeyError("defect"), turn.DEFECT_RETRIES, LineUnavailableError("down"), 503),
+        (DefectAfterCallError("defect_KeyError"), 0, None, 200),
+        (DefectAfterCallError("defect_KeyError"), 0, LineUnavailableError("down"), 503),
         (InvalidInputError("a document"), 0, None, 200),
         (InvalidInputError("a document"), 0, RedisUnavailableError("down"), 503),
     ],

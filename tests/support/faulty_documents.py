@@ -19,7 +19,7 @@ import grpc
 from core.domain.errors import DocumentsUnavailableError
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Version, Where, Write
 
-_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
+CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
 
 
 class Fate(StrEnum):
@@ -31,13 +31,14 @@ class Fate(StrEnum):
 
 @dataclass
 class CommitFaults:
-    """`landed`, `lost`: shares of the commits that end so. `script`: what becomes of the next ones, before
-    chance decides. `contended`: documents (`collection/id`) whose commits are refused for now. `counts`: what
-    became of those there were."""
+    """`landed`, `lost`: shares of the commits that end so, answered with one of `codes`. `script`: what
+    becomes of the next ones, before chance decides. `contended`: documents (`collection/id`) that no commit
+    may write for now. `counts`: what became of those there were."""
 
     landed: float = 0.0
     lost: float = 0.0
     seed: int = 0
+    codes: Sequence[str] = CODES
     script: list[Fate] = field(default_factory=list)
     contended: Collection[str] = ()
     counts: Counter[Fate] = field(default_factory=Counter)
@@ -57,7 +58,7 @@ class CommitFaults:
         else:
             fate = Fate.LOST if chance < self.landed + self.lost else Fate.GOOD
         self.counts[fate] += 1
-        return fate, "ABORTED" if fate is Fate.CONTENDED else self._dice.choice(_CODES)
+        return fate, "ABORTED" if fate is Fate.CONTENDED else self._dice.choice(self.codes)
 
 
 class FaultyDocuments:
