@@ -19,7 +19,15 @@ from core.local.faults import FaultScript
 from core.local.http_server import HttpServer, Request, ResetConnectionError, Response
 from core.local.openai_answers import PromptCache, Served, instance_of, prompt_tokens, reply_text, token_count
 from core.local.openai_checks import MODELS, RefusedError, check, output_limit, response_schema
-from core.local.openai_faults import BILLED, LlmFaultKind, LlmTrouble, error_response, refusal
+from core.local.openai_faults import (
+    BILLED,
+    LlmFaultKind,
+    LlmTrouble,
+    error_response,
+    refusal,
+    spoiled_choice,
+    spoiled_content,
+)
 
 __all__ = ["Call", "Latency", "LlmFaultKind", "LlmTrouble", "OpenAiApi", "Served"]
 
@@ -187,12 +195,8 @@ class OpenAiApi:
         return refusal(trouble, call.request_id)
 
     def _spoiled(self, call: Call, body: Mapping[str, Any], trouble: LlmTrouble) -> Response:
-        content = self._content(body)
-        if trouble.kind is LlmFaultKind.TRUNCATED_JSON:
-            content = content[: len(content) // 2]
-        if trouble.kind is LlmFaultKind.WRONG_SCHEMA:
-            content = '{"answer":"ค่ะ"}'
-        response = self._response(call, body, content)
+        content = spoiled_content(trouble.kind, self._content(body))
+        response = self._response(call, body, content, trouble.kind)
         drip_s = trouble.drip_s if trouble.kind is LlmFaultKind.DRIP else 0.0
         cut_at = len(response.body) // 2 if trouble.kind is LlmFaultKind.CUT_BODY else None
         return Response(response.status, response.body, response.headers, drip_s, cut_at)
@@ -206,7 +210,9 @@ class OpenAiApi:
         changes = self.answer(body) if self.answer is not None else None
         return json.dumps({**value, **(changes or {})}, ensure_ascii=False)
 
-    def _response(self, call: Call, body: Mapping[str, Any], content: str) -> Response:
+    def _response(
+        self, call: Call, body: Mapping[str, Any], content: str, kind: LlmFaultKind | None = None
+    ) -> Response:
         limit = output_limit(body)
         finish = "stop"
         if limit is not None and token_count(content) > limit:
@@ -222,19 +228,18 @@ class OpenAiApi:
         key = str(body.get("prompt_cache_key") or body.get("user") or "")
         cached, written = self._cache.look_up(call.model, key, text, prompt)
         call.usage = Served(prompt, token_count(content), cached, written)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": content, "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": finish,
+        }
         shown = {
             "id": f"chatcmpl-{secrets.token_hex(14)}",
             "object": "chat.completion",
             "created": _now_ms() // 1000,
             "model": call.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content, "refusal": None, "annotations": []},
-                    "logprobs": None,
-                    "finish_reason": finish,
-                }
-            ],
+            "choices": [spoiled_choice(kind, choice)],
             "usage": call.usage.to_json(),
             "service_tier": "default",
             "system_fingerprint": "fp_local",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from core.local.http_server import Response
 from core.local.openai_checks import RefusedError
@@ -23,10 +25,28 @@ class LlmFaultKind(StrEnum):
     CUT_BODY = "cut_body"  # the HTTP body ends early
     TRUNCATED_JSON = "truncated_json"  # a good HTTP answer whose content is cut JSON
     WRONG_SCHEMA = "wrong_schema"  # a good HTTP answer that ignores the schema
+    REFUSAL = "refusal"  # the model declines: `refusal` is set, the content null
+    CONTENT_FILTER = "content_filter"  # the answer was withheld
+    NULL_MESSAGE = "null_message"
+    TWICE = "twice"  # the whole object, twice
+    FENCED = "fenced"  # the object in a Markdown fence, with words behind it
+    DAMAGED = "damaged"  # a NUL stands in the reply where a letter was meant
+    ERROR_IN_200 = "error_in_200"  # a gateway's error in a good HTTP answer, not billed
 
 
 BILLED = frozenset(
-    {LlmFaultKind.DRIP, LlmFaultKind.CUT_BODY, LlmFaultKind.TRUNCATED_JSON, LlmFaultKind.WRONG_SCHEMA}
+    {
+        LlmFaultKind.DRIP,
+        LlmFaultKind.CUT_BODY,
+        LlmFaultKind.TRUNCATED_JSON,
+        LlmFaultKind.WRONG_SCHEMA,
+        LlmFaultKind.REFUSAL,
+        LlmFaultKind.CONTENT_FILTER,
+        LlmFaultKind.NULL_MESSAGE,
+        LlmFaultKind.TWICE,
+        LlmFaultKind.FENCED,
+        LlmFaultKind.DAMAGED,
+    }
 )
 
 
@@ -61,7 +81,42 @@ _REFUSALS: Mapping[LlmFaultKind, RefusedError] = {
     LlmFaultKind.UNAUTHORIZED: RefusedError(
         "Incorrect API key provided.", status=401, code="invalid_api_key"
     ),
+    LlmFaultKind.ERROR_IN_200: RefusedError(
+        "Provider returned error", status=200, kind="server_error", code="502"
+    ),
 }
+
+
+def spoiled_content(kind: LlmFaultKind, content: str) -> str:
+    """What the model wrote, spoiled."""
+    match kind:
+        case LlmFaultKind.TRUNCATED_JSON:
+            return content[: len(content) // 2]
+        case LlmFaultKind.WRONG_SCHEMA:
+            return '{"answer":"ค่ะ"}'
+        case LlmFaultKind.TWICE:
+            return f"{content}\n{content}"
+        case LlmFaultKind.FENCED:
+            return f"```json\n{content}\n```\nหวังว่าจะเป็นประโยชน์นะคะ"
+        case LlmFaultKind.DAMAGED:
+            answer = json.loads(content)
+            return json.dumps({**answer, "reply": f"ฟอก\x00e2ฟัน {answer['reply']}"})
+        case _:
+            return content
+
+
+def spoiled_choice(kind: LlmFaultKind | None, choice: dict[str, Any]) -> dict[str, Any]:
+    """What stands around it, spoiled."""
+    match kind:
+        case LlmFaultKind.REFUSAL:
+            return {**choice, "message": {**choice["message"], "content": None, "refusal": "I can't help."}}
+        case LlmFaultKind.CONTENT_FILTER:
+            withheld = {**choice["message"], "content": None}
+            return {**choice, "message": withheld, "finish_reason": "content_filter"}
+        case LlmFaultKind.NULL_MESSAGE:
+            return {**choice, "message": None}
+        case _:
+            return choice
 
 
 def refusal(trouble: LlmTrouble, request_id: str) -> Response:
