@@ -24,7 +24,7 @@ from core.local.redis_server import RedisServer
 from core.ports.clock import CorrectedClock
 from core.ports.documents import DocumentStore
 
-pytest_plugins = ("tests.e2e.fault_table",)
+pytest_plugins = ("tests.e2e.fault_table", "tests.described")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -11,6 +11,7 @@ from core.local.demo_budgets import books, crossing, stopped
 from core.local.demo_play import Demo, Play, Scene, fixed_text
 from core.local.line_webhook import sign
 from core.local.simulator import Sent
+from core.local.specs import specs
 
 _STRANGER = "not-this-channels-secret"
 
@@ -205,6 +206,8 @@ async def in_all(demo: Demo, scene: Scene) -> str:
     slowest_s = max(ack.latency_s for s in demo.simulator.sent.values() for ack in s.acks)
     demo.promise(scene, slowest_s < 2.0, f"a webhook took {slowest_s:.1f} s")
     demo.promise(scene, not stack.line.broken_rules, f"LINE's rules were broken: {stack.line.broken_rules}")
+    undescribed = found.violations if (found := specs()) else []
+    demo.promise(scene, not undescribed, f"not as LINE and OpenAI describe it: {undescribed[:3]}")
     demo.promise(scene, not stack.tasks.dead, "the queue gave a task up")
     if demo.judged_by_model:
         refused = [call for call in stack.openai.calls if call.outcome == "refused"]

@@ -45,13 +45,15 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Response:
     """`drip_s`: seconds between single bytes of the body. `cut_at`: bytes after which the connection is
-    closed, although the headers promised them all."""
+    closed, although the headers promised them all. `described` False: no specification
+    has it, and it is sent on purpose."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     drip_s: float = 0.0
     cut_at: int | None = None
+    described: bool = True
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

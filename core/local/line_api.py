@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from core.local import line_rules as rules
 from core.local.faults import FaultScript
 from core.local.http_server import HttpServer, Request, ResetConnectionError, Response
-from core.local.line_calls import LineCalls, error, now_ms
+from core.local.line_calls import LineCalls, error, error_of, now_ms
 from core.local.line_state import (
     BrokenRule,
     CallSeen,
@@ -22,8 +22,10 @@ from core.local.line_state import (
     LineCall,
     LineState,
     LineTrouble,
+    ReadToken,
     ReplyToken,
 )
+from core.local.specs import watched
 
 __all__ = ["BrokenRule", "CallSeen", "Channel", "Delivery", "LineApi", "LineCall", "LineTrouble"]
 
@@ -31,6 +33,7 @@ _ROUTES: dict[tuple[str, str], LineCall] = {
     ("POST", "/v2/bot/message/reply"): LineCall.REPLY,
     ("POST", "/v2/bot/message/push"): LineCall.PUSH,
     ("POST", "/v2/bot/chat/loading/start"): LineCall.LOADING,
+    ("POST", "/v2/bot/chat/markAsRead"): LineCall.MARK_AS_READ,
     ("GET", "/v2/bot/info"): LineCall.INFO,
     ("GET", "/v2/bot/channel/webhook/endpoint"): LineCall.WEBHOOK,
     ("PUT", "/v2/bot/channel/webhook/endpoint"): LineCall.WEBHOOK,
@@ -58,7 +61,7 @@ class LineApi:
         self.faults: FaultScript[LineTrouble, CallSeen] = FaultScript(seed)
         self.latency_s = latency_s
         self.extra: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {}
-        self._server = HttpServer(self._handle, port=port)
+        self._server = HttpServer(watched("line", self._handle), port=port)
 
     @property
     def url(self) -> str:
@@ -88,6 +91,12 @@ class LineApi:
         """For a message of chat `to`: good once, within `life_s`."""
         token = secrets.token_hex(16)
         self.state.reply_tokens[token] = ReplyToken(channel_id, to, now_ms() + int(life_s * 1000))
+        return token
+
+    def issue_read_token(self, channel_id: str, chat_id: str, message_id: str) -> str:
+        """For a customer's message; once used, it stands in `state.read`."""
+        token = secrets.token_urlsafe(24)
+        self.state.read_tokens[token] = ReadToken(channel_id, chat_id, message_id)
         return token
 
     def renew_reply_token(self, token: str, *, life_s: float = 60.0) -> None:
@@ -134,7 +143,7 @@ class LineApi:
         seen = CallSeen(call, channel_id, body if isinstance(body, dict) else {})
         trouble = self.faults.next(seen)
         if trouble in _REFUSALS:
-            return self._counted(call, error(*_REFUSALS[trouble]))
+            return self._counted(call, error_of(call, *_REFUSALS[trouble]))
         if trouble is LineTrouble.HANG_BEFORE:
             await asyncio.Event().wait()
         if trouble is LineTrouble.RESET_BEFORE:
@@ -144,7 +153,9 @@ class LineApi:
             await asyncio.Event().wait()
         if trouble is LineTrouble.RESET_AFTER:
             raise ResetConnectionError
-        return error(500, "Internal server error") if trouble is LineTrouble.ERROR_AFTER else response
+        if trouble is LineTrouble.ERROR_AFTER:
+            return error_of(call, *_REFUSALS[LineTrouble.ERROR_BEFORE])
+        return response
 
     def _counted(self, call: LineCall, response: Response) -> Response:
         self.state.calls[call, response.status] += 1

@@ -22,6 +22,13 @@ def error(status: int, message: str, **more: Any) -> Response:
     return Response.of_json({"message": message, **more}, status)
 
 
+def error_of(call: LineCall, status: int, message: str) -> Response:
+    """The one call that answers as OAuth has it is the one for a token."""
+    if call is LineCall.TOKEN:
+        return Response.of_json({"error": "server_error", "error_description": message}, status)
+    return error(status, message)
+
+
 class LineCalls:
     def __init__(self, state: LineState) -> None:
         self.state = state
@@ -29,6 +36,7 @@ class LineCalls:
             LineCall.REPLY: self._reply,
             LineCall.PUSH: self._push,
             LineCall.LOADING: self._loading,
+            LineCall.MARK_AS_READ: self._mark_as_read,
             LineCall.INFO: self._info,
             LineCall.WEBHOOK: self._webhook,
             LineCall.QUOTA: self._quota,
@@ -117,6 +125,17 @@ class LineCalls:
             self.broke(state, LineCall.LOADING, "chatId of a user, loadingSeconds 5, 10, … 60")
             return error(400, "The request body has 1 error(s)")
         return Response.of_json({}, 202)
+
+    async def _mark_as_read(self, state: ChannelState, request: Request) -> Response:
+        body = request.json()
+        token = (
+            self.state.read_tokens.get(str(body.get("markAsReadToken"))) if isinstance(body, dict) else None
+        )
+        if token is None or token.channel_id != state.channel.channel_id:
+            self.broke(state, LineCall.MARK_AS_READ, "a read token of another channel, or of none")
+            return error(400, rules.INVALID_READ_TOKEN)
+        self.state.read.append(token)
+        return Response.of_json({})
 
     async def _info(self, state: ChannelState, _: Request) -> Response:
         channel = state.channel

@@ -86,4 +86,6 @@ class EventFactory:
         }
         if reply_token is not None:
             event["replyToken"] = reply_token
+        if kind == "follow":
+            event["follow"] = {"isUnblocked": False}
         return {**event, **fields}

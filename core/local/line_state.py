@@ -15,6 +15,7 @@ class LineCall(StrEnum):
     REPLY = "reply"
     PUSH = "push"
     LOADING = "loading"
+    MARK_AS_READ = "mark_as_read"
     INFO = "info"
     WEBHOOK = "webhook"
     QUOTA = "quota"
@@ -93,6 +94,15 @@ class ReplyToken:
     used: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ReadToken:
+    """Marks a customer's message, and what came before it in its chat, as read."""
+
+    channel_id: str
+    chat_id: str
+    message_id: str
+
+
 @dataclass(slots=True)
 class ChannelState:
     """`revoked`: its secret was reissued, so tokens and requests for tokens are refused.
@@ -117,6 +127,8 @@ class LineState:
         self.channels: dict[str, ChannelState] = {}
         self.access_tokens: dict[str, tuple[str, int]] = {}
         self.reply_tokens: dict[str, ReplyToken] = {}
+        self.read_tokens: dict[str, ReadToken] = {}
+        self.read: list[ReadToken] = []
         self.deliveries: list[Delivery] = []
         self.broken_rules: list[BrokenRule] = []
         self.calls: Counter[tuple[LineCall, int]] = Counter()

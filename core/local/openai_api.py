@@ -28,6 +28,7 @@ from core.local.openai_faults import (
     spoiled_choice,
     spoiled_content,
 )
+from core.local.specs import watched
 
 __all__ = ["Call", "Latency", "LlmFaultKind", "LlmTrouble", "OpenAiApi", "Served"]
 
@@ -111,7 +112,7 @@ class OpenAiApi:
         self._discriminator = discriminator
         self._keep_bodies = keep_bodies
         self._cache = PromptCache()
-        self._server = HttpServer(self._handle, port=port)
+        self._server = HttpServer(watched("openai", self._handle), port=port)
 
     @property
     def url(self) -> str:
@@ -199,7 +200,8 @@ class OpenAiApi:
         response = self._response(call, body, content, trouble.kind)
         drip_s = trouble.drip_s if trouble.kind is LlmFaultKind.DRIP else 0.0
         cut_at = len(response.body) // 2 if trouble.kind is LlmFaultKind.CUT_BODY else None
-        return Response(response.status, response.body, response.headers, drip_s, cut_at)
+        described = trouble.kind is not LlmFaultKind.NULL_MESSAGE
+        return Response(response.status, response.body, response.headers, drip_s, cut_at, described)
 
     def _content(self, body: Mapping[str, Any]) -> str:
         schema = response_schema(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -130,4 +130,5 @@ def refusal(trouble: LlmTrouble, request_id: str) -> Response:
 
 def error_response(exc: RefusedError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
     error = {"message": str(exc), "type": exc.kind, "param": exc.param, "code": exc.code}
-    return Response.of_json({"error": error}, exc.status, {"x-request-id": request_id, **(headers or {})})
+    shown = Response.of_json({"error": error}, exc.status, {"x-request-id": request_id, **(headers or {})})
+    return shown if exc.status >= 400 else replace(shown, described=False)

@@ -16,6 +16,7 @@ from core.local.line_api import Channel, Delivery, LineApi, LineCall
 from core.local.line_events import EventFactory, line_id
 from core.local.line_webhook import sign
 from core.local.openai_answers import QUOTE_OPEN
+from core.local.specs import specs
 
 # LINE gives up on a webhook after 2 s (developers.line.biz, "Receive messages").
 _LINE_TIMEOUT_S = 2.0
@@ -159,6 +160,9 @@ class LineSimulator:
             fields["text"] = f"@{clinic.name} {words}"
             fields["mention"] = {"mentionees": [mentionee]}
         message = self.factory.message(kind, **fields)
+        channel_id = clinic.channel.channel_id
+        token = self.line.issue_read_token(channel_id, chat_id or user_id, message["id"])
+        message = {"markAsReadToken": token, **message}
         sent = self.event(clinic, user_id, "message", chat_id=chat_id, message=message, **(event or {}))
         sent.text = words  # the bot's name is not what the customer says
         return sent
@@ -185,7 +189,10 @@ class LineSimulator:
         """One webhook with these events (of one clinic). Returns the first; every one gets the ack."""
         clinic = events[0].clinic
         shown = [{**s.event, "deliveryContext": {"isRedelivery": redelivery}} for s in events]
-        body = json.dumps({"destination": clinic.channel.bot_user_id, "events": shown}, ensure_ascii=False)
+        webhook = {"destination": clinic.channel.bot_user_id, "events": shown}
+        if found := specs():
+            found.check_webhook(webhook)
+        body = json.dumps(webhook, ensure_ascii=False)
         for sent in events:
             if redelivery and sent.reply_token is not None:
                 self.line.renew_reply_token(sent.reply_token)

@@ -16,7 +16,7 @@ from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain import clinic as settings
 from core.domain import texts
 from core.domain.clinic_document import channel_document, org_document
-from core.domain.inbound_policy import TABLE, Action
+from core.domain.event_kinds import KINDS, is_wordless
 from core.domain.task import TurnTask
 from core.local import demo_answers
 from core.local.line_events import line_id
@@ -174,7 +174,7 @@ async def test_in_a_group_only_what_addresses_the_bot_is_answered(talk: Talk) ->
     assert "เย็นนี้กินอะไรดี" not in prompt(talk.call(quoting))
 
 
-@pytest.mark.parametrize("kind", [k for k, p in TABLE.items() if p.action is Action.TEXT and k != "follow"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if is_wordless(k) and k != "unknown"])
 async def test_what_has_no_words_gets_a_truthful_line_without_the_model(talk: Talk, kind: str) -> None:
     clinic = await talk.clinic(f"sends-{kind}")
     sent = await talk.do(talk.sim.message(clinic, talk.sim.user(clinic, "may"), kind))

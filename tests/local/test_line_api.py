@@ -117,6 +117,20 @@ async def test_missing_or_revoked_access_token_is_401(line: LineApi, http: httpx
     assert (await http.get("/v2/bot/info", headers=bearer)).status_code == 401
 
 
+TAP = {"type": "message", "label": "x", "text": "x"}
+
+
+def with_quick_replies(*actions: dict[str, Any]) -> list[Any]:
+    return [
+        {**HELLO[0], "quickReply": {"items": [{"type": "action", "action": action} for action in actions]}}
+    ]
+
+
+def buttons(**changes: Any) -> list[Any]:
+    template = {"type": "buttons", "text": "x" * 160, "actions": [TAP] * 4, **changes}
+    return [{"type": "template", "altText": "x" * 400, "template": template}]
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -125,8 +139,30 @@ async def test_missing_or_revoked_access_token_is_401(line: LineApi, http: httpx
         [{"type": "text", "text": ""}],
         [{"type": "text", "text": "😀" * 2501}],
         [{"type": "unknown"}],
-        [{**HELLO[0], "quickReply": {"items": [{"type": "action", "action": {"label": "x"}}] * 14}}],
-        [{**HELLO[0], "quickReply": {"items": [{"type": "action", "action": {"label": "x" * 21}}]}}],
+        [{"type": "text", "text": "\u200b\ufe0f \u3164"}],
+        with_quick_replies(*[TAP] * 14),
+        with_quick_replies({**TAP, "label": "x" * 21}),
+        with_quick_replies({**TAP, "label": "\u200b"}),
+        with_quick_replies({**TAP, "label": "a\nb"}),
+        with_quick_replies({"type": "message", "label": "x"}),
+        with_quick_replies({"type": "message", "label": "x", "text": "x" * 301}),
+        with_quick_replies({"label": "x", "text": "x"}),
+        with_quick_replies({"type": "postback", "label": "x"}),
+        with_quick_replies({"type": "postback", "label": "x", "data": "x" * 301}),
+        [{**HELLO[0], "quickReply": {"items": []}}],
+        buttons(text="x" * 161),
+        buttons(text="x" * 61, title="x"),
+        buttons(text=" "),
+        buttons(actions=[]),
+        buttons(actions=[TAP] * 5),
+        [{**buttons()[0], "altText": "x" * 401}],
+        [
+            {
+                "type": "template",
+                "altText": "x",
+                "template": {"type": "confirm", "text": "x", "actions": [TAP]},
+            }
+        ],
     ],
 )
 async def test_messages_beyond_the_limits_are_refused_and_spend_no_token(
@@ -138,6 +174,28 @@ async def test_messages_beyond_the_limits_are_refused_and_spend_no_token(
     assert "details" in refused.json()
     assert line.broken_rules
     assert (await reply(http, reply_token)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "messages", [with_quick_replies(TAP, {"type": "postback", "label": "x", "data": ""}), buttons()]
+)
+async def test_messages_within_the_limits_are_accepted(
+    line: LineApi, http: httpx2.AsyncClient, messages: list[Any]
+) -> None:
+    token = line.issue_reply_token(ONE.channel_id, USER)
+    answer = await call(http, "/v2/bot/message/reply", {"replyToken": token, "messages": messages})
+    assert (answer.status_code, line.broken_rules) == (200, [])
+
+
+async def test_a_message_is_marked_as_read_by_its_own_bot_alone(
+    line: LineApi, http: httpx2.AsyncClient
+) -> None:
+    token = line.issue_read_token(ONE.channel_id, USER, "m1")
+    path, body = "/v2/bot/chat/markAsRead", {"markAsReadToken": token}
+    assert (await call(http, path, body, TWO)).status_code == 400
+    assert (await call(http, path, {"markAsReadToken": "x"})).status_code == 400
+    assert (await call(http, path, body)).status_code == 200
+    assert [read.message_id for read in line.state.read] == ["m1"]
 
 
 async def test_text_of_5000_utf16_units_is_accepted(line: LineApi, http: httpx2.AsyncClient) -> None:
