@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from core.domain.capacity import dispatching
+from core.domain import dispatching
 from core.domain.settings import VARIABLES, Role
 from core.local.task_store import QueueConfig, RetryPolicy
 

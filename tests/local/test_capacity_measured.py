@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.capacity.demand import Demand
-from core.domain.capacity.demand import Latency as Predicted
-from core.domain.capacity.queueing import turn_latency_s
 from core.local.openai_api import Latency
 from core.local.simulator import LineSimulator, Sent
 from core.local.stack import LocalStack, StackOptions
+from core.ops.sizing.demand import Demand
+from core.ops.sizing.demand import Latency as Predicted
+from core.ops.sizing.queueing import turn_latency_s
 
 CLINICS, SLOTS, PER_ORG = 12, 8, 4
 CALL = Predicted(median_s=0.6, sigma=0.5)

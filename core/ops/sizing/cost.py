@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from core.domain.capacity.plan import READS, TURN_DOCUMENT_BYTES, WRITES, Plan
 from core.domain.prices import Price
+from core.ops.sizing.plan import READS, TURN_DOCUMENT_BYTES, WRITES, Plan
 
 MONTH_S = 30 * 24 * 3600
 LOG_BYTES = 4_000  # a turn's log lines

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.domain.capacity.demand import Demand, Latency
+from core.ops.sizing.demand import Demand, Latency
 
 _GRID = 400  # points of the calls' distribution
 _ATOM = 1e-9

@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from core.domain.capacity.cost import monthly_usd
-from core.domain.capacity.demand import Demand, Latency
-from core.domain.capacity.dispatching import MAX_PER_S
-from core.domain.capacity.plan import Provider, plan
-from core.domain.capacity.queueing import erlang_c, turn_latency_s
-from core.domain.capacity.simulation import simulate
+from core.domain.dispatching import MAX_PER_S
 from core.domain.prices import load_prices
+from core.ops.sizing.cost import monthly_usd
+from core.ops.sizing.demand import Demand, Latency
+from core.ops.sizing.plan import Provider, plan
+from core.ops.sizing.queueing import erlang_c, turn_latency_s
+from core.ops.sizing.simulation import simulate
 
 
 def test_erlangs_formula_agrees_with_its_published_values() -> None:
