@@ -45,7 +45,8 @@ T = TypeVar("T")
 Snapshot = Any  # the client's own type is generic in a way that only it knows
 
 _CONFLICTS = (AlreadyExists, FailedPrecondition, NotFound, Aborted)
-"""Of a commit. The same answers to a read mean an outage: no such database, or no index."""
+"""Of a commit; after the last, contention, it may have been made. The same answers to a read mean an outage:
+no such database, or no index."""
 _PAUSES_S = (0.1, 0.5, 0.8)
 """Between the tries of a call that a lost connection ended. gRPC opens another at once, and if that fails too
 the next one after about a second."""
@@ -150,6 +151,8 @@ class FirestoreDocuments:
             case Merge():
                 # An update is not a merge: fields are named by path, or a map would be replaced whole.
                 paths = {path.to_api_repr(): value for path, value in _paths(FieldPath(), write.data)}
+                if not paths:
+                    raise InvalidInputError(f"Firestore: an update of {write.key.id} with nothing")
                 batch.update(reference, paths, option=self._if(write.if_version))
 
     def _if(self, version: Version | None) -> Any:

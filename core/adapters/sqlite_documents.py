@@ -1,4 +1,6 @@
-"""The document store in one SQLite file: for development and for one machine, shared by its processes."""
+"""The document store in one SQLite file: for development and for one machine, shared by its processes.
+
+It refuses what Firestore refuses, so that nothing works here that would fail there."""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.domain.errors import DocumentsUnavailableError
+from core.domain.errors import DocumentsUnavailableError, InvalidInputError
 from core.ports.documents import (
     DELETE_FIELD,
     ConflictError,
@@ -41,6 +43,7 @@ CREATE TABLE IF NOT EXISTS revisions (last INTEGER NOT NULL);
 INSERT INTO revisions SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM revisions);
 """
 _DATETIME = "$datetime"
+_MOST_BYTES = 1_048_576  # of a document in Firestore, about
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
     "<": lambda a, b: a < b,
@@ -168,8 +171,12 @@ def _write(db: sqlite3.Connection, write: Write) -> Version:
         return None
     if isinstance(write, Merge) and write.if_exists and before is None:
         raise ConflictError(f"{key.collection}/{key.id} does not exist")
+    if isinstance(write, Merge) and not write.data and (write.if_exists or wanted is not None):
+        raise InvalidInputError(f"an update of {key.collection}/{key.id} with nothing")
     data = _merged(before.data if before else {}, write.data)
     text = _encode(data)
+    if len(text.encode()) > _MOST_BYTES or _holds_nested_lists(data):
+        raise InvalidInputError(f"{key.collection}/{key.id}: Firestore would not take it")
     if before is not None and text == _encode(before.data):
         return before.version
     (revision,) = db.execute("UPDATE revisions SET last = last + 1 RETURNING last").fetchone()
@@ -195,6 +202,14 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         else:
             merged[name] = value
     return merged
+
+
+def _holds_nested_lists(value: Any, in_list: bool = False) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_nested_lists(inner) for inner in value.values())
+    if isinstance(value, list):
+        return in_list or any(_holds_nested_lists(inner, True) for inner in value)
+    return False
 
 
 def _matches(document: Document, where: Where) -> bool:

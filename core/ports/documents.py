@@ -17,7 +17,8 @@ Version = object
 
 
 class ConflictError(FairlaneError):
-    """A precondition did not hold; nothing of the commit was written. Read again and decide anew."""
+    """A precondition did not hold, or others write the same documents at this moment: read again and decide
+    anew. A contended commit may have been made all the same; what was read then shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Merge:
     """Merge into a document, nested dicts field by field, everything else replaced.
 
     Without a precondition it creates what is missing. `if_version`: conflict unless the document is still
-    at that version. `if_exists`: conflict if it is missing.
+    at that version. `if_exists`: conflict if it is missing. With one, an empty `data` is refused.
     """
 
     key: Key
@@ -104,8 +105,8 @@ class DocumentStore(Protocol):
     async def commit(self, writes: Sequence[Write]) -> list[Version]:
         """All or nothing; the documents' new versions in the order of `writes` (None for a delete).
 
-        Raises ConflictError if a precondition does not hold. When DocumentsUnavailableError is raised, the
-        commit may or may not have happened.
+        Raises ConflictError if a precondition does not hold, InvalidInputError for what no document can hold.
+        When DocumentsUnavailableError is raised, the commit may or may not have happened.
         """
         ...
 

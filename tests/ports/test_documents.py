@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import pytest
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.errors import DocumentsUnavailableError, InvalidInputError
-from core.local.processes import free_port
 from core.ports.documents import (
     DELETE_FIELD,
     ConflictError,
@@ -302,40 +302,94 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(link: FaultyLink,
     await store.close()
 
 
+class Refusing:
+    """Firestore's server, which answers everything with `status`."""
+
+    def __init__(self, status: str) -> None:
+        self.status = grpc.StatusCode[status]
+        self.commits = 0
+
+    async def _refuse(self, _request: bytes, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(self.status, "The database (default) does not exist")
+
+    async def _commit(self, request: bytes, context: grpc.aio.ServicerContext) -> None:
+        self.commits += 1
+        await self._refuse(request, context)
+
+    async def __aenter__(self) -> Refusing:
+        streams = {
+            name: grpc.unary_stream_rpc_method_handler(self._refuse)
+            for name in ("BatchGetDocuments", "RunQuery")
+        }
+        handlers = {**streams, "Commit": grpc.unary_unary_rpc_method_handler(self._commit)}
+        self._server = grpc.aio.server()
+        service = grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", handlers)
+        self._server.add_generic_rpc_handlers((service,))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+
+
 @pytest.mark.parametrize("status", ["NOT_FOUND", "FAILED_PRECONDITION", "ABORTED"])
 async def test_a_read_that_is_refused_is_an_outage_and_no_conflict(
     monkeypatch: pytest.MonkeyPatch, project: str, status: str
 ) -> None:
-    async def refuse(_request: bytes, context: grpc.aio.ServicerContext) -> None:
-        await context.abort(grpc.StatusCode[status], "The database (default) does not exist")
-
-    streams = {
-        name: grpc.unary_stream_rpc_method_handler(refuse) for name in ("BatchGetDocuments", "RunQuery")
-    }
-    handlers = {**streams, "Commit": grpc.unary_unary_rpc_method_handler(refuse)}
-    server, port = grpc.aio.server(), free_port()
-    service = grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", handlers)
-    server.add_generic_rpc_handlers((service,))
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{port}")
-    store = FirestoreDocuments(project)
-    for read in (store.get_many([A]), store.query("orgs")):
-        with pytest.raises(DocumentsUnavailableError, match=r"database \(default\) does not exist"):
-            await read
-    with pytest.raises(ConflictError):
-        await store.commit([Create(A, {})])
-    await store.close()
-    await server.stop(None)
+    async with Refusing(status) as server:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", server.address)
+        store = FirestoreDocuments(project)
+        for read in (store.get_many([A]), store.query("orgs")):
+            with pytest.raises(DocumentsUnavailableError, match=r"database \(default\) does not exist"):
+                await read
+        await store.close()
 
 
-async def test_what_a_store_can_never_take_is_not_called_an_outage(
-    firestore_emulator: str, project: str
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, ConflictError) for status in ("ALREADY_EXISTS", "FAILED_PRECONDITION", "NOT_FOUND")),
+        ("ABORTED", ConflictError),
+        *(
+            (status, DocumentsUnavailableError)
+            for status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+        ),
+        *((status, DocumentsUnavailableError) for status in ("INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED")),
+        *((status, DocumentsUnavailableError) for status in ("PERMISSION_DENIED", "UNAUTHENTICATED")),
+        ("INVALID_ARGUMENT", InvalidInputError),
+    ],
+)
+async def test_each_answer_to_a_commit_has_its_meaning_and_none_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, project: str, status: str, error: type[Exception]
 ) -> None:
-    store = FirestoreDocuments(project)
+    async with Refusing(status) as server:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", server.address)
+        store = FirestoreDocuments(project)
+        with pytest.raises(error):
+            await store.commit([Create(A, {})])
+        assert server.commits == 1
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Create(B, {"text": "x" * 1_100_000}),
+        Create(B, {"lists": [[1], [2]]}),
+        Merge(A, {}, if_exists=True),
+    ],
+    ids=["too large", "nested lists", "an update of nothing"],
+)
+async def test_what_a_store_can_never_take_is_not_called_an_outage(
+    documents: DocumentStore, write: Write
+) -> None:
+    (version,) = await documents.commit([Create(A, {"n": 1})])
+    if isinstance(write, Merge):
+        write = replace(write, if_version=version, if_exists=False)
     with pytest.raises(InvalidInputError):
-        await store.commit([Create(A, {"text": "x" * 1_100_000})])
-    await store.close()
+        await documents.commit([Create(C, {"n": 2}), write])
+    assert [await data(documents, key) for key in (A, B, C)] == [{"n": 1}, None, None]
 
 
 async def test_a_store_that_does_not_answer_is_unavailable_in_time(

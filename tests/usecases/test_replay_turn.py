@@ -136,6 +136,14 @@ async def test_replay_that_failed_is_replayed_under_a_new_id(replays: Replays) -
     assert (await stored(replays.documents, "t1-r1")).replayed_as == "t1-r2"
 
 
+async def test_replay_that_was_met_with_silence_is_replayed_under_a_new_id(replays: Replays) -> None:
+    silence = sample("t1-r1", state=TurnState.IGNORED, failure=None)
+    await store(replays.documents, sample("t1", replayed_as="t1-r1"), silence)
+    replay = await replays.replay("t1")
+    assert (replay.outcome, replay.event_id) == (Outcome.NEW_TURN, "t1-r2")
+    assert (await replays.replay("t1")).outcome is Outcome.UNDER_WAY
+
+
 async def test_reply_that_is_refused_again_gets_another_event(replays: Replays) -> None:
     turn = sample("t1", failure="undeliverable: quota")
     await store(replays.documents, turn)
