@@ -119,8 +119,9 @@ class AskModel:
     async def __call__(self, ask: Ask[T], bill: Bill) -> T:
         """The parsed answer; `bill` is filled in as attempts are made, also when this raises.
 
-        Raises NoSlotError if no first attempt could start (the turn may be put back), AskFailedError if it
-        started and no answer will come.
+        Raises NoSlotError if no first attempt could start, or if the provider wants to be asked later than
+        the deadline and nothing was billed (the turn may be put back), AskFailedError if it started and no
+        answer will come.
         """
         run = _Run(self._llm, self._slots, self._clock, self._policy, ask, bill)
         retrying = AsyncRetrying(
@@ -133,6 +134,8 @@ class AskModel:
         try:
             return await retrying(run.attempt)
         except _RetryError as exc:
+            if exc.wait_s and exc.wait_s >= run.left_s() and not bill.uncertain_or_paid:
+                raise NoSlotError(Refusal.COOLDOWN, round(exc.wait_s * 1000), run.place) from exc
             raise AskFailedError(exc.reason) from exc
 
     def _wait(self, state: RetryCallState) -> float:
@@ -158,15 +161,15 @@ class _Run(Generic[T]):
         self._request: LlmRequest | None = None
         self._deadline: float | None = None
         self._booked = 1
-        self._place = ask.place
+        self.place = ask.place
 
     def must_stop(self, state: RetryCallState) -> bool:
         """No attempt is left, or the next one could not start before the deadline."""
         if state.attempt_number >= len(self._policy.attempt_timeouts_s):
             return True
-        return self._left_s() <= state.upcoming_sleep
+        return self.left_s() <= state.upcoming_sleep
 
-    def _left_s(self) -> float:
+    def left_s(self) -> float:
         if self._deadline is None:
             return self._policy.deadline_s
         return self._deadline - self._clock.monotonic()
@@ -176,7 +179,7 @@ class _Run(Generic[T]):
         await self._book()
         try:
             async with self._slots.hold(self._slot_request(), on_wait=self._ask.on_wait) as slot:
-                self._place = slot.place
+                self.place = slot.place
                 self._bill.waited_ms += slot.waited_ms
                 answer = await self._call(slot)
         except NoSlotError as exc:
@@ -192,10 +195,10 @@ class _Run(Generic[T]):
         return SlotRequest(
             org_id=self._ask.org_id,
             ticket=f"{self._ask.ticket}/{self._bill.attempts + 1}",
-            wait_s=min(self._policy.slot_wait_s, self._left_s()),
+            wait_s=min(self._policy.slot_wait_s, self.left_s()),
             org_cap=self._ask.org_cap,
             tokens=self._ask.tokens,
-            place=self._place,
+            place=self.place,
         )
 
     async def _book(self) -> None:
@@ -210,7 +213,7 @@ class _Run(Generic[T]):
         if self._request is None:
             self._request = await self._ask.reserve()
             self._deadline = self._clock.monotonic() + self._policy.deadline_s
-        timeout_s = min(self._policy.attempt_timeouts_s[self._bill.attempts], max(self._left_s(), 0.05))
+        timeout_s = min(self._policy.attempt_timeouts_s[self._bill.attempts], max(self.left_s(), 0.05))
         self._bill.attempts += 1
         began = self._clock.monotonic()
         try:

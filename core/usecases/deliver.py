@@ -94,12 +94,28 @@ class Deliver:
         to a push, and when a reply that certainly was not accepted must be tried again later, or by another
         instance. Without that, the next run would presume a reply that no one has.
         """
-        route = delivery.route
-        if route == REPLY:
-            return await self._reply(delivery, mark)
-        if route == PUSH:
-            return await self._push(delivery)
+        try:
+            if delivery.route == REPLY:
+                return await self._reply(delivery, mark)
+            if delivery.route == PUSH:
+                return await self._push(delivery)
+        except ChannelUnavailableError:
+            raise
+        except LineUnavailableError as exc:
+            if await self._is_up(delivery.channel):
+                raise ChannelUnavailableError(f"of this chat alone: {exc}") from exc
+            raise
         return Delivered(NONE)
+
+    async def _is_up(self, channel: ChannelCredentials) -> bool:
+        """Does LINE answer something else? Then what it fails at is one chat's trouble, not everybody's."""
+        try:
+            await self._line.bot_info(channel)
+        except LineError as exc:
+            return exc.fault is not LineFault.AMBIGUOUS
+        except LineUnavailableError:
+            return False
+        return True
 
     async def _reply(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
         doubt = _Doubt(delivery.called_before is not None)

@@ -108,7 +108,7 @@ class RunTurn:
         try:
             await self._give_up(task.event, task.trace, reason)
         except ChannelUnavailableError as exc:
-            await self._put_back(task, self._channel_pause(exc), "channel")
+            await self._put_back(task, self._channel_pause(task, exc), "channel")
         except TurnMovedError:
             await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
         except ContendedError as exc:
@@ -259,12 +259,14 @@ class RunTurn:
             log.warning("line.channel_unavailable", detail=str(refused))
             await self.give_up(task, "channel_unavailable")
         else:
-            await self._put_back(task, self._channel_pause(refused), "channel")
+            await self._put_back(task, self._channel_pause(task, refused), "channel")
 
-    def _channel_pause(self, refused: ChannelUnavailableError) -> int:
-        pause_ms = self._policy.channel_pause_s * 1000
-        wish_ms = pause_ms if refused.retry_after_ms is None else refused.retry_after_ms
-        return round(min(max(wish_ms, pause_ms / 5), pause_ms * 12))
+    def _channel_pause(self, task: TurnTask, refused: ChannelUnavailableError) -> int:
+        """As long as LINE wishes, and ever longer, since each try is one of the queue's dispatches."""
+        first_ms = self._policy.channel_pause_s * 1000
+        wish_ms = first_ms if refused.retry_after_ms is None else refused.retry_after_ms
+        age_ms = self._clock.now_ms() - task.event.arrived_ms
+        return round(min(max(wish_ms, first_ms / 5, age_ms / 4), first_ms * 12))
 
     async def _due_in(self, task: TurnTask, refused: NoSlotError) -> int:
         """In ms: when its place in the clinic's backlog is due, or its patience ends. A circuit may stay open

@@ -33,7 +33,6 @@ PASSING = {
     "wrong schema": (LlmTrouble(Kind.WRONG_SCHEMA), 0),
 }
 LASTING = {
-    "429 with a long Retry-After": (LlmTrouble(Kind.RATE_LIMIT, retry_after_s=60), 1, 0),
     "500": (LlmTrouble(Kind.ERROR_500), 3, 0),
     "connection reset": (LlmTrouble(Kind.RESET), 3, 3),
     "accepted, never answered": (LlmTrouble(Kind.HANG), 3, 3),

@@ -157,11 +157,24 @@ async def test_provider_s_wish_is_waited_for_if_it_is_longer_than_the_backoff(cl
     assert scene.slots[0].outcome == Outcome(OutcomeKind.RATE_LIMITED, 5000)
 
 
-async def test_wish_past_the_deadline_ends_it_at_once(clock: FakeClock) -> None:
+async def test_wish_past_the_deadline_is_the_queues_to_wait_for_if_nothing_was_billed(
+    clock: FakeClock,
+) -> None:
     scene = Scene(clock, [fault(LlmFault.RATE_LIMITED, 29)])
     began = clock.monotonic()
-    await failure(scene)
+    with pytest.raises(NoSlotError) as raised:
+        await scene.ask()
+    assert (raised.value.reason, raised.value.retry_after_ms) == (Refusal.COOLDOWN, 29_000)
+    assert raised.value.place is not None
     assert clock.monotonic() == began
+
+
+async def test_wish_past_the_deadline_after_an_attempt_that_may_be_billed_ends_it_at_once(
+    clock: FakeClock,
+) -> None:
+    scene = Scene(clock, [fault(LlmFault.AMBIGUOUS), fault(LlmFault.RATE_LIMITED, 29)])
+    await failure(scene)
+    assert scene.bill.ambiguous == 1
 
 
 @pytest.mark.parametrize(

@@ -423,3 +423,31 @@ async def test_an_operators_replay_is_a_push_of_its_own(
     await deliver(pushed, marks)
     await deliver(replace(pushed, turn_id="turn-1-r1"), marks)
     assert arrived(line) == [("push", TEXT)] * 2
+
+
+_MESSAGES = frozenset({LineCall.REPLY, LineCall.PUSH})
+
+
+@pytest.mark.parametrize("trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RESET_BEFORE])
+@pytest.mark.parametrize("fresh", [True, False], ids=["reply", "push"])
+async def test_what_fails_for_one_chat_while_line_answers_else_is_that_chats_trouble(
+    line: LineApi,
+    deliver: Deliver,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    trouble: LineTrouble,
+    fresh: bool,
+) -> None:
+    line.faults.add(trouble, times=None, when=lambda seen: seen.call in _MESSAGES)
+    with pytest.raises(ChannelUnavailableError):
+        await deliver(replace(delivery, token_age_ms=0 if fresh else 60_000), marks)
+
+
+@pytest.mark.parametrize("trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RESET_BEFORE])
+async def test_what_fails_for_everything_is_lines_trouble(
+    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+) -> None:
+    line.faults.add(trouble, times=None, when=lambda seen: seen.call is not LineCall.TOKEN)
+    with pytest.raises(LineUnavailableError) as raised:
+        await deliver(delivery, marks)
+    assert not isinstance(raised.value, ChannelUnavailableError)

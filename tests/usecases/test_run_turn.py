@@ -435,6 +435,41 @@ async def test_one_clinics_trouble_at_line_puts_its_reply_back_and_slows_nobody(
     assert scene.stack.tasks.stats().failed_attempts == failed
 
 
+async def test_one_chats_error_at_line_ends_and_slows_nobody(
+    scene: FaultScene, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_LAST_TRY_S", 0.0)
+    row = await scene.row("one chat")
+    failed = scene.stack.tasks.stats().failed_attempts
+    scene.stack.line.faults.add(
+        LineTrouble.ERROR_BEFORE, times=None, when=lambda seen: seen.call in {LineCall.REPLY, LineCall.PUSH}
+    )
+    async with serving(scene) as run:
+        run._policy = replace(run._policy, channel_pause_s=0.1, channel_patience_s=2.0)
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    scene.stack.line.faults.clear()
+    (turn,) = verdict.turns
+    assert turn["state"] == "failed"
+    assert (verdict.calls, verdict.books) == (1, "")
+    assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"channel"}
+    assert len(events(logged, "turn.putback")) < 10
+    assert scene.stack.tasks.stats().failed_attempts == failed
+
+
+async def test_provider_that_asks_for_more_time_than_a_turn_has_gets_it_while_there_is_patience(
+    scene: FaultScene, logged: pytest.LogCaptureFixture
+) -> None:
+    row = await scene.row("long cooldown")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.RATE_LIMIT, retry_after_s=2))
+    async with serving(scene, LLM_DEADLINE_S="1.5", SLOT_WAIT_S="0.5"):
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert verdict.clean
+    assert (verdict.turns[0]["state"], verdict.calls) == ("delivered", 2)
+    assert {put_back["reason"] for put_back in events(logged, "turn.putback")} == {"cooldown"}
+
+
 async def test_reply_that_waits_too_long_for_its_channel_is_left_to_an_operator(
     scene: FaultScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
