@@ -49,20 +49,19 @@ def learn(
     turn_id: str,
     at_ms: int,
     words: str,
-    private: bool,
 ) -> Learnt:
-    """`private`: a customer's own chat; in a group health facts are neither kept nor asked for. Health facts
-    that were remembered without consent wait for it, too. A conversation is asked once."""
+    """Of a customer's own chat; in a group nothing is learnt. Health facts that were remembered without
+    consent wait for it, too. A conversation is asked once."""
 
     def merged(facts: Sequence[Fact], wanted: Sequence[ProposedFact]) -> tuple[Fact, ...]:
         return memory.merge(facts, wanted, turn_id=turn_id, at_ms=at_ms, words=words)
 
-    if known.consent and private:
+    if known.consent:
         return Learnt(replace(known, facts=merged(known.facts, proposals)))
     health = [proposal for proposal in proposals if is_health(proposal.key)]
     others = [proposal for proposal in proposals if not is_health(proposal.key)]
     kept = replace(known, facts=merged([fact for fact in known.facts if not is_health(fact.key)], others))
-    if known.consent is not None or not private:
+    if known.consent is not None:
         return Learnt(kept)
     before = [fact for fact in known.facts if is_health(fact.key)]
     awaiting = merged([*before, *session.awaiting_consent], health)

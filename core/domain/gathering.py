@@ -12,6 +12,7 @@ import unicodedata
 
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import rules_of
+from core.domain.thai_text import normalized
 
 
 def gather_ms(event: InboundEvent, gather_s: float) -> int | None:
@@ -42,9 +43,9 @@ def _is_complete(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    visible = "".join(char for char in folded if unicodedata.category(char) not in {"Cf", "So", "Sk", "Cs"})
-    return " ".join(visible.replace("เเ", "แ").replace("\u0e4d\u0e32", "ำ").split())
+    """Without emoji."""
+    said = normalized(text)
+    return " ".join("".join(c for c in said if unicodedata.category(c) not in {"So", "Sk"}).split())
 
 
 _NUMBER = re.compile(r"\d")  # Thai digits, too

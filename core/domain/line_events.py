@@ -17,7 +17,7 @@ from typing import Any
 from core.domain.errors import InvalidInputError
 from core.domain.event import ChatType, EventKind, InboundEvent
 from core.domain.event_kinds import KINDS
-from core.domain.line_words import as_object, hint, is_bot, mentionees
+from core.domain.line_words import after_name, as_object, hint, is_bot, mentionees
 from core.domain.unicode import well_formed
 
 _CHATS: Mapping[str, tuple[ChatType, str]] = {
@@ -69,15 +69,21 @@ class Webhook:
         return len(self.body.get("events", ()))
 
     def events(
-        self, org_id: str, arrived_ms: int, lost: Callable[[Any], None] = lambda _: None
+        self,
+        org_id: str,
+        arrived_ms: int,
+        lost: Callable[[Any], None] = lambda _: None,
+        *,
+        name: str = "",
     ) -> list[InboundEvent]:
         """The events that concern a turn, in LINE's order. Raises NotAWebhookError without a list of them.
 
-        `lost` is called with the chat's id where it is none that an event could be answered by."""
+        `name`: the bot's, by which a group may call it. `lost` is called with the chat's id where it is none
+        that an event could be answered by."""
         raw = self.body.get("events")
         if not isinstance(raw, list):
             raise NotAWebhookError("`events` is not a list")
-        parsed = (_event(item, org_id, arrived_ms, self.destination, lost) for item in raw)
+        parsed = (_event(item, org_id, arrived_ms, _Bot(self.destination, name), lost) for item in raw)
         return [event for event in parsed if event is not None]
 
 
@@ -111,8 +117,14 @@ def _loads(raw: bytes) -> Any:
         return json.loads(raw, parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bot:
+    user_id: str | None
+    name: str
+
+
 def _event(
-    raw: Any, org_id: str, arrived_ms: int, bot: str | None, lost: Callable[[Any], None]
+    raw: Any, org_id: str, arrived_ms: int, bot: _Bot, lost: Callable[[Any], None]
 ) -> InboundEvent | None:
     if not isinstance(raw, dict):
         return None
@@ -124,10 +136,12 @@ def _event(
         return None
     chat_type, id_field = chat
     rules = KINDS[kind]
-    text = rules.read(raw, message, bot)
+    text = rules.read(raw, message, bot.user_id)
     if text is None or (raw.get("mode") == "standby" and not rules.everywhere):
         return None
-    mentioned = any(is_bot(mentionee, bot) for mentionee in mentionees(message))
+    mentioned = any(is_bot(mentionee, bot.user_id) for mentionee in mentionees(message))
+    if chat_type != "user" and not mentioned and (called := after_name(text, bot.name)) is not None:
+        mentioned, text = True, called
     quoted = _opaque(message.get("quotedMessageId"))
     if chat_type != "user" and not (mentioned or quoted or rules.from_us or rules.everywhere):
         return None

@@ -7,6 +7,7 @@ LINE counts positions in UTF-16 units (LINE Developers, "Text message", "Charact
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,16 @@ def mentionees(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def is_bot(mentionee: Mapping[str, Any], bot: str | None) -> bool:
     """LINE says so by `isSelf`, and by the bot's user id."""
     return mentionee.get("isSelf") is True or (bot is not None and mentionee.get("userId") == bot)
+
+
+def after_name(text: str, name: str) -> str | None:
+    """What follows the bot's name, if a text begins with it: a mention as LINE's desktop client writes it."""
+    words = r"\s+".join(map(re.escape, name.split()))
+    if not words:
+        return None
+    ends = r"(?![A-Za-z0-9])" if name.rstrip()[-1].isascii() else ""  # Thai goes on without a space
+    found = re.match(rf"\s*@?{words}{ends}[\s,:]*", text, re.IGNORECASE)
+    return text[found.end() :] if found else None
 
 
 def as_object(value: Any) -> Mapping[str, Any]:

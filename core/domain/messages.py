@@ -85,17 +85,23 @@ def split_text(text: str, limit: int = TEXT_UNITS, most: int = MOST_MESSAGES) ->
 
 
 def reply_messages(
-    text: str, quick_replies: Iterable[str] = (), postbacks: Mapping[str, str] | None = None
+    text: str,
+    quick_replies: Iterable[str] = (),
+    postbacks: Mapping[str, str] | None = None,
+    quote_token: str | None = None,
 ) -> tuple[dict[str, Any], ...]:
     """LINE's message objects for a reply, as plain text; the quick replies' buttons stand under the last one.
 
     Empty if nothing of `text` would be seen. A quick reply that is too long for its button is sent in full
-    when tapped. `postbacks`: by label, the data that a tap on it sends instead of words.
+    when tapped. `postbacks`: by label, the data that a tap on it sends instead of words. `quote_token`: of
+    what the first message quotes.
     """
     parts = split_text(plain(text)) if not looks_empty(text) else []
     messages: list[dict[str, Any]] = [
         {"type": "text", "text": part} for part in parts if not looks_empty(part)
     ]
+    if messages and quote_token:
+        messages[0]["quoteToken"] = quote_token
     data = {one_line(label): sent for label, sent in (postbacks or {}).items()}
     labels = dict.fromkeys(map(one_line, quick_replies))
     items = [item for label in labels if (item := _quick_reply(label, data.get(label)))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,10 +49,13 @@ def build_prompt(
     *,
     overflow: int = 0,
     also_sent: Sequence[str] = (),
+    quotes: Sequence[Mapping[str, str]] = (),
+    speaker: str = "",
     words_tokens: int = WORDS_TOKENS,
 ) -> Prompt:
     """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
-    out. `also_sent`: notes of what came with them and has no words (image, …). Longer words than
+    out. `also_sent`: notes of what came with them and has no words (image, …). `quotes`: what they quote, and
+    who said it. `speaker`: in a group, whose words they are. Longer words than
     `words_tokens` keep their beginning and end."""
     facts = memory.facts if clinic.memory else ()
     state: dict[str, Any] = {
@@ -64,12 +67,16 @@ def build_prompt(
     }
     if memory.had_handoff(moment.now_ms):
         state["people_had_the_chat"] = True
+    if speaker:
+        state["speaker"] = speaker
     if overflow:
         state["earlier_messages_left_out"] = overflow
     if also_sent:
         state["also_sent"] = list(also_sent)
     known = {fact.key: fact.value for fact in facts}
     changing = f"Now: {moment}\n<state>{_data(state)}</state>\n<memory>{_data(known)}</memory>"
+    if quotes:
+        changing += f"\n<quoted>{_data(list(quotes))}</quoted>"
     history = [
         message
         for exchange in session.exchanges
@@ -105,7 +112,7 @@ def stable_prefix(clinic: Clinic) -> str:
     )
 
 
-def _data(values: dict[str, Any]) -> str:
+def _data(values: dict[str, Any] | list[Mapping[str, str]]) -> str:
     """JSON on one line that can't close the tag it stands in, whatever the values are."""
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e")

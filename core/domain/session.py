@@ -27,12 +27,15 @@ SENT_IDS = 20
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What the customer said in one turn, and the reply; "" where people answered, whose words nobody here
-    hears of. What was sent without words stands in square brackets."""
+    hears of. What was sent without words stands in square brackets. In a group: `speaker`, who said it, and
+    `is_personal`, it is nobody else's business (core.domain.speakers)."""
 
     turn_id: str
     at_ms: int
     customer_text: str
     reply: str
+    speaker: str = ""
+    is_personal: bool = False
 
     @property
     def tokens(self) -> int:
@@ -44,7 +47,8 @@ class Session:
     """`service`, `area`, `preference`: what the customer wants, in the model's words; `learnt_from`: the turn
     that each comes from. `exchanges`: oldest first. `sent_message_ids`: ours, to know a group's answers to
     us. `awaiting_consent`: health facts that may not be remembered yet; `consent_asked`: since it began.
-    A hand-off outlives this state: see core.domain.memory."""
+    `speakers`: user ids of a group's members in the order in which they began to speak. A hand-off outlives
+    this state: see core.domain.memory."""
 
     service: str | None = None
     area: str | None = None
@@ -57,6 +61,7 @@ class Session:
     last_budget_notice_ms: int | None = None
     awaiting_consent: tuple[Fact, ...] = ()
     consent_asked: bool = False
+    speakers: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """JSON, UTF-8, with the schema's version."""
@@ -89,6 +94,7 @@ class Session:
             last_budget_notice_ms=None if notice is None else int(notice),
             awaiting_consent=facts_from(raw.get("awaiting_consent")),
             consent_asked=bool(raw.get("consent_asked", False)),
+            speakers=tuple(str(user_id) for user_id in raw.get("speakers", ())),
         )
 
     def with_turn(
@@ -99,13 +105,15 @@ class Session:
         customer_text: str,
         reply: str,
         updates: Mapping[str, Any] | None = None,
+        speaker: str = "",
+        is_personal: bool = False,
     ) -> Session:
         """After a turn; the same turn again changes nothing. `updates` (ModelReply.updates) may set service,
         area, stage and preference; what it does not name stays. An impossible stage is not taken over. A turn
         that is told after a later one takes its place before it, and updates nothing."""
         if any(exchange.turn_id == turn_id for exchange in self.exchanges):
             return self
-        exchange = Exchange(turn_id, at_ms, customer_text, reply)
+        exchange = Exchange(turn_id, at_ms, customer_text, reply, speaker, is_personal)
         session = replace(self.with_exchange(exchange), greeted=True)
         if session.exchanges[-1].turn_id != turn_id:
             return session
@@ -127,7 +135,13 @@ class Session:
         if any(known.turn_id == exchange.turn_id for known in self.exchanges):
             return self
         exchanges = sorted((*self.exchanges, exchange), key=lambda exchange: exchange.at_ms)
-        return replace(self, exchanges=_trimmed(tuple(exchanges)))
+        speaker = exchange.speaker
+        is_new = bool(speaker) and speaker not in self.speakers
+        return replace(
+            self,
+            exchanges=_trimmed(tuple(exchanges)),
+            speakers=(*self.speakers, speaker) if is_new else self.speakers,
+        )
 
     @property
     def last_told(self) -> Exchange | None:
@@ -162,6 +176,8 @@ def _exchange(raw: Mapping[str, Any]) -> Exchange:
         at_ms=int(raw["at_ms"]),
         customer_text=str(raw["customer_text"]),
         reply=str(raw["reply"]),
+        speaker=str(raw.get("speaker", "")),
+        is_personal=bool(raw.get("is_personal", False)),
     )
 
 

@@ -107,6 +107,7 @@ class TurnRecord:
     trace: str = ""
     reply_token: str | None = None
     token_arrived_ms: int = 0
+    quote_token: str | None = None
     money: Money = field(default_factory=Money)
     attempts: int = 0
     waited_ms: int = 0
@@ -139,7 +140,7 @@ class TurnRecord:
             "state": self.state.value,
             "events": [{k: getattr(event, k) for k in _EVENT} for event in self.events],
             "user_ids": sorted({event.user_id for event in self.events if event.user_id}),
-            "message_ids": [event.message_id for event in self.events if event.message_id],
+            "message_ids": [*(e.message_id for e in self.events if e.message_id), *self.line_message_ids],
             "quick_replies": list(self.quick_replies),
             "facts_used": list(self.facts_used),
             "line_message_ids": list(self.line_message_ids),
@@ -228,6 +229,7 @@ _PLAIN = (
     "trace",
     "reply_token",
     "token_arrived_ms",
+    "quote_token",
     "attempts",
     "waited_ms",
     "reply",

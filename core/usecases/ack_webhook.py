@@ -131,7 +131,7 @@ class AckWebhook:
             shown = ascii(source)[:100]  # JSON can carry what no log can
             log.warning("webhook.skipped", trace=trace, org=clinic.org_id, reason="source_id", source=shown)
 
-        events = webhook.events(clinic.org_id, self._clock.now_ms(), lost)
+        events = webhook.events(clinic.org_id, self._clock.now_ms(), lost, name=clinic.name)
         delays_ms, now_ms = await self._shape(events, clinic, trace)
         created = await self._enqueue(
             [

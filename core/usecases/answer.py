@@ -21,6 +21,7 @@ from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.prices import UnpricedModelError
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
+from core.domain.speakers import label
 from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
@@ -40,7 +41,10 @@ from core.usecases.turn_scene import (
     Turn,
     draft_of,
     heard,
+    in_prompt,
     is_newcomer,
+    of_one_speaker,
+    quotes_in_prompt,
     told,
     turn_id_of,
 )
@@ -86,6 +90,7 @@ class Answer:
         Raises NoSlotError (no attempt was made, or this process ends), ContendedError, TurnMovedError,
         UnavailableError, DefectAfterCallError.
         """
+        turn = of_one_speaker(turn)
         event_ids = [*(event.event_id for event in turn.waiting.events), *turn.waiting.overflow_ids]
         now_ms = self._clock.now_ms()
         turn_id = turn_id_of(turn)
@@ -95,9 +100,11 @@ class Answer:
         # An unsent message waits no more; if its turn has not ended, nobody else would end it.
         unended = [i for record in forgotten if not record.state.final for i in record.event_ids]
         looked_for = list(dict.fromkeys([*event_ids, *unended]))
-        found, look = await asyncio.gather(
+        quoted = {e.quoted_message_id: None for e in turn.waiting.events if e.quoted_message_id}
+        found, look, quotes = await asyncio.gather(
             self._directory.by_org(turn.conversation.org_id),
             self._journal.look(turn.conversation.org_id, day, turn_id, looked_for, [key]),
+            self._journal.quoted(turn.conversation, quoted),
         )
         if look.foreign:
             log.error("turn.failed", reason="foreign_event_id", events=len(look.foreign))
@@ -108,8 +115,9 @@ class Answer:
             return Answered(tuple(event_ids), turn.session)
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
+        turn = replace(turn, session=turn.session.with_sent(q.message_id for q in quotes if q.is_ours))
         plan = plan_turn(turn.waiting.events, clinic, turn.session, remembered, now_ms)
-        scene = Scene(turn, clinic, channel, look, remembered, now_ms)
+        scene = Scene(turn, clinic, channel, look, remembered, now_ms, quotes)
         scene = await self._lifecycle(scene, plan, {record.id for record in forgotten})
         if look.claims:
             return await self._finish_earlier(scene)
@@ -171,15 +179,17 @@ class Answer:
         oldest_ms = max(arrived_ms, draft.replayed_ms or 0)
         if scene.now_ms - oldest_ms > self._policy.patience_s * 1000:
             return await self._busy(scene, draft, unclaimed, "patience")
-        newcomer = is_newcomer(draft)
+        session, known = in_prompt(scene, draft)
         prompt = build_prompt(
             scene.clinic,
-            replace(scene.turn.session, greeted=scene.turn.session.greeted or newcomer),
-            consent.in_prompt(scene.memory, scene.turn.session),
+            session,
+            known,
             words,
             Moment(scene.now_ms, self._policy.timezone),
             overflow=draft.overflow,
             also_sent=[event.note for event in draft.events if event.note],
+            quotes=quotes_in_prompt(scene, draft),
+            speaker="" if draft.chat_type == "user" else label(session, draft.user_id),
         )
         draft = replace(draft, facts_used=prompt.facts_used)
         opened = Opened(draft, unclaimed, scene.look, scene.turn.place)
@@ -225,6 +235,8 @@ class Answer:
         updates["stage"] = stage.value
         learnt = self._learnt(scene, record, reply, "\n".join(words), now_ms)
         known = learnt.memory
+        if reply.facts and record.chat_type != "user":
+            updates["taught"] = True
         if learnt.awaiting:
             updates["awaiting_consent"] = [asdict(fact) for fact in learnt.awaiting]
         answer, quick_replies = reply.reply, reply.quick_replies
@@ -252,6 +264,8 @@ class Answer:
     def _learnt(
         self, scene: Scene, record: TurnRecord, reply: ModelReply, words: str, now_ms: int
     ) -> consent.Learnt:
+        if record.chat_type != "user":  # nothing that is remembered here would be one member's alone
+            return consent.Learnt(replace(scene.memory, facts=()))
         if not scene.clinic.memory:
             return consent.Learnt(scene.memory)
         return consent.learn(
@@ -261,7 +275,6 @@ class Answer:
             turn_id=record.id,
             at_ms=now_ms,
             words=words,
-            private=record.chat_type == "user",
         )
 
     async def _fixed(

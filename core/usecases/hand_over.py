@@ -59,7 +59,7 @@ class HandOver:
             chat_id=record.chat_id,
             reply_token=record.reply_token,
             token_age_ms=self._clock.now_ms() - record.token_arrived_ms,
-            messages=reply_messages(record.reply, record.quick_replies, record.postbacks),
+            messages=reply_messages(record.reply, record.quick_replies, record.postbacks, record.quote_token),
             turn_id=record.id,
             called_before=called_before,
             push_allowed=record.push_allowed,

@@ -7,11 +7,13 @@ leader that was taken over can write nothing more. How a commit is made once: co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from core.domain.budget import DayBooks, Decision, Kind
 from core.domain.event import Conversation
+from core.domain.quotes import Quote, quote_from
 from core.domain.turn import COLLECTION, TurnRecord, claim
 from core.ports.clock import Clock
 from core.ports.documents import Create, DocumentStore, Key, Where, Write
@@ -228,6 +230,19 @@ class Journal:
             for stored in found
             if (stored.record.org_id, stored.record.chat_id) == (conversation.org_id, conversation.chat_id)
         ]
+
+    async def quoted(self, conversation: Conversation, message_ids: Collection[str]) -> list[Quote]:
+        """What is known of these messages of a conversation, ours and theirs. No trip without any."""
+        found = await asyncio.gather(*(self._quoted(conversation, message_id) for message_id in message_ids))
+        return [quote for quote in found if quote]
+
+    async def _quoted(self, conversation: Conversation, message_id: str) -> Quote | None:
+        where = [Where("message_ids", "array_contains", message_id)]
+        for document in await self._documents.query(COLLECTION, where):
+            record = stored_from(document).record
+            if (record.org_id, record.chat_id) == (conversation.org_id, conversation.chat_id):
+                return quote_from(record, message_id)
+        return None
 
     async def _forget_words(self, stored: Stored, message_id: str) -> TurnRecord:
         """In one turn, whatever else changes in it at the same time."""

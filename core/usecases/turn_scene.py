@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from core.domain import consent
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import HANDED_OVER, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
+from core.domain.quotes import Quote
 from core.domain.session import Exchange, Session
+from core.domain.speakers import as_heard_by, label, tells_of_health
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.documents import Key, Merge
 from core.ports.line import ChannelCredentials
@@ -51,6 +54,7 @@ class Scene:
     look: Look
     memory: CustomerMemory
     now_ms: int
+    quotes: Sequence[Quote] = ()
 
     @property
     def memory_key(self) -> Key:
@@ -68,6 +72,16 @@ def turn_id_of(turn: Turn) -> str:
     """The leader's event names the turn; if another one finished it already, the oldest that waits."""
     ids = [event.event_id for event in turn.waiting.events]
     return turn.leader_id if turn.leader_id in ids else ids[0]
+
+
+def of_one_speaker(turn: Turn) -> Turn:
+    """In a group, each member's messages are a turn of their own, with a reply that quotes them: first those
+    of whoever has waited longest."""
+    events = turn.waiting.events
+    if not events or events[0].chat_type == "user":
+        return turn
+    own = tuple(event for event in events if event.user_id == events[0].user_id)
+    return replace(turn, waiting=replace(turn.waiting, events=own))
 
 
 def is_newcomer(record: TurnRecord) -> bool:
@@ -106,7 +120,35 @@ def record_of(
         created_ms=now_ms,
         reply_token=token.reply_token if token else None,
         token_arrived_ms=token.arrived_ms if token else 0,
+        quote_token=_quote_token(events) if events[-1].chat_type != "user" else None,
     )
+
+
+def _quote_token(events: Sequence[InboundEvent]) -> str | None:
+    """Of the newest message with words, else of the newest."""
+    quotable = [event for event in events if event.quote_token]
+    worded = [event for event in quotable if event.text] or quotable
+    return worded[-1].quote_token if worded else None
+
+
+def in_prompt(scene: Scene, record: TurnRecord) -> tuple[Session, CustomerMemory]:
+    """What the model may know of the conversation and of whoever asks. In a group a reply is read by all, so
+    nothing that is remembered of anybody is used in it."""
+    session, known = scene.turn.session, scene.memory
+    if record.chat_type == "user":
+        known = consent.in_prompt(known, session)
+    else:
+        session, known = as_heard_by(session, record.user_id), replace(known, facts=())
+    return replace(session, greeted=session.greeted or is_newcomer(record)), known
+
+
+def quotes_in_prompt(scene: Scene, record: TurnRecord) -> list[dict[str, str]]:
+    def author(quote: Quote) -> str:
+        if quote.is_ours:
+            return "us"
+        return (record.chat_type != "user" and label(scene.turn.session, quote.user_id)) or "the customer"
+
+    return [{"from": author(quote), "text": quote.text} for quote in scene.quotes if quote.text]
 
 
 def told(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
@@ -123,11 +165,18 @@ def told(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
     if not record.reply:  # its words may have been erased since
         return session
     at_ms, said = record.answered_ms or record.created_ms, said_in(record)
+    speaker, is_personal = _speaker(record, f"{said}\n{record.reply}")
     if record.money.model and record.state is TurnState.DELIVERED:
         return session.with_turn(
-            record.id, at_ms=at_ms, customer_text=said, reply=record.reply, updates=record.updates
+            record.id,
+            at_ms=at_ms,
+            customer_text=said,
+            reply=record.reply,
+            updates=record.updates,
+            speaker=speaker,
+            is_personal=is_personal,
         )
-    session = session.with_exchange(Exchange(record.id, at_ms, said, record.reply))
+    session = session.with_exchange(Exchange(record.id, at_ms, said, record.reply, speaker, is_personal))
     return replace(session, greeted=session.greeted or is_newcomer(record))
 
 
@@ -144,4 +193,11 @@ def heard(session: Session, draft: TurnRecord, reason: str) -> Session:
         return session
     if reason == HANDED_OVER:
         said = f"[to the clinic's people]\n{said}"
-    return session.with_exchange(Exchange(draft.id, draft.created_ms, said, ""))
+    return session.with_exchange(Exchange(draft.id, draft.created_ms, said, "", *_speaker(draft, said)))
+
+
+def _speaker(record: TurnRecord, said: str) -> tuple[str, bool]:
+    """In a group, who spoke, and whether it is nobody else's business."""
+    if record.chat_type == "user":
+        return "", False
+    return record.user_id or "", bool(record.updates.get("taught")) or tells_of_health(said)

@@ -19,10 +19,8 @@ def fact(key: str, value: str = "v", turn_id: str = "before") -> Fact:
     return Fact(key, value, turn_id, 1, value)
 
 
-def learnt(
-    known: CustomerMemory, session: Session, *proposals: ProposedFact, private: bool = True
-) -> consent.Learnt:
-    return consent.learn(known, session, proposals, turn_id="t1", at_ms=2, words=WORDS, private=private)
+def learnt(known: CustomerMemory, session: Session, *proposals: ProposedFact) -> consent.Learnt:
+    return consent.learn(known, session, proposals, turn_id="t1", at_ms=2, words=WORDS)
 
 
 def keys(facts: tuple[Fact, ...]) -> list[str]:
@@ -74,12 +72,6 @@ def test_facts_from_before_wait_for_consent_at_the_next_turn() -> None:
     old = CustomerMemory((fact("nickname"), fact("allergy")))
     after = learnt(old, Session())
     assert (keys(after.memory.facts), keys(after.awaiting), after.ask) == (["nickname"], ["allergy"], True)
-
-
-def test_in_a_group_health_facts_are_neither_kept_nor_asked_for() -> None:
-    for known in (CustomerMemory(), CustomerMemory(consent=True)):
-        after = learnt(known, Session(), NAME, ALLERGY, private=False)
-        assert (keys(after.memory.facts), after.awaiting, after.ask) == (["nickname"], (), False)
 
 
 def test_consent_remembers_what_waited_and_a_refusal_erases_all_of_it() -> None:
