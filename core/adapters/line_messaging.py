@@ -20,6 +20,7 @@ from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessag
 
 _CONNECT_S = 2.0
 _NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_ACCEPTED_BEFORE = 409  # in answer to a retry key
 _LONGEST_DETAIL = 200
 _LONGEST_RETRY_AFTER_MS = 3_600_000
 
@@ -57,7 +58,7 @@ class LineMessagingApi:
         body = {"to": to, "messages": [dict(message) for message in messages]}
         headers = {"X-Line-Retry-Key": retry_key}
         response = await self._call(channel, "POST", "/v2/bot/message/push", body, headers)
-        return Sent(_sent_ids(response), duplicate=response.status_code == 409)
+        return Sent(_sent_ids(response), duplicate=response.status_code == _ACCEPTED_BEFORE)
 
     async def show_loading(self, channel: ChannelCredentials, chat_id: str, seconds: int) -> None:
         """See the port. LINE takes 5 to 60 seconds in steps of five."""
@@ -107,7 +108,7 @@ class LineMessagingApi:
             if response.status_code != 401 or last:
                 break
             bearer = await self._tokens.bearer(channel, refused=bearer)
-        if response.is_success or (response.status_code == 409 and headers):
+        if response.is_success or (response.status_code == _ACCEPTED_BEFORE and headers):
             return response
         raise _fault(response)
 
@@ -132,14 +133,21 @@ class LineMessagingApi:
         raise ChannelUnavailableError(detail, retry_after_ms=_retry_after(response))
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """Raises LineUnavailableError if nothing was sent, LineError AMBIGUOUS if no answer came."""
+        """Raises LineUnavailableError if nothing was sent, LineError AMBIGUOUS if no answer came. The id of
+        a request that failed is logged: its support asks for it."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._pooled().request(method, path, **request)
+                response = await self._pooled().request(method, path, **request)
         except _NOTHING_SENT as exc:
             raise LineUnavailableError(f"LINE cannot be reached: {type(exc).__name__}") from exc
         except (httpx2.HTTPError, TimeoutError) as exc:
             raise LineError(LineFault.AMBIGUOUS, f"no answer from LINE: {type(exc).__name__}") from exc
+        if response.is_error and response.status_code != _ACCEPTED_BEFORE:
+            request_id = response.headers.get("x-line-request-id", "")[:_LONGEST_DETAIL]
+            log.warning(
+                "line.call_failed", call=path, status=response.status_code, line_request_id=request_id
+            )
+        return response
 
     def _pooled(self) -> httpx2.AsyncClient:
         if self._client is None:

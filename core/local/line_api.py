@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from core.local import line_rules as rules
 from core.local.faults import FaultScript
@@ -154,9 +155,15 @@ class LineApi:
         if trouble is LineTrouble.RESET_AFTER:
             raise ResetConnectionError
         if trouble is LineTrouble.ERROR_AFTER:
-            return error_of(call, *_REFUSALS[LineTrouble.ERROR_BEFORE])
+            return self._with_id(call, error_of(call, *_REFUSALS[LineTrouble.ERROR_BEFORE]))
         return response
 
     def _counted(self, call: LineCall, response: Response) -> Response:
         self.state.calls[call, response.status] += 1
-        return response
+        return self._with_id(call, response)
+
+    def _with_id(self, call: LineCall, response: Response) -> Response:
+        """LINE gives every request that it answers an id."""
+        headers = {"x-line-request-id": secrets.token_hex(16), **response.headers}
+        self.state.request_ids.append((call, response.status, headers["x-line-request-id"]))
+        return replace(response, headers=headers)

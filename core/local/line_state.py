@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -132,6 +132,7 @@ class LineState:
         self.deliveries: list[Delivery] = []
         self.broken_rules: list[BrokenRule] = []
         self.calls: Counter[tuple[LineCall, int]] = Counter()
+        self.request_ids: deque[tuple[LineCall, int, str]] = deque(maxlen=1_000)
         self._last_message_id = 500_000_000_000_000_000
 
     def next_message_id(self) -> str:

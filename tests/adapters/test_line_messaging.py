@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -354,6 +355,44 @@ async def test_channels_share_the_client_and_nothing_else(line: LineApi, client:
         client.push(other, CUSTOMER, HELLO, retry_key=KEY),
     )
     assert {d.channel_id for d in line.deliveries} == {CHANNEL.channel_id, other.channel_id}
+
+
+CALLS: Mapping[LineCall, Callable[[LineMessagingApi], Any]] = {
+    LineCall.REPLY: lambda client: client.reply(CHANNEL, "t", HELLO),
+    LineCall.PUSH: lambda client: client.push(CHANNEL, CUSTOMER, HELLO, retry_key=KEY),
+    LineCall.LOADING: lambda client: client.show_loading(CHANNEL, CUSTOMER, 20),
+    LineCall.INFO: lambda client: client.bot_info(CHANNEL),
+    LineCall.WEBHOOK: lambda client: client.test_webhook(CHANNEL),
+    LineCall.TOKEN: lambda client: client.bot_info(CHANNEL),
+}
+
+
+@pytest.mark.parametrize(
+    "trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RATE_LIMIT, LineTrouble.UNAUTHORIZED]
+)
+@pytest.mark.parametrize("call", CALLS)
+async def test_lines_id_of_every_call_that_failed_is_logged(
+    line: LineApi,
+    client: LineMessagingApi,
+    caplog: pytest.LogCaptureFixture,
+    call: LineCall,
+    trouble: LineTrouble,
+) -> None:
+    line.faults.add(trouble, times=5, when=lambda seen: seen.call is call)
+    with suppress(LineError, LineUnavailableError, ChannelUnavailableError):
+        await CALLS[call](client)
+    failed = [(status, request_id) for _, status, request_id in line.state.request_ids if status >= 400]
+    logged = [vars(r)["fields"] for r in caplog.records if r.getMessage() == "line.call_failed"]
+    assert failed
+    assert [(fields["status"], fields["line_request_id"]) for fields in logged] == failed
+
+
+async def test_a_push_that_was_accepted_before_has_not_failed(
+    client: LineMessagingApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        await client.push(CHANNEL, CUSTOMER, HELLO, retry_key=KEY)
+    assert not [r for r in caplog.records if r.getMessage() == "line.call_failed"]
 
 
 async def test_no_secret_and_no_token_is_logged_or_shown(
