@@ -129,8 +129,8 @@ SCHEMA: dict[str, Any] = _object(
 
 
 def parse_reply(content: str, finish_reason: str) -> ModelReply:
-    """Raises SchemaError for what has no reply that can be given to a customer, CutOffError if that is so
-    because it was cut off, DeclinedError if the model will not answer.
+    """Raises SchemaError for what has no reply that can be given to a customer, CutOffError if it was cut off
+    as well, DeclinedError if the model will not answer.
 
     The answer is paid: the first object counts, whatever stands around it, and of its properties those that
     are whole. Only `reply` is insisted on; any other property that is missing or can't be read counts as
@@ -140,15 +140,14 @@ def parse_reply(content: str, finish_reason: str) -> ModelReply:
         raise DeclinedError(finish_reason)
     raw = _first_object(content) if isinstance(content, str) else {}
     reply = _string(raw.get("reply"))
-    if reply is None and finish_reason == CUT_OFF:
-        raise CutOffError("the answer ended by length before its reply was whole")
+    unusable = CutOffError if finish_reason == CUT_OFF else SchemaError
     if reply is None or looks_empty(reply):
-        raise SchemaError(f"the answer has no reply, it ended by {finish_reason}")
+        raise unusable(f"the answer has no whole reply, it ended by {finish_reason}")
     if is_damaged(reply):
-        raise SchemaError("control characters stand in the reply, where letters were lost")
+        raise unusable("control characters stand in the reply, where letters were lost")
     reply = plain(reply)
     if looks_empty(reply):
-        raise SchemaError("the reply is nothing but Markdown")
+        raise unusable("the reply is nothing but Markdown")
     return ModelReply(
         reply=reply,
         service=_string(raw.get("service")),

@@ -117,6 +117,12 @@ def test_a_reply_with_lost_letters_is_never_delivered(damage: str) -> None:
     assert parse(quick_replies=[f"ฟอก{damage}ฟัน", "ราคา"]).quick_replies == ("ราคา",)
 
 
+@pytest.mark.parametrize("reply", ["", "\u200b", "ฟอก\x00ฟัน", "---", None])
+def test_an_unusable_answer_that_was_cut_off_as_well_is_not_asked_for_in_the_same_way(reply: Any) -> None:
+    with pytest.raises(CutOffError):
+        parse_reply(json.dumps({"reply": reply, "service": "x" * 99})[:-9], "length")
+
+
 def test_line_ends_and_tabs_are_no_damage() -> None:
     assert parse(reply="หนึ่ง\r\nสอง\tสาม\u2028สี่").reply == "หนึ่ง\nสอง สาม\nสี่"
     assert parse_reply('{"reply": "หนึ่ง\nสอง"}', "stop").reply == "หนึ่ง\nสอง", "also as they are in the JSON"
