@@ -25,6 +25,7 @@ from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
 from core.domain.texts import LANGUAGES, TEXT_KEYS
+from core.domain.visible import is_damaged, looks_empty
 from core.ops.clinics_file_lines import ClinicsFile
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
@@ -150,7 +151,7 @@ class _Reader:
             language=entry.text("language", f"expected {' or '.join(LANGUAGES)}", pattern="|".join(LANGUAGES))
             or "th",
             memory=entry.flag("memory") is not False,
-            privacy_notice=entry.text("privacy_notice", longest=MESSAGE_CHARACTERS) or "",
+            privacy_notice=_read_by_customers(entry, "privacy_notice") or "",
             limits=self._limits(entry),
             handoff=self._handoff(entry),
             retention=self._retention(entry),
@@ -262,7 +263,7 @@ class _Reader:
         fields = entry.fields("messages", sorted(TEXT_KEYS))
         if fields is None:
             return {}
-        texts = {key: fields.text(key, longest=MESSAGE_CHARACTERS) for key in sorted(TEXT_KEYS)}
+        texts = {key: _read_by_customers(fields, key) for key in sorted(TEXT_KEYS)}
         return {key: text for key, text in texts.items() if text}
 
     def _priced(self, fields: Fields, name: str) -> str | None:
@@ -315,6 +316,15 @@ def _texts(fields: Fields, name: str, expected: str) -> tuple[str, ...]:
     if len(kept) < len(texts):
         fields.problem(name, expected)
     return kept
+
+
+def _read_by_customers(fields: Fields, name: str) -> str | None:
+    """A text that can be sent as it is: it is seen, and no letter of it was lost."""
+    text = fields.text(name, longest=MESSAGE_CHARACTERS)
+    if text is not None and (looks_empty(text) or is_damaged(text)):
+        fields.problem(name, "expected text that customers can see, without control characters")
+        return None
+    return text
 
 
 def _name_of(node: Node) -> str | None:

@@ -45,6 +45,12 @@ def test_a_clinics_own_words_come_first() -> None:
     assert text(clinic, "busy") == text(THAI, "busy")
 
 
+def test_words_of_a_clinic_that_nobody_could_see_are_none() -> None:
+    clinic = Clinic("a", "A", "U1", "1", messages={"busy": "\u200b"}, privacy_notice="\u2060 ")
+    assert text(clinic, "busy") == text(THAI, "busy")
+    assert text(clinic, "privacy") in greeting(clinic)
+
+
 def test_a_clinic_speaks_its_language_and_thai_if_it_has_none_of_ours() -> None:
     assert text(Clinic("a", "A", "U1", "1", language="en"), "handoff").startswith("Understood")
     assert text(Clinic("a", "A", "U1", "1", language="fr"), "handoff") == text(THAI, "handoff")

@@ -290,6 +290,16 @@ def test_all_problems_are_reported_at_once_with_line_field_and_remedy(apply: Run
     assert not (folder / "secrets.json").exists()
 
 
+@pytest.mark.parametrize("text", ["\u200b", "\u2800 \u3164", "\u0e49", "ฟอก\x07ฟัน"])
+@pytest.mark.parametrize("field", ["privacy_notice", "messages.busy"])
+def test_a_text_that_customers_could_not_read_is_refused(apply: Run, field: str, text: str) -> None:
+    name, _, key = field.partition(".")
+    result = apply({"clinics": [clinic(1, **{name: {key: text} if key else text})]})
+    assert result.exit_code == 1
+    assert f"{field}: expected text that customers can see, without control characters" in result.stderr
+    assert stored() == {}
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

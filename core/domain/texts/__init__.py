@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Final
 
 from core.domain.clinic import Clinic
+from core.domain.visible import looks_empty
 
 LANGUAGES: Final = ("th", "en")
 
@@ -46,13 +47,15 @@ def text(clinic: Clinic, key: str) -> str:
     Raises KeyError for a key that is not in TEXT_KEYS.
     """
     language = clinic.language if clinic.language in LANGUAGES else "th"
-    template = clinic.messages.get(key) or texts_of(language)[key]
+    own = clinic.messages.get(key, "")
+    template = texts_of(language)[key] if looks_empty(own) else own
     return template.replace("{clinic}", clinic.name).strip()
 
 
 def greeting(clinic: Clinic) -> str:
     """For a new customer: the greeting and how their data is handled."""
-    notice = clinic.privacy_notice.strip() or text(clinic, "privacy")
+    own = clinic.privacy_notice.strip()
+    notice = text(clinic, "privacy") if looks_empty(own) else own
     return f"{text(clinic, 'greeting')}\n\n{notice}"
 
 
