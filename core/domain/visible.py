@@ -72,8 +72,9 @@ def visible(text: str) -> str:
 
 
 def looks_empty(text: str) -> bool:
-    """Nothing in it is seen: blanks, what shows nothing, marks without a letter."""
+    """Nothing in it is seen for certain: blanks, what shows nothing, marks without a letter, code points that
+    this Python's Unicode does not know."""
     return not any(unicodedata.category(char) not in _UNSEEN and char not in _BLANK for char in visible(text))
 
 
-_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me"})

@@ -17,12 +17,8 @@ def utf16_units(text: str) -> int:
 
 
 def is_seen(text: str) -> bool:
-    # Co, Cn: a customer's phone may know a character that this Python does not.
-    return any(
-        (unicodedata.category(char)[0] in SEEN or unicodedata.category(char) in {"Mc", "Co", "Cn"})
-        and char not in BLANK_LETTERS
-        for char in text
-    )
+    kinds = ((unicodedata.category(char), char) for char in text)
+    return any((kind[0] in SEEN or kind == "Mc") and char not in BLANK_LETTERS for kind, char in kinds)
 
 
 def faults(text: str) -> list[str]:
