@@ -68,6 +68,13 @@ class LineMessagingApi:
         except FairlaneError as exc:
             log.debug("line.loading_failed", reason=str(exc))
 
+    async def mark_as_read(self, channel: ChannelCredentials, read_token: str) -> None:
+        """See the port. https://developers.line.biz/en/reference/messaging-api/#mark-as-read"""
+        try:
+            await self._call(channel, "POST", "/v2/bot/chat/markAsRead", {"markAsReadToken": read_token})
+        except FairlaneError as exc:
+            log.debug("line.read_mark_failed", reason=str(exc))
+
     async def bot_info(self, channel: ChannelCredentials) -> Mapping[str, Any]:
         """See the port."""
         return _json(await self._call(channel, "GET", "/v2/bot/info"))

@@ -23,6 +23,7 @@ from core.usecases.journal import Journal
 from core.usecases.model_turn import ModelTurn
 from core.usecases.paced_slots import PacedSlots
 from core.usecases.price_list import PriceList
+from core.usecases.read_marks import ReadMarks
 from core.usecases.run_turn import RunPolicy, RunTurn
 
 
@@ -55,7 +56,8 @@ def build(settings: Settings) -> RunTurn:
         slot_wait_s=settings.slot_wait_s,
     )
     directory = ClinicDirectory(documents, shared.secrets(settings), clock)
-    hand_over = HandOver(Deliver(line, clock), line, journal, clock)
+    marks = ReadMarks(line)
+    hand_over = HandOver(Deliver(line, clock), line, journal, clock, marks)
     give_up = GiveUp(directory, journal, hand_over, clock, settings.budget_timezone)
     answer = Answer(
         directory,
@@ -74,7 +76,7 @@ def build(settings: Settings) -> RunTurn:
         AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    return RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, policy)
+    return RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy)
 
 
 def slot_options(settings: Settings) -> SlotOptions:

@@ -108,6 +108,7 @@ class TurnRecord:
     reply_token: str | None = None
     token_arrived_ms: int = 0
     quote_token: str | None = None
+    read_token: str | None = None
     money: Money = field(default_factory=Money)
     attempts: int = 0
     waited_ms: int = 0
@@ -230,6 +231,7 @@ _PLAIN = (
     "reply_token",
     "token_arrived_ms",
     "quote_token",
+    "read_token",
     "attempts",
     "waited_ms",
     "reply",

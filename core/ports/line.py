@@ -68,6 +68,10 @@ class Line(Protocol):
         """The "…" animation in a 1:1 chat; best effort, never raises."""
         ...
 
+    async def mark_as_read(self, channel: ChannelCredentials, read_token: str) -> None:
+        """A chat's messages up to the one that the token is of; best effort, never raises."""
+        ...
+
     async def bot_info(self, channel: ChannelCredentials) -> Mapping[str, Any]:
         """`GET /v2/bot/info`: userId, displayName, chatMode, markAsReadMode."""
         ...

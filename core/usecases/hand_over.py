@@ -12,18 +12,22 @@ from core.domain.messages import reply_messages
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
-from core.usecases.deliver import Deliver, Delivered, DeliveryRequest
+from core.usecases.deliver import NONE, Deliver, Delivered, DeliveryRequest
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Stored
+from core.usecases.read_marks import ReadMarks
 
 LOADING_S = 60
 """How long LINE shows the animation if no message ends it before (LINE's longest)."""
 
 
 class HandOver:
-    def __init__(self, deliver: Deliver, line: Line, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, deliver: Deliver, line: Line, journal: Journal, clock: Clock, marks: ReadMarks | None = None
+    ) -> None:
         self._deliver = deliver
         self._line = line
+        self._marks = marks or ReadMarks(line)
         self._journal = journal
         self._clock = clock
 
@@ -49,6 +53,8 @@ class HandOver:
         if request.route != stored.record.delivering:  # the token may have aged since the reply was stored
             await mark(request.route)
         delivered = await self._deliver(request, mark)
+        if delivered.how != NONE and stored.record.read_token:
+            self._marks.begin(channel, stored.record.read_token)
         return await self._record(stored, delivered)
 
     def _request(

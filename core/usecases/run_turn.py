@@ -29,6 +29,7 @@ from core.ports.tasks import TaskQueue
 from core.usecases.answer import Answer
 from core.usecases.give_up import GiveUp
 from core.usecases.journal_entries import ContendedError, TurnMovedError
+from core.usecases.read_marks import ReadMarks
 from core.usecases.turn_scene import Turn
 
 _SOON_MS = 100
@@ -80,6 +81,7 @@ class RunTurn:
         answer: Answer,
         give_up: GiveUp,
         clock: CorrectedClock,
+        marks: ReadMarks,
         policy: RunPolicy,
     ) -> None:
         self._mailbox = mailbox
@@ -89,6 +91,7 @@ class RunTurn:
         self._answer = answer
         self._give_up = give_up
         self._clock = clock
+        self._marks = marks
         self._policy = policy
         self._running: set[asyncio.Task[None]] = set()
 
@@ -146,6 +149,7 @@ class RunTurn:
                 await self._put_back(task, begun.wait_ms, begun.reason)
             case Lead():
                 await self._lead(task, begun)
+                await self._marks.settled()
 
     async def _lead(self, task: TurnTask, lead: Lead) -> None:
         """Answer what waits, then what arrived meanwhile; whatever happens, the lease is given up."""

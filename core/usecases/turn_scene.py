@@ -120,6 +120,7 @@ def record_of(
         created_ms=now_ms,
         reply_token=token.reply_token if token else None,
         token_arrived_ms=token.arrived_ms if token else 0,
+        read_token=next((event.read_token for event in reversed(events) if event.read_token), None),
         quote_token=_quote_token(events) if events[-1].chat_type != "user" else None,
     )
 
