@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.redis_reachability import answers_within
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.bootstrap import shared
+from core.domain import log
 from core.domain.settings import Settings
 from core.ports.backlog import Pace
 from core.ports.clock import CorrectedClock
@@ -25,6 +29,17 @@ from core.usecases.paced_slots import PacedSlots
 from core.usecases.price_list import PriceList
 from core.usecases.read_marks import ReadMarks
 from core.usecases.run_turn import RunPolicy, RunTurn
+
+_REDIS_WAIT_S = 60.0
+
+
+async def wait_for_redis(settings: Settings) -> None:
+    """A turn that begins without Redis is refused with 503, which slows the whole queue: a new instance waits
+    until its network leads there, for a minute at most, and says so if it does not."""
+    began = time.monotonic()
+    reached = await answers_within(settings.redis_url, settings.redis_ca_cert, _REDIS_WAIT_S)
+    waited_ms = round(1000 * (time.monotonic() - began))
+    (log.info if reached else log.warning)("process.redis_awaited", reached=reached, waited_ms=waited_ms)
 
 
 def build(settings: Settings) -> RunTurn:

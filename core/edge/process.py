@@ -11,35 +11,40 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from core.adapters import json_log
 from core.domain import log
 from core.domain.settings import Role, Settings, SettingsError, required_by
+from core.edge.server import survive_idleness
 
 App = TypeVar("App")
 
 
 class Process(Generic[App]):
-    """`build` makes the function's use case from the settings; `drain` ends what runs, on SIGTERM."""
+    """`build` makes the function's use case from the settings; `drain` ends what runs, on SIGTERM;
+    `before_port` is what a function that serves waits for before its port opens."""
 
     def __init__(
         self,
         role: Role,
         build: Callable[[Settings], App],
         drain: Callable[[App], Awaitable[None]] | None = None,
+        before_port: Callable[[Settings], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._role = role
         self._build = build
         self._drain = drain
+        self._before_port = before_port
         self._app: App | None = None
         self._draining: asyncio.Task[None] | None = None
 
     def check(self) -> None:
-        """End the process now, naming every setting that is missing or wrong, if it is to serve.
+        """If it is to serve: end the process now, naming every setting that is missing or wrong, or prepare
+        it to serve.
 
         Called when the function's module is loaded: the server loads it before it opens its port. Whoever
         imports the module for another reason needs no settings.
@@ -47,9 +52,13 @@ class Process(Generic[App]):
         if "functions_framework._cli" not in sys.modules:
             return
         try:
-            self._settings()
+            settings = self._settings()
         except SettingsError as exc:
             sys.exit(f"fairlane {self._role} does not start: {exc}")
+        survive_idleness()
+        if self._before_port is not None:
+            json_log.install(settings.log_level, settings.google_cloud_project)
+            asyncio.run(self._before_port(settings))
 
     def app(self) -> App:
         """The use case, built on first use in the process and loop that serve it."""

@@ -10,13 +10,13 @@ from core.domain.task import TurnTask
 from core.edge.process import Process, uncollected
 
 with uncollected():
-    from core.bootstrap.turn import build
+    from core.bootstrap.turn import build, wait_for_redis
     from core.usecases.run_turn import RunTurn
 
 DEFECT_RETRIES = 10
 """Dispatches after which a task that fails by a defect is recorded as failed instead of lost one day."""
 
-PROCESS: Process[RunTurn] = Process("turn", build, RunTurn.drain)
+PROCESS: Process[RunTurn] = Process("turn", build, RunTurn.drain, wait_for_redis)
 
 
 async def execute(body: bytes, headers: Mapping[str, str]) -> int:

@@ -180,7 +180,7 @@ class LocalStack:
             command,
             guard=self.guard,
             log=self.run_dir / f"{name}.log",
-            environment=self.process_env() | deployment.platform(role, int(url.rpartition(":")[2])),
+            environment=deployment.platform(role, int(url.rpartition(":")[2])) | self.process_env(),
             directory=ROOT,
         )
 
