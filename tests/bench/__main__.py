@@ -24,7 +24,17 @@ from rich.console import Console
 from tests.bench import bounded
 from tests.bench.table import Row, show
 
-BENCHES = ("imports", "archives", "webhook", "turn", "budget", "prompt_cache", "gathering", "slots")
+BENCHES = (
+    "imports",
+    "archives",
+    "webhook",
+    "turn",
+    "budget",
+    "prompt_cache",
+    "gathering",
+    "slots",
+    "campaign",
+)
 LIMIT_S = 300
 LONG_GRANTS, LONG_LIMIT_S = 1_000_000, 3600
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.local.peak import faults, matching, scenario, timeline
 from core.local.peak.evidence import Answer, Disturbance, Evidence, Message, ModelCall
-from core.local.peak.judge import percentile, size_of
+from core.local.peak.judge import dispatches_promise, percentile, size_of
 from core.local.peak.old_system import simulate
 from core.local.peak.plots import Series, nice_ticks, plot
 from core.local.peak.scenario import ScenarioOptions
@@ -72,6 +72,17 @@ def test_messages_answered_together_are_each_answered_once() -> None:
     fates = matching.fates(facts)
     assert [fate.latency_ms for fate in fates] == [2_000, 1_500]
     assert not any(fate.lost or len(fate.answers) > 1 for fate in fates)
+
+
+@pytest.mark.parametrize(("put_backs", "kept"), [(0, True), (2, True), (3, False)])
+def test_put_backs_of_the_campaign_are_counted_and_bounded(put_backs: int, kept: bool) -> None:
+    campaign = [message(n, 0, campaign=True) for n in range(4)]
+    facts = evidence(
+        messages=[*campaign, message(9, 0)],
+        dispatches={**{m.event_id: 1 + put_backs for m in campaign}, "e9": 50},
+    )
+    promise = dispatches_promise(facts)
+    assert (promise.value, promise.holds) == (1 + put_backs, kept)
 
 
 def test_a_message_nobody_answered_is_lost_unless_its_budget_stopped_it() -> None:

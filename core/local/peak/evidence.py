@@ -100,7 +100,8 @@ class Baseline:
 @dataclass(slots=True)
 class Evidence:
     """`stopped`: events that the journal says a budget stopped. `unfinished`: tasks that were still queued at
-    the end; `dead`: tasks that the queue dropped. `budgets`: micro-baht a day, by clinic."""
+    the end; `dead`: tasks that the queue dropped. `dispatches` by event, as the queue counts them. `budgets`:
+    micro-baht a day, by clinic."""
 
     scenario: Scenario
     speed: float
@@ -121,6 +122,7 @@ class Evidence:
     most_by_clinic: dict[str, int] = field(default_factory=dict)
     unfinished: int = 0
     dead: int = 0
+    dispatches: dict[str, int] = field(default_factory=dict)
     baseline: Baseline | None = None
 
     def seconds(self, at_ms: float) -> float:

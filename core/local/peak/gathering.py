@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
@@ -41,7 +43,17 @@ async def gather(
     evidence.most_by_clinic = dict(stack.openai.most_by_clinic)
     evidence.unfinished = stack.tasks.stats().backlog
     evidence.dead = len(stack.tasks.dead)
+    evidence.dispatches = _dispatches(stack)
     evidence.stopped = frozenset(await _stopped(documents))
+
+
+def _dispatches(stack: LocalStack) -> Counter[str]:
+    """Of every task of an event, by its id."""
+    store = stack.tasks.queue().store
+    count: Counter[str] = Counter()
+    for task in (*store.finished, *store.tasks.values()):
+        count[json.loads(task.body)["event"]["event_id"]] += task.dispatches
+    return count
 
 
 def _message(sent: Sent, campaign: set[str]) -> Message:

@@ -84,7 +84,8 @@ def judge(evidence: Evidence) -> Verdict:
         *_safety(evidence, fates),
         _slots(evidence, use),
         _fair(fair),
-        _small_clinics(latencies),
+        *_small_clinics(latencies),
+        dispatches_promise(evidence),
         _free(hour),
         *_cost(evidence),
     )
@@ -187,14 +188,30 @@ class Latencies:
         return kept
 
 
-def _small_clinics(latencies: Latencies) -> Promise:
-    name, target = "small clinics' p95 during the campaign ÷ without", "≤ 2"
+def _small_clinics(latencies: Latencies) -> Iterable[Promise]:
+    ratio, difference = (
+        "small clinics' p95 during the campaign ÷ without",
+        "small clinics' p95 during the campaign − without",
+    )
     during, calm = latencies.small(campaign=True), latencies.small(campaign=False)
     if min(len(during), len(calm)) < 20:
-        return Promise(name, target, "–", None, None, "fewer than 20 messages to compare")
+        for name, target in ((ratio, "≤ 2"), (difference, "≤ 1 s")):
+            yield Promise(name, target, "–", None, None, "fewer than 20 messages to compare")
+        return
     one, other = percentile(during, 0.95), percentile(calm, 0.95)
     note = f"{one:.1f} s of {len(during)} messages, {other:.1f} s of {len(calm)}"
-    return Promise(name, target, f"{one / other:.2f}", one / other, one <= 2 * other, note)
+    yield Promise(ratio, "≤ 2", f"{one / other:.2f}", one / other, one <= 2 * other, note)
+    yield Promise(difference, "≤ 1 s", f"{one - other:.1f} s", one - other, one - other <= 1, note)
+
+
+def dispatches_promise(evidence: Evidence) -> Promise:
+    """A put-back is a dispatch, too: it spends the queue's rate, which answers need."""
+    name, target = "the queue's dispatches a message of the campaign", "≤ 3"
+    campaign = [message.event_id for message in evidence.messages if message.campaign]
+    if not campaign:
+        return Promise(name, target, "–", None, None, "no campaign")
+    share = sum(evidence.dispatches.get(event_id, 0) for event_id in campaign) / len(campaign)
+    return Promise(name, target, f"{share:.2f}", share, share <= 3, f"{len(campaign):,} messages")
 
 
 def _free(hour: Sequence[Fate]) -> Promise:

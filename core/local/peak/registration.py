@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.domain.budget import budget_day
-from core.domain.clinic import BudgetPolicy, Clinic
+from core.domain.clinic import BudgetPolicy, Clinic, Limits
 from core.domain.clinic_document import budget_document, stored_number
 from core.domain.money import to_micro_baht
 from core.local.peak.scenario import Scenario
@@ -60,6 +60,8 @@ async def register(
         line = simulator.clinic(org_id(number), name=f"คลินิก {number + 1}")
         channel = line.channel
         clinic = Clinic(line.org_id, line.name, channel.bot_user_id, channel.channel_id, persona=_PERSONA)
+        if number == scenario.campaign_clinic:  # no rate of its own tames its campaign
+            clinic = replace(clinic, limits=Limits(messages_per_minute=60_000))
         credentials = ChannelCredentials(channel.channel_id, channel.channel_secret)
         budget = budgets[number].document() if number in budgets else None
         clinics.append(line)
