@@ -32,9 +32,9 @@ class RedisBacklog:
         args = [_depth(pace), pace.hold_ms / pace.at_once]
         await _call(self._open, [redis_keys.backlog(org_id, "plan")], args)
 
-    async def next(self, org_id: str, waited_ms: int | None = None) -> Next:
+    async def next(self, org_id: str, waited_ms: int | None = None, *, forward: bool = True) -> Next:
         """See the port."""
-        args = [org_id, -1 if waited_ms is None else waited_ms]
+        args = [org_id, -1 if waited_ms is None else waited_ms, int(forward)]
         planned, *names = await _call(self._next, backlog_keys(org_id), args)
         return Next([name.decode() for name in names], planned)
 

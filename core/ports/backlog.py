@@ -34,9 +34,10 @@ class Backlog(Protocol):
         """A turn of the clinic waits for a slot: from now on its new ones are planned (ports.shaper)."""
         ...
 
-    async def next(self, org_id: str, waited_ms: int | None = None) -> Next:
-        """Those that may come forward since too few wait in the room. `waited_ms`: of a turn that was just
-        granted a slot after it had waited for so long; the clinic's pace is learnt from it."""
+    async def next(self, org_id: str, waited_ms: int | None = None, *, forward: bool = True) -> Next:
+        """Those that come forward since too few wait in the room, if `forward`: they leave the plan.
+        `waited_ms`: of a turn that was just granted a slot after it had waited for so long; the clinic's pace
+        is learnt from it."""
         ...
 
     async def again(self, task: TurnTask, *, shut_ms: int, patience_until_ms: int) -> int:

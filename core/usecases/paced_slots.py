@@ -17,6 +17,7 @@ from core.ports.tasks import TaskQueue
 
 _SMOOTHING = 0.1
 _WATCHED_S = 10.0
+_UNABLE_S = 60.0  # a queue that runs no task now: what is planned keeps its place in the plan
 
 
 class PacedSlots:
@@ -34,6 +35,7 @@ class PacedSlots:
         self._at_once = at_once
         self._hold_ms = hold_ms
         self._seen = False
+        self._unable_until = 0.0
         self._watched: dict[str, float] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -50,14 +52,16 @@ class PacedSlots:
             if on_wait is not None:
                 await on_wait()
 
-        async with self._slots.hold(request, on_wait=waits) as slot:
-            began = self._clock.monotonic()
-            if slot.waited_ms and org_id in self._watched:
-                self._spawn(self._refill(org_id, slot.waited_ms))
-            yield slot
-            self._learn((self._clock.monotonic() - began) * 1000)
-        if self._is_watched(org_id):
-            self._spawn(self._refill(org_id, None))
+        try:
+            async with self._slots.hold(request, on_wait=waits) as slot:
+                began = self._clock.monotonic()
+                if slot.waited_ms and org_id in self._watched:
+                    self._spawn(self._refill(org_id, slot.waited_ms))
+                yield slot
+                self._learn((self._clock.monotonic() - began) * 1000)
+        finally:
+            if self._is_watched(org_id):
+                self._spawn(self._refill(org_id, None))
 
     def look(self) -> None:
         """See the port."""
@@ -90,18 +94,24 @@ class PacedSlots:
         return False
 
     async def _refill(self, org_id: str, waited_ms: int | None) -> None:
-        found = await self._backlog.next(org_id, waited_ms)
+        able = self._clock.monotonic() >= self._unable_until
+        found = await self._backlog.next(org_id, waited_ms, forward=able)
         if found.planned:
             self._watch(org_id)
-        await asyncio.gather(*map(self._tasks.run, found.names))
-        if found.names:
-            log.info("backlog.forward", org=org_id, tasks=len(found.names), planned=found.planned)
+        if not found.names:
+            return
+        log.info("backlog.forward", org=org_id, tasks=len(found.names), planned=found.planned)
+        try:
+            await asyncio.gather(*map(self._tasks.run, found.names))
+        except TasksUnavailableError as exc:
+            self._unable_until = self._clock.monotonic() + _UNABLE_S
+            log.warning("backlog.not_forward", detail=str(exc))
 
     def _spawn(self, work: Awaitable[Any]) -> None:
         async def quietly() -> None:
             try:
                 await work
-            except (RedisUnavailableError, TasksUnavailableError) as exc:
+            except RedisUnavailableError as exc:
                 log.info("backlog.not_told", detail=str(exc))
 
         task = asyncio.create_task(quietly())

@@ -93,15 +93,36 @@ async def test_who_is_planned_for_later_comes_as_soon_as_slots_would_be_idle(sce
     assert scene.dispatched[:2] == planned[:2]
 
 
-async def test_a_queue_that_runs_no_task_before_its_time_costs_no_turn(scene: Scene) -> None:
+async def test_slots_of_calls_that_fail_are_filled_too(scene: Scene) -> None:
+    async def fail(ticket: str) -> None:
+        async with scene.slots.hold(request("a", ticket)):
+            await asyncio.sleep(0.2)
+            raise ValueError("a call")
+
+    running = [asyncio.create_task(fail(f"t{i}")) for i in range(3)]
+    await asyncio.sleep(0.1)
+    planned = await scene.planned(2)
+    await asyncio.gather(*running, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while len(scene.dispatched) < 2:  # noqa: ASYNC110  the far side counts, it does not tell
+            await asyncio.sleep(0.02)
+    assert scene.dispatched == planned
+
+
+async def test_a_queue_that_runs_no_task_before_its_time_costs_no_turn_and_keeps_the_plan(
+    scene: Scene,
+) -> None:
     first = asyncio.create_task(scene.hold("one", 0.2))
     await asyncio.sleep(0.1)
-    waiting = [asyncio.create_task(scene.hold(f"w{i}", 0.1)) for i in range(2)]
+    waiting = [asyncio.create_task(scene.hold(f"w{i}", 0.1)) for i in range(4)]
     await asyncio.sleep(0.05)
-    await scene.planned(3)
+    await scene.planned(8)
     await scene.cloud.stop()
     await asyncio.gather(first, *waiting)
+    await asyncio.sleep(0.2)
     assert scene.dispatched == []
+    kept = sum([await scene.redis.zcard(redis_keys.backlog("a", part)) for part in ("planned", "parked")])
+    assert kept >= 8 - 2 * PACE.at_once - 1
 
 
 async def test_without_a_backlog_a_slot_costs_no_further_round_trip(scene: Scene) -> None:

@@ -2,7 +2,7 @@
 -- fewer wait in the room than should.
 --
 -- KEYS  1: slots' queue, 2: told, 3: plan, 4: planned, 5: parked, 6: sent (backlog.lua)
--- ARGV  1: org, 2: how long (ms) the granted turn had waited (-1: none was granted)
+-- ARGV  1: org, 2: how long (ms) the granted turn had waited (-1: none was granted), 3: "1" if they come
 -- Returns {how many turns are planned or parked, name of a task that may run now, …}
 --
 -- Atomic, since two that look at the same time would bring the same one forward.
@@ -22,7 +22,7 @@ if waited >= 0 then
   redis.call('PEXPIRE', backlog.plan, KEPT_MS)
 end
 
-local reply, room = { 0 }, backlog.depth - in_room(backlog)
+local reply, room = { 0 }, ARGV[3] == '1' and backlog.depth - in_room(backlog) or 0
 for _, key in ipairs({ backlog.planned, backlog.parked }) do
   local first = redis.call('ZRANGEBYSCORE', key, '(' .. now, '+inf', 'LIMIT', 0, math.max(0, room))
   for _, name in ipairs(first) do
