@@ -24,6 +24,7 @@ from core.usecases.deliver import Deliver
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
+from core.usecases.memory_changes import MemoryChanges
 from core.usecases.model_turn import ModelTurn
 from core.usecases.paced_slots import PacedSlots
 from core.usecases.price_list import PriceList
@@ -77,6 +78,7 @@ def build(settings: Settings) -> RunTurn:
     answer = Answer(
         directory,
         journal,
+        MemoryChanges(documents, clock),
         ModelTurn(
             journal,
             AskModel(llm, slots, clock, retry),

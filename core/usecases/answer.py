@@ -26,15 +26,15 @@ from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
-from core.ports.documents import Write
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
-from core.usecases.memory_changes import memory_key
+from core.usecases.memory_changes import MemoryChanges, memory_key
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
 from core.usecases.turn_booking import with_abandoned
+from core.usecases.turn_commits import Effect
 from core.usecases.turn_scene import (
     Answered,
     Scene,
@@ -70,6 +70,7 @@ class Answer:
         self,
         directory: ClinicDirectory,
         journal: Journal,
+        memories: MemoryChanges,
         model_turn: ModelTurn,
         hand_over: HandOver,
         give_up: GiveUp,
@@ -79,6 +80,7 @@ class Answer:
         self._give_up = give_up
         self._directory = directory
         self._journal = journal
+        self._memories = memories
         self._model_turn = model_turn
         self._hand_over = hand_over
         self._clock = clock
@@ -225,7 +227,7 @@ class Answer:
 
     def _replied(
         self, scene: Scene, record: TurnRecord, reply: ModelReply, words: Sequence[str]
-    ) -> tuple[TurnRecord, Sequence[Write]]:
+    ) -> tuple[TurnRecord, Sequence[Effect]]:
         """The model's reply in the journal, and what it taught about the customer, in one commit."""
         now_ms = self._clock.now_ms()
         updates: dict[str, Any] = dict(reply.updates)
@@ -259,7 +261,7 @@ class Answer:
         )
         if known == scene.memory:
             return record, ()
-        return record, [scene.memory_write(known)]
+        return record, [scene.remembering(known)]
 
     def _learnt(
         self, scene: Scene, record: TurnRecord, reply: ModelReply, words: str, now_ms: int
@@ -281,16 +283,16 @@ class Answer:
         self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], plan: TurnPlan
     ) -> Session:
         """A text that no model wrote."""
-        also: list[Write] = []
+        effects: list[Effect] = []
         key = plan.text_key or "unsupported"
         words = greeting(scene.clinic) if key == "greeting" else text(scene.clinic, key)
         if plan.action is Action.HANDOFF:
             until_ms = handoff.until_ms(scene.clinic, scene.now_ms)
             known = scene.memory.handed_off(until_ms, plan.reason)
-            also.append(scene.memory_write(known))
+            effects.append(scene.remembering(known))
             log.warning("handoff.started", by="customer")
         record = self._ready(scene, draft, words).with_money(decision="none", reason=key)
-        stored = await self._journal.answer(record, unclaimed, None, scene.look.books, also)
+        stored = await self._journal.answer(record, unclaimed, None, scene.look.books, effects)
         return await self._deliver(scene, stored)
 
     async def _busy(self, scene: Scene, draft: TurnRecord, unclaimed: Sequence[str], reason: str) -> Session:
@@ -340,14 +342,24 @@ class Answer:
 
     async def _lifecycle(self, scene: Scene, plan: TurnPlan, forgotten: Collection[str]) -> Scene:
         """What `forgotten` turns have taught goes, and whoever left is known to have left."""
-        session, known = scene.turn.session.without_turns(forgotten), scene.memory.without_turns(forgotten)
-        known = replace(known, unfollowed_ms=plan.unfollowed_ms)
+        session = scene.turn.session.without_turns(forgotten)
+        seen = scene.memory
+
+        def changed(known: CustomerMemory) -> CustomerMemory:
+            if known.forgotten != seen.forgotten:
+                return known
+            known = replace(known.without_turns(forgotten), unfollowed_ms=plan.unfollowed_ms)
+            if plan.consent is None:
+                return known
+            return consent.decided(known, session, given=plan.consent, at_ms=scene.now_ms)[0]
+
+        known = changed(seen)
+        if known != seen:
+            _, known = await self._memories.change(scene.turn.conversation, scene.clinic.retention, changed)
         if plan.consent is not None:
-            known, session = consent.decided(known, session, given=plan.consent, at_ms=scene.now_ms)
+            session = replace(session, awaiting_consent=())
         if known.unfollowed_ms is not None:
             session = Session()
-        if known != scene.memory:
-            await self._journal.write([scene.memory_write(known)])
         return replace(scene.with_session(session), memory=known)
 
 

@@ -16,7 +16,7 @@ from core.domain.event import Conversation
 from core.domain.quotes import Quote, quote_from
 from core.domain.turn import COLLECTION, TurnRecord, claim
 from core.ports.clock import Clock
-from core.ports.documents import Create, DocumentStore, Key, Where, Write
+from core.ports.documents import Create, DocumentStore, Key, Where
 from core.usecases import spend_books
 from core.usecases.journal_entries import (
     Look,
@@ -37,7 +37,7 @@ from core.usecases.turn_booking import (
     stopping,
     with_abandoned,
 )
-from core.usecases.turn_commits import Proposal, Seen, TurnCommits
+from core.usecases.turn_commits import Effect, Proposal, Seen, TurnCommits, writes_of
 
 Choose = Callable[[DayBooks], tuple[Decision, int]]
 """The decision on a day as it was read, and the day's budget in micro-baht."""
@@ -124,15 +124,15 @@ class Journal:
         unclaimed: Sequence[str],
         previous: Stored | None,
         books: Books,
-        also: Sequence[Write] = (),
+        effects: Sequence[Effect] = (),
     ) -> Stored:
         """Claim the events and store a reply that needs no call. Raises TurnMovedError."""
 
         def book(books: Books) -> Opening:
             left = left_behind(previous.record, books) if previous else None
-            return Opening(with_abandoned(draft), (*also, left) if left else tuple(also))
+            return Opening(with_abandoned(draft), (left,) if left else ())
 
-        return await self._open(draft, unclaimed, previous, books, book)
+        return await self._open(draft, unclaimed, previous, books, book, effects)
 
     async def grow(self, stored: Stored, may_grow: Callable[[DayBooks, int], bool]) -> Stored | None:
         """Hold one more worst case; None if the budget has no room for it. Raises TurnMovedError."""
@@ -161,7 +161,7 @@ class Journal:
         stored: Stored,
         settled: TurnRecord,
         ended: Settlement,
-        also: Sequence[Write] = (),
+        effects: Sequence[Effect] = (),
         *,
         insist: bool = True,
     ) -> Stored:
@@ -175,7 +175,7 @@ class Journal:
 
         def propose(seen: Seen | None) -> Proposal | Stored:
             if seen is None:
-                return Proposal(settled, stored, [spend_books.settle(key, ended), *also])
+                return Proposal(settled, stored, [spend_books.settle(key, ended), *writes_of(effects, None)])
             current = _still_led(seen.turn, settled)
             if current.record.state is not stored.record.state:
                 return current  # it was settled before
@@ -186,10 +186,12 @@ class Journal:
             closing = replace(ended, released=held.held_micro_baht, swept=swept)
             merged = TurnRecord.decode(settled.id, {**current.record.encode(), **changes})
             record = replace(merged, money=replace(settled.money, swept=held.swept))
+            also = writes_of(effects, seen.others)
             return Proposal(record, current, [spend_books.settle(key, closing), *also])
 
         within_s = self._insist_s if insist else self._try_s
-        return await self._commits.commit(settled.id, propose, within_s=within_s)
+        others = [effect.key for effect in effects]
+        return await self._commits.commit(settled.id, propose, others, within_s=within_s)
 
     async def take_over(self, stored: Stored, fence: int) -> Stored:
         """Make a turn that an earlier leader left this leader's: from now on the other can write nothing, and
@@ -215,10 +217,6 @@ class Journal:
             return Proposal(TurnRecord.decode(record.id, {**current.record.encode(), **changes}), current)
 
         return await self._commits.commit(record.id, propose, within_s=self._insist_s)
-
-    async def write(self, writes: Sequence[Write]) -> None:
-        """Other documents of a turn (memory), when there is no turn to write them with."""
-        await self._documents.commit(writes)
 
     async def forget_message(self, conversation: Conversation, message_id: str) -> list[TurnRecord]:
         """Take an unsent message's words out of the turns that it stands in: the turns as they are then. Safe
@@ -266,6 +264,7 @@ class Journal:
         previous: Stored | None,
         books: Books,
         book: Callable[[Books], Opening],
+        effects: Sequence[Effect] = (),
     ) -> Stored:
         """Commit claims, turn and books together; decide anew for as long as only the day has changed."""
         version = previous.version if previous else None
@@ -273,19 +272,25 @@ class Journal:
 
         def propose(seen: Seen | None) -> Proposal:
             nonlocal opening
-            day = books
+            day, found = books, None
             if seen:
-                document, *claims = seen.others
+                document, *rest = seen.others
+                found, claims = rest[: len(effects)], rest[len(effects) :]
                 if any(claims) or (seen.turn.version if seen.turn else None) != version:
                     raise TurnMovedError(f"turn {draft.id} or one of its events was taken")
                 day = Books.of(books.key, document)
             opening = book(day)
             claimed = (Create(claim_key(event_id), claim(opening.record)) for event_id in unclaimed)
             other_day = left_on_another_day(previous.record, day) if previous else None
-            also = [*claimed, *opening.writes, *([other_day] if other_day else [])]
+            also = [
+                *claimed,
+                *opening.writes,
+                *([other_day] if other_day else []),
+                *writes_of(effects, found),
+            ]
             return Proposal(opening.record, previous, also)
 
-        others = [books.key, *map(claim_key, unclaimed)]
+        others = [books.key, *(effect.key for effect in effects), *map(claim_key, unclaimed)]
         stored = await self._commits.commit(draft.id, propose, others, within_s=self._try_s)
         if opening:
             opening.announce()

@@ -20,7 +20,6 @@ from core.domain.role_manager import asked_for_less
 from core.domain.tokens import prompt_bound
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
-from core.ports.documents import Write
 from core.ports.llm import LlmRequest, Usage
 from core.ports.slots import NoSlotError
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
@@ -28,6 +27,7 @@ from core.usecases.journal import Journal
 from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
 from core.usecases.price_list import PriceList
 from core.usecases.spend_books import Settlement
+from core.usecases.turn_commits import Effect
 
 UNCOUNTED = Usage(0, 0)
 """Of an answer that came without counts: an answered call, charged at its worst case."""
@@ -97,7 +97,7 @@ class ModelTurn:
         prompt: Prompt,
         *,
         on_wait: Callable[[], Awaitable[None]],
-        finish: Callable[[TurnRecord, ModelReply], tuple[TurnRecord, Sequence[Write]]],
+        finish: Callable[[TurnRecord, ModelReply], tuple[TurnRecord, Sequence[Effect]]],
     ) -> Replied:
         """`finish` completes the record with the reply and says what else is to be written with it.
 
@@ -124,8 +124,8 @@ class ModelTurn:
         try:
             reply = await self._ask(ask, bill)
             account = run.account(bill)
-            record, also = finish(account.stored.record, reply)
-            return Replied(await self.settle(account, record, also), reply)
+            record, effects = finish(account.stored.record, reply)
+            return Replied(await self.settle(account, record, effects), reply)
         except AskFailedError as exc:
             await run.reservation()  # it may have been cut off with its slot
             raise ModelFailedError(exc.reason, run.account(bill)) from exc
@@ -142,10 +142,10 @@ class ModelTurn:
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
             raise ModelFailedError(f"defect_{type(exc).__name__}", run.account(bill)) from exc
 
-    async def settle(self, account: Account, record: TurnRecord, also: Sequence[Write] = ()) -> Stored:
+    async def settle(self, account: Account, record: TurnRecord, effects: Sequence[Effect] = ()) -> Stored:
         """Charge what the attempts have cost, release the rest, store the reply. Once, whatever happens."""
         settled, ended = self._settlement(account, replace(record, state=TurnState.ANSWERED))
-        return await self._journal.settle(account.stored, settled, ended, also)
+        return await self._journal.settle(account.stored, settled, ended, effects)
 
     async def _leave(self, run: _Run, bill: Bill) -> None:
         """The turn goes on elsewhere, where nobody would know what was called: charge what the attempts have

@@ -35,6 +35,24 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What a turn's commit changes besides turn and books: `writes`, from the document as it was `read`, and
+    after a failure as it was read again."""
+
+    key: Key
+    read: Document | None
+    writes: Callable[[Document | None], Sequence[Write]]
+
+
+def writes_of(effects: Sequence[Effect], documents: Sequence[Document | None] | None) -> list[Write]:
+    """`documents`: as they were read again, None if they were not."""
+    found = [effect.read for effect in effects] if documents is None else documents
+    return [
+        write for effect, document in zip(effects, found, strict=True) for write in effect.writes(document)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What was read after a failure: the turn, and the other documents that the proposal rests on."""
 

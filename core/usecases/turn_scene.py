@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from core.domain import consent
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
+from core.domain.consent import is_health
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import HANDED_OVER, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
@@ -15,12 +16,13 @@ from core.domain.quotes import Quote
 from core.domain.session import Exchange, Session
 from core.domain.speakers import as_heard_by, label, tells_of_health
 from core.domain.turn import TurnRecord, TurnState, journaled
-from core.ports.documents import Key, Merge
+from core.ports.documents import Create, Document, Merge, Write
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
 from core.usecases.deliver import PUSH, REPLY
 from core.usecases.journal_entries import Look
 from core.usecases.memory_changes import memory_key
+from core.usecases.turn_commits import Effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,22 @@ class Scene:
     now_ms: int
     quotes: Sequence[Quote] = ()
 
-    @property
-    def memory_key(self) -> Key:
-        return memory_key(self.turn.conversation)
+    def remembering(self, known: CustomerMemory) -> Effect:
+        """What the turn changes of the customer's memory, kept for as long as the clinic says. Not if the
+        customer was forgotten since it was read; and without health facts if consent was withdrawn since."""
 
-    def memory_write(self, known: CustomerMemory) -> Merge:
-        """What the turn changes of the customer's memory, kept for as long as the clinic says."""
-        return Merge(self.memory_key, known.changes(self.memory, self.now_ms, self.clinic.retention))
+        def writes(document: Document | None) -> Sequence[Write]:
+            current = CustomerMemory.decode(document.data if document else None, self.now_ms)
+            if current.forgotten != self.memory.forgotten:
+                return ()
+            allowed = known
+            if current.consent != self.memory.consent and not current.consent:
+                allowed = replace(known, facts=tuple(f for f in known.facts if not is_health(f.key)))
+            data = allowed.changes(self.memory, self.now_ms, self.clinic.retention)
+            return [Merge(key, data, if_version=document.version) if document else Create(key, data)]
+
+        key = memory_key(self.turn.conversation)
+        return Effect(key, self.look.also[0], writes)
 
     def with_session(self, session: Session) -> Scene:
         return replace(self, turn=replace(self.turn, session=session))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,19 +14,24 @@ from core.adapters.redis_connection import connect
 from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.bootstrap import shared
+from core.domain import consent
 from core.domain.budget import Decision, Kind, Reason, budget_day
+from core.domain.clinic import Retention
 from core.domain.event import Conversation, InboundEvent
+from core.domain.memory import CustomerMemory, Fact
+from core.domain.session import Session
 from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
-from core.ports.documents import Key
+from core.ports.documents import Create, Key
 from core.ports.mailbox import Held, Lead
 from core.usecases.conversation_control import ConversationControl
 from core.usecases.customer_rights import CustomerRights
 from core.usecases.journal import Journal
+from core.usecases.memory_changes import MemoryChanges
 from core.usecases.replay_turn import Outcome, ReplayTurn
 from core.usecases.stored_clinics import find_clinic
 from tests.e2e.fault_scene import FaultScene
@@ -233,13 +238,50 @@ async def test_silence_on_purpose_leaves_a_trace_without_words_and_a_replay_of_i
     assert scene.sim.answers(first.event_id) == []
 
 
+@pytest.mark.parametrize("meanwhile", ["forgotten", "withdrawn", "paused"])
+async def test_what_is_done_to_a_memory_while_a_turn_runs_stands(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    row = await scene.row(f"meanwhile {meanwhile}")
+    facts = [{"key": key, "value": "SECRET", "because": "SECRET"} for key in ("nickname", "allergy")]
+    monkeypatch.setattr(scene.stack.openai, "answer", lambda body: {"facts": facts})
+    sent = scene.message(row, "a", "SECRET")
+    customer = Conversation(row.clinic.org_id, "line", sent.chat_id)
+    key = Key("customer_memory", f"{customer.org_id}:{customer.chat_id}")
+    agreed = CustomerMemory((Fact("illness", "SECRET", "t0", 1),), consent=True, consent_ms=1)
+    await scene.documents.commit([Create(key, agreed.encode_facts() | {"consent": True})])
+    memories = MemoryChanges(scene.documents, SystemClock())
+
+    async def change(known: Callable[[CustomerMemory], CustomerMemory]) -> None:
+        await memories.change(customer, Retention(), known)
+
+    async with serving(scene):
+        sending = asyncio.create_task(do(scene, sent))
+        async with asyncio.timeout(10):
+            while not scene.stack.openai.calls or scene.stack.openai.calls[-1].ended_ms:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        if meanwhile == "forgotten":
+            await change(lambda _: CustomerMemory().forgetting(customer.chat_id, sent.timestamp_ms - 1))
+        elif meanwhile == "withdrawn":
+            await change(lambda known: consent.decided(known, Session(), given=False, at_ms=2)[0])
+        else:
+            await change(lambda known: known.handed_off(9**14, "staff"))
+        await sending
+    known = CustomerMemory.decode(await memory_of(scene, sent), 2)
+    left = {"forgotten": [], "withdrawn": ["nickname"], "paused": ["allergy", "illness", "nickname"]}
+    assert sorted(fact.key for fact in known.facts) == left[meanwhile]
+    assert known.consent is {"forgotten": None, "withdrawn": False, "paused": True}[meanwhile]
+    assert known.in_handoff(2) is (meanwhile == "paused")
+    assert len(scene.sim.answers(sent.event_id)) == 1
+
+
 @pytest.mark.parametrize("redis_lost", [False, True])
 async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_model_and_no_store(
     scene: FaultScene, redis_lost: bool
 ) -> None:
-    row = await scene.row("forgotten")
+    row = await scene.row("on its way")
     scene.stack.tasks.pause()
-    sent = await scene.say(row, "a", "SECRET")
+    sent = await scene.say(row, "a", "PRIVATE")
     async with connect(scene.stack.settings_env["REDIS_URL"]) as redis:
         mailbox = RedisMailbox(redis, lease_ms=1_000, session_ttl_s=600)
         conversations = RedisConversations(redis, lease_ms=1_000)
@@ -253,8 +295,8 @@ async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_mo
         assert scene.calls(row) == []
         turns = await scene.turns(row.clinic.org_id)
         assert [(t["state"], t["reason"]) for t in turns] == [("ignored", "forgotten")] * redis_lost
-        assert "SECRET" not in await documents_text(scene.documents)
-        assert "SECRET" not in await redis_text(scene.stack.redis.url)
+        assert "PRIVATE" not in await documents_text(scene.documents)
+        assert "PRIVATE" not in await redis_text(scene.stack.redis.url)
         new = scene.message(row, "a", "new")
         await do(scene, new)
     assert len(scene.sim.answers(new.event_id)) == 1
