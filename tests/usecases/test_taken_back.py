@@ -167,7 +167,7 @@ async def test_wishes_learnt_from_an_unsent_message_go_with_it(
     scene: FaultScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = await scene.row("wishes")
-    wish = {"service": "HIV test", "preference": "nobody may know", "area": "arm"}
+    wish = {"service": "HIV test", "preference": "keep it quiet", "area": "arm"}
     monkeypatch.setattr(scene.stack.openai, "answer", lambda body: wish if "HIV" in str(body) else {})
     async with serving(scene):
         await do(scene, scene.message(row, "a", "I want an HIV test"))
@@ -176,7 +176,7 @@ async def test_wishes_learnt_from_an_unsent_message_go_with_it(
         await do(scene, scene.message(row, "a", "what is scaling?"))
     prompt = str(scene.calls(row)[-1].messages)
     assert "scaling" in prompt
-    assert not any(word in prompt for word in ("HIV", "nobody", 'arm\\"'))
+    assert not any(word in prompt for word in ("HIV", "quiet", 'arm\\"'))
 
 
 async def test_who_leaves_is_kept_for_the_shorter_time_whatever_came_with_it_and_nobody_is_called(
@@ -279,7 +279,7 @@ async def test_what_is_done_to_a_memory_while_a_turn_runs_stands(
 async def test_a_message_on_its_way_when_its_customer_is_forgotten_reaches_no_model_and_no_store(
     scene: FaultScene, redis_lost: bool
 ) -> None:
-    row = await scene.row("on its way")
+    row = await scene.row(f"on its way, {redis_lost}")
     scene.stack.tasks.pause()
     sent = await scene.say(row, "a", "PRIVATE")
     async with connect(scene.stack.settings_env["REDIS_URL"]) as redis:
