@@ -82,7 +82,8 @@ locals {
         More than 1 % of LINE's webhooks were not enqueued. LINE delivers them again only for channels with redelivery on; for others those messages are lost.
 
         1. Events `webhook.enqueue_failed` in the log say why. Stage `enqueue`: Cloud Tasks unavailable, its quota used up, or a permission missing. Stage `clinic`: Firestore or Secret Manager unavailable, or the secret of the clinic that is named.
-        2. Right after a deployment: roll back ("Roll back" in terraform/README.md).
+        2. None of these, but `webhook.refused` with status 503: somebody sends webhooks for many destinations that no clinic has, and looking those up is bounded. Clinics that an instance has seen are answered as ever.
+        3. Right after a deployment: roll back ("Roll back" in terraform/README.md).
       EOT
     }
     turn_errors = {
