@@ -178,9 +178,8 @@ class RedisSlots:
         """Out of the queue, or out of a slot that was granted meanwhile. Never fails, like `_give_back`."""
         if waiter.call is not None:  # else the call under way could overtake this one
             await asyncio.gather(waiter.call, return_exceptions=True)
-        request = waiter.request
         try:
-            return await self._scripts.cancel(request.org_id, request.ticket, waiter.nonce)
+            return await self._scripts.cancel(waiter.request, nonce=waiter.nonce, place=waiter.place)
         except RedisUnavailableError:
             return None
 

@@ -110,9 +110,8 @@ class ProcessRoom:
     def refusal(self, reason: Refusal, place: int | None, outlook: Outlook | None = None) -> NoSlotError:
         """When to come back: when the provider allows it, spread over a second."""
         shut_ms = outlook.shut_ms if outlook else 0
-        base_ms = {Refusal.ROOM_FULL: _ROOM_FULL_MS, Refusal.TAKEN: self._options.lease_ms}.get(
-            reason, shut_ms
-        )
+        least_ms = {Refusal.ROOM_FULL: _ROOM_FULL_MS, Refusal.TAKEN: self._options.lease_ms}
+        base_ms = max(least_ms.get(reason, 0), shut_ms)
         return NoSlotError(reason, base_ms + round(1_000 * self._jitter()), place)
 
     async def _beat(self) -> None:

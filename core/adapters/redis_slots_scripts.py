@@ -21,7 +21,7 @@ from core.ports.slots import Outcome, OutcomeKind, SlotRequest
 KEYS = [
     redis_keys.slots(part)
     for part in (
-        "leases", "queue", "waits", "orgs", "tickets", "state", "caps", "calls", "starts",
+        "leases", "queue", "waits", "orgs", "tickets", "state", "caps", "calls", "starts", "tokens",
     )
 ]  # fmt: skip
 _LUA = resources.files("core.adapters").joinpath("lua")
@@ -163,14 +163,14 @@ class SlotScripts:
             options.circuit_longest_ms,
             options.quota_open_ms,
         )
-        self._acquire = _Script.of("state", "acquire_free", "room", "pump", "acquire")
-        self._renew = _Script.of("state", "room", "pump", "renew")
-        self._release = _Script.of("state", "release_free", "room", "pump", "release")
-        self._cancel = _Script.of("state", "room", "pump", "cancel")
-        self._limit = _Script.of("state", "room", "operator", "pump", "limit")
-        self._reset = _Script.of("state", "room", "operator", "pump", "reset")
-        self._close = _Script.of("state", "room", "operator", "pump", "close")
-        self._view = _Script.of("state", "room", "operator", "pump", "view")
+        self._acquire = _Script.of("state", "acquire_free", "room", "rates", "pump", "acquire")
+        self._renew = _Script.of("state", "room", "rates", "pump", "renew")
+        self._release = _Script.of("state", "release_free", "room", "rates", "pump", "release")
+        self._cancel = _Script.of("state", "room", "rates", "pump", "cancel")
+        self._limit = _Script.of("state", "room", "operator", "rates", "pump", "limit")
+        self._reset = _Script.of("state", "room", "operator", "rates", "pump", "reset")
+        self._close = _Script.of("state", "room", "operator", "rates", "pump", "close")
+        self._view = _Script.of("state", "room", "operator", "rates", "pump", "view")
         self._generation = 0
 
     async def acquire(
@@ -210,8 +210,10 @@ class SlotScripts:
         circuit, reason = words or ("", "")
         return Released(circuit, reason, numbers[1] if numbers else 0, outlook)
 
-    async def cancel(self, org_id: str, ticket: str, nonce: str) -> Outlook:
-        _, outlook, _ = await self._call(self._cancel, (), org_id, ticket, nonce)
+    async def cancel(self, request: SlotRequest, *, nonce: str, place: int | None) -> Outlook:
+        """The outlook's reason is this request's."""
+        numbers = (request.tokens, place or 0)
+        _, outlook, _ = await self._call(self._cancel, numbers, request.org_id, request.ticket, nonce)
         return outlook
 
     async def limit(self, org_id: str | None, slots: int | None) -> Outlook:

@@ -22,7 +22,7 @@ from core.domain.model_reply import SCHEMA, SCHEMA_NAME
 from core.domain.prompt import Message, Prompt
 from core.domain.session import Session
 from core.domain.texts import house_rules, shorter_rule
-from core.domain.tokens import text_bound
+from core.domain.tokens import prompt_bound, request_estimate, text_bound
 
 WORDS_TOKENS = 3 * MOST_WAITING_CHARS + MOST_WAITING
 """Upper bound of the tokens of a customer's words, counted in bytes: all that a mailbox keeps fits whole,
@@ -95,6 +95,14 @@ def build_prompt(
         cache_key=f"fairlane-{clinic.org_id}",
         facts_used=tuple(fact.key for fact in facts),
     )
+
+
+def least_request(clinic: Clinic, now_ms: int) -> int:
+    """Tokens that any turn of this clinic asks the provider's rate for (core.domain.tokens): those of a new
+    customer's first word."""
+    prompt = build_prompt(clinic, Session(), CustomerMemory(), ["?"], Moment(now_ms))
+    bound = prompt_bound(prompt.messages, schema_name=prompt.schema_name, schema=prompt.schema)
+    return request_estimate(bound, clinic.model.max_tokens)
 
 
 def asked_for_less(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -47,3 +47,9 @@ def prompt_bound(
         # ensure_ascii writes a Thai letter as six characters, so this also bounds an escaped rendering.
         total += PER_SCHEMA + text_bound(schema_name) + 2 * len(json.dumps(schema))
     return total
+
+
+def request_estimate(input_bound: int, max_tokens: int) -> int:
+    """Tokens that a call is expected to take of the provider's rate: four bytes of a prompt a token, and the
+    longest answer. What it really took is counted when it ends."""
+    return input_bound // 4 + max_tokens

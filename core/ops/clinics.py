@@ -62,6 +62,7 @@ def apply_file(
         except TakenError as exc:
             raise clinics.refused(exc) from exc
         clinics.check_output(plan.as_read, prices)
+        clinics.check_rate(plan.as_read, here.settings.llm_tokens_per_minute, here.clock.now_ms())
         if not dry_run:
             with _progress() as progress:
                 task = progress.add_task("clinics", total=len(plan.changes))

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.domain.clinic import Clinic
 from core.domain.clinic_document import DEFAULT
 from core.domain.prices import Prices
+from core.domain.role_manager import least_request
 from core.ops.yaml_fields import FileProblemsError, Problem
 from core.usecases.apply_clinics import TakenError
 from core.usecases.clinic_changes import Wanted
@@ -53,5 +54,24 @@ class ClinicsFile:
                     f"{model} answers at most {most:,} tokens, max_tokens is {clinic.model.max_tokens:,}"
                 )
                 problems.append(Problem(self.lines.get((owner, at), 1), f"{who}: {at}", message))
+        if problems:
+            raise FileProblemsError(self.path, problems)
+
+    def check_rate(self, clinics: Iterable[Clinic], tokens_per_minute: int | None, now_ms: int) -> None:
+        """A clinic's least request fits into a minute of the provider's tokens, else it would never run.
+        Raises FileProblemsError."""
+        problems = []
+        for clinic in clinics if tokens_per_minute else ():
+            least = least_request(clinic, now_ms)
+            if tokens_per_minute is None or least <= tokens_per_minute:
+                continue
+            ways = [(name, at) for name in (clinic.org_id, DEFAULT) for at in ("model.max_tokens", "persona")]
+            owner, at = next((way for way in ways if way in self.lines), (clinic.org_id, "org_id"))
+            who = "defaults" if owner == DEFAULT else owner
+            message = (
+                f"a request of {clinic.org_id} takes {least:,} tokens at least (its prompt, and max_tokens "
+                f"{clinic.model.max_tokens:,}), LLM_TOKENS_PER_MINUTE is {tokens_per_minute:,}"
+            )
+            problems.append(Problem(self.lines.get((owner, at), 1), f"{who}: {at}", message))
         if problems:
             raise FileProblemsError(self.path, problems)

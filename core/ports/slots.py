@@ -17,12 +17,14 @@ class Refusal(StrEnum):
     CIRCUIT = "circuit"  # the provider's circuit is open past the deadline
     COOLDOWN = "cooldown"  # a 429's Retry-After lasts past the deadline
     RATE = "rate"  # requests or tokens per minute are used up past the deadline
+    TOO_LARGE = "too_large"  # it asks for more tokens than a minute has: it never can run
     TAKEN = "taken"  # the ticket waits or runs on behalf of another request
     DRAINING = "draining"  # this process is shutting down
 
 
 class NoSlotError(FairlaneError):
-    """No slot in time. Come back in `retry_after_ms`; `place` keeps the position in the clinic's FIFO."""
+    """No slot in time. Come back in `retry_after_ms`, which follows from what this very request was refused
+    for; `place` keeps the position in the clinic's FIFO."""
 
     def __init__(self, reason: Refusal, retry_after_ms: int, place: int | None = None) -> None:
         super().__init__(f"no slot: {reason.value}, try again in {retry_after_ms} ms")

@@ -26,6 +26,7 @@ from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
+from core.ports.slots import NoSlotError, Refusal
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
@@ -206,10 +207,13 @@ class Answer:
                 )
         except StoppedError as exc:
             return await self._stopped(scene, draft, unclaimed, exc)
-        except UnpricedModelError as exc:
-            # Written by hand past `clinics apply`: the customer must not pay for it with silence.
-            log.error("model.unpriced", model=exc.model)
-            return await self._busy(scene, draft, unclaimed, "unpriced_model")
+        except (UnpricedModelError, NoSlotError) as exc:
+            if isinstance(exc, NoSlotError) and exc.reason is not Refusal.TOO_LARGE:
+                raise
+            # What `clinics apply` refuses was written past it: the customer must not pay for it with silence.
+            reason = "too_large" if isinstance(exc, NoSlotError) else "unpriced_model"
+            log.error("model.unusable", reason=reason, detail=str(exc))
+            return await self._busy(scene, draft, unclaimed, reason)
         except ModelFailedError as exc:
             return await self._deliver(scene, await self._failed(scene, exc))
         return await self._deliver(scene, replied.stored)

@@ -17,7 +17,7 @@ from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Prices
 from core.domain.prompt import Prompt
 from core.domain.role_manager import asked_for_less
-from core.domain.tokens import prompt_bound
+from core.domain.tokens import prompt_bound, request_estimate
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.llm import LlmRequest, Usage
@@ -118,7 +118,7 @@ class ModelTurn:
             shorter=lambda request: replace(request, messages=asked_for_less(request.messages)),
             on_wait=on_wait,
             org_cap=clinic.limits.max_concurrent,
-            tokens=run.quote.input_bound // 4 + clinic.model.max_tokens,
+            tokens=request_estimate(run.quote.input_bound, clinic.model.max_tokens),
             place=opened.place,
         )
         try:

@@ -113,8 +113,9 @@ class SlotsMachine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
         org, ticket = self.pick(self.known(), pick)
-        self.do(self.scripts.cancel(org, ticket, "somebody else"))
-        self.do(self.scripts.cancel(org, ticket, ticket))
+        request = SlotRequest(org, ticket, 600)
+        self.do(self.scripts.cancel(request, nonce="somebody else", place=None))
+        self.do(self.scripts.cancel(request, nonce=ticket, place=None))
         self.model.end(ticket)
         self.places.append((org, self.place_of[ticket]))
 

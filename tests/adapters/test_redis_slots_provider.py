@@ -257,12 +257,13 @@ async def test_tokens_a_minute_count_estimates_and_then_what_was_used(
         assert (await operator.snapshot()).tokens == 1000
 
 
-async def test_a_call_larger_than_the_token_rate_runs_alone(redis_url: str) -> None:
+async def test_a_call_larger_than_the_token_rate_is_told_at_once_and_stops_nobody(redis_url: str) -> None:
     room = Room()
     async with process(redis_url, tokens_per_minute=1000) as slots:
-        await room.turn(slots, "a", "huge", tokens=5000)
-        await room.turn(slots, "a", "small", tokens=1, wait_s=0.05)
-    assert room.order == ["huge"]
+        error = await refusal(slots, wait_s=20, tokens=1001)
+        assert error.reason is Refusal.TOO_LARGE
+        await room.turn(slots, "a", "largest", tokens=1000)
+    assert room.order == ["largest"]
 
 
 async def test_a_grant_that_is_cancelled_unused_does_not_count(

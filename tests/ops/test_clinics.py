@@ -378,6 +378,21 @@ def test_more_tokens_than_a_model_may_answer_are_refused_for_primary_and_fallbac
     assert stored() == {}
 
 
+def test_a_clinic_whose_every_request_exceeds_a_minute_s_tokens_is_refused(
+    apply: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = {"clinics": [clinic(1, model={"max_tokens": 10_000}), clinic(2, model={"max_tokens": 600})]}
+    monkeypatch.setenv("LLM_TOKENS_PER_MINUTE", "10000")
+    result = apply(file)
+    assert result.exit_code == 1
+    assert "clinic-1: model.max_tokens: a request of clinic-1 takes" in result.stderr
+    assert "LLM_TOKENS_PER_MINUTE is 10,000" in result.stderr
+    assert "clinic-2" not in result.stderr
+    assert stored() == {}
+    monkeypatch.setenv("LLM_TOKENS_PER_MINUTE", "30000")
+    assert apply(file).exit_code == 0
+
+
 def test_new_defaults_may_not_break_a_clinic_that_is_left_alone(apply: Run) -> None:
     apply({"clinics": [clinic(1, model={"model_name": "gpt-4o-mini"}), clinic(2, model={"max_tokens": 700})]})
     before = stored()

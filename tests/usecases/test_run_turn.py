@@ -397,6 +397,16 @@ async def test_model_without_a_price_gets_the_busy_message_and_no_call(scene: Fa
     assert verdict.calls == 0
 
 
+async def test_request_larger_than_a_minute_s_tokens_gets_the_busy_message_at_once(scene: FaultScene) -> None:
+    row = await scene.row("too large")
+    async with serving(scene, LLM_TOKENS_PER_MINUTE="100"):
+        await scene.say(row)
+        verdict = await scene.verdict(row)
+    assert said(scene, row.sent[0]) == [text(ANY, "busy")]
+    assert verdict.turns[0]["failure"] == "too_large"
+    assert verdict.calls == 0
+
+
 async def test_answer_without_counts_is_charged_at_its_worst_case(
     scene: FaultScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,8 @@
 --       6: wake channel of this process
 -- Returns {status, outlook…: place, fence, waited (ms)}; status is "granted", "waiting", "taken" (the ticket
 --   waits or runs on behalf of another request), "room_full", or the provider's reason why it can't run in
---   time: "circuit", "cooldown", "rate".
+--   time: "circuit", "cooldown", "rate"; "too_large": it asks for more tokens than a minute
+--   has, and never can.
 --
 -- Atomic, since between looking and queueing the last free slot may go to somebody else, or come free unseen.
 -- Asking again with the same nonce (a connection was cut) changes nothing and says how it stands.
@@ -36,7 +37,10 @@ if not record then
     return { why, outlook(place, 0, 0) }
   end
 
-  local shut_until, shut_by, certain = gate(tokens)
+  if by_tokens and tokens > room.tokens_limit then
+    return refuse('too_large')
+  end
+  local shut_until, shut_by, certain = gate()
   if certain and shut_until > deadline then
     return refuse(shut_by)
   end

@@ -15,6 +15,13 @@ end
 
 -- What there is to be kept is slots_acquire.lua's.
 quiet = quiet and seen == ARGV[1] and tonumber(caps[2] or 0) == own_cap and lease_due <= now + claim_ms
+-- Of what was started and spent, some may be forgotten: then slots_rates.lua does.
+if quiet and requests_limit > 0 then
+  quiet = call('ZCARD', STARTS) < requests_limit
+end
+if quiet and tokens_limit > 0 then
+  quiet = tonumber(call('HGET', TOKEN_BOOK, 'spent') or tokens_limit) + tokens <= tokens_limit
+end
 local used = quiet and call('ZCARD', LEASES) or limit
 if used < limit then
   local held, own, find = 0, org .. ' ', string.find
@@ -29,6 +36,12 @@ if used < limit then
   local record = struct.pack(RECORD_FORMAT, fence, place, now, now + wait_ms, tokens, now, nonce, ARGV[6])
   if held < cap and call('HSETNX', TICKETS, id, record) == 1 then
     call('ZADD', LEASES, now + claim_ms, id)
+    if requests_limit + tokens_limit > 0 then
+      call('ZADD', STARTS, now, string.format('%.0f %d', fence, tokens))
+      if tokens_limit > 0 then
+        call('HINCRBY', TOKEN_BOOK, 'spent', tokens)
+      end
+    end
     return struct.pack('<dddddd', used + 1, limit, now, generation, place, fence)
   end
 end

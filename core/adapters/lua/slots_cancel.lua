@@ -1,7 +1,7 @@
 -- Take a ticket back that will not be used: out of the queue, or its slot if it was granted meanwhile.
 --
--- ARGV  3: org, 4: ticket, 5: nonce of the request
--- Returns {outlook…}
+-- ARGV  2: … tokens, place; 3: org, 4: ticket, 5: nonce of the request
+-- Returns {outlook…}; the reason and how long no grant is certain are those of this very request
 --
 -- Atomic, since the grant may come at the same time: the slot must then go to the next waiter, and a call that
 -- was never made must not count against the rates. Another request's ticket is left alone.
@@ -15,10 +15,14 @@ if record and record[NONCE] == ARGV[5] then
     call('ZREM', room.leases, id)
     call('HDEL', room.tickets, id)
     room.used = room.used - 1
-    if forget_start then
+    if rated then
       forget_start(record)
     end
   end
 end
 pump()
+if by_tokens then
+  local tokens, place = struct.unpack('<dd', ARGV[2], 9)
+  explain({ [TOKENS] = tokens, [PLACE] = place })
+end
 return { outlook() }

@@ -9,8 +9,7 @@
 --   nothing changed), open for (ms)}
 --
 -- Atomic, since the slot must go to the next waiter in the same step, and a circuit opens once.
-local retry_after_ms, tokens, least_attempts, share, open_for_ms, longest_ms, quota_ms =
-  struct.unpack('<ddddddd', ARGV[2], 25)
+local least_attempts, share, open_for_ms, longest_ms, quota_ms = struct.unpack('<ddddd', ARGV[2], 41)
 local event, why, open_ms = '', '', 0
 
 -- What a call says about the provider.
@@ -76,7 +75,7 @@ if mine then
   call('HDEL', room.tickets, id)
   room.used = room.used - 1
   learn()
-  if forget_start and tokens >= 0 and forget_start(record) then
+  if by_tokens and tokens >= 0 and forget_start(record) then
     record[TOKENS] = tokens
     count_start(record)
   end

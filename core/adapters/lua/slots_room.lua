@@ -6,15 +6,16 @@ local FENCE, PLACE, SINCE, DEADLINE, TOKENS, GRANTED, NONCE, CHANNEL = 1, 2, 3, 
 -- In one table, since a function costs less the fewer variables it captures.
 local room = {
   leases = LEASES, queue = QUEUE, waits = WAITS, orgs = ORGS, tickets = TICKETS, state = STATE, caps = CAPS,
-  calls = CALLS, starts = STARTS,
+  calls = CALLS, starts = STARTS, tokens = TOKEN_BOOK,
   configured_limit = configured_limit, org_limit = org_limit, lease_ms = lease_ms, claim_ms = claim_ms,
   requests_limit = requests_limit, tokens_limit = tokens_limit,
   lease_due = lease_due, wait_due = wait_due, last_tick = last_tick, set_limit = set_limit, capped = capped,
-  minute_tokens = minute_tokens, cool_until = cool_until, failing_until = failing_until,
+  saving_until = saving_until, cool_until = cool_until, failing_until = failing_until,
   circuit_until = circuit_until, circuit_ms = circuit_ms, seen = seen, circuit_why = circuit_why,
   probe = probe, generation = generation, lost_until = lost_until,
   now = now, now_us = now_us, limit = limit, kept_tick = last_tick, used = 0, changed = false,
   held = false, asker = '', nobody_waits = false, shut_until = false, shut_by = '', shut_certain = false,
+  spent = 0, saving = false, lacks = NEVER,
 }
 
 -- Places, fences and ticks are numbers of one sequence that follows the clock (µs), so that it goes on rising

@@ -11,7 +11,10 @@
 --   6 state    packed fields (below)
 --   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins
 --   8 calls    HASH  "a BUCKET" -> attempts, "f BUCKET" -> failures: what the circuit counts
---   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate
+--   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate; older ones
+--                    are forgotten within a second or when they would be in somebody's way
+--  10 tokens   HASH  spent -> tokens of `starts`; place, size, since (ms) of the request for which tokens are
+--                    saved (slots_rates.lua)
 -- ARGV, the same for every operation
 --   1 packed numbers: limit, a clinic's cap, lease (ms), claim (ms), requests and tokens a minute (0: no limit)
 --   2 packed numbers: the generation that the caller knows (0: none), then the operation's own
@@ -21,7 +24,7 @@
 -- function is defined (slots_acquire_free.lua, slots_release_free.lua), since a script defines its functions
 -- anew at each call. `python -m tests.bench --only slots` shows what it costs.
 local call = redis.call
-local LEASES, QUEUE, WAITS, ORGS, TICKETS, STATE, CAPS, CALLS, STARTS = unpack(KEYS)
+local LEASES, QUEUE, WAITS, ORGS, TICKETS, STATE, CAPS, CALLS, STARTS, TOKEN_BOOK = unpack(KEYS)
 local OPTIONS = '<dddddd'
 local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_limit =
   struct.unpack(OPTIONS, ARGV[1])
@@ -30,7 +33,7 @@ local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_li
 --   lease_due, wait_due   no lease and no waiter expires before (ms)
 --   last_tick             see next_tick
 --   set_limit, capped     an operator's limit of all together; 1 if `caps` may hold anything
---   minute_tokens         granted in the last minute
+--   saving_until          tokens may be saved for somebody until then (ms)
 --   cool_until            nobody is granted a slot before (ms)
 --   failing_until         the circuit looks at its calls until then (ms)
 --   circuit_until, circuit_ms, circuit_why, probe
@@ -41,12 +44,12 @@ local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_li
 --   lost_until            after such a loss: until when those who held a slot are taken in again (ms)
 --   seen                  ARGV 1 that instances last asked with, for operators' commands
 local STATE_FORMAT = '<ddddddddddddc48ss'
-local lease_due, wait_due, last_tick, set_limit, capped, minute_tokens, cool_until = 0, 0, 0, 0, 0, 0, 0
+local lease_due, wait_due, last_tick, set_limit, capped, saving_until, cool_until = 0, 0, 0, 0, 0, 0, 0
 local failing_until, circuit_until, circuit_ms, generation, lost_until = 0, 0, 0, 0, 0
 local seen, circuit_why, probe = ARGV[1], '', ''
 local packed_state = call('GET', STATE)
 if packed_state then
-  lease_due, wait_due, last_tick, set_limit, capped, minute_tokens, cool_until, failing_until, circuit_until,
+  lease_due, wait_due, last_tick, set_limit, capped, saving_until, cool_until, failing_until, circuit_until,
     circuit_ms, generation, lost_until, seen, circuit_why, probe = struct.unpack(STATE_FORMAT, packed_state)
 end
 
@@ -58,10 +61,10 @@ local limit = set_limit > 0 and set_limit or configured_limit
 -- A ticket's record: fence (0: waits), place, since, deadline (ms), tokens, granted (ms), nonce, wake channel.
 local RECORD_FORMAT = '<ddddddss'
 
--- Nobody waits, nothing has expired, the provider is well and has no rates, and the state need not be saved:
--- an operation then concerns nobody but its caller.
+-- Nobody waits, nothing has expired, the provider is well, and the state need not be saved: an operation then
+-- concerns nobody but its caller.
 local known_generation = struct.unpack('<d', ARGV[2])
 local quiet = known_generation == generation
   and now < lease_due and now < wait_due and last_tick < now_us and now_us < last_tick + 1000000
-  and now >= cool_until and circuit_until == 0 and requests_limit + tokens_limit == 0
+  and now >= cool_until and circuit_until == 0 and now >= saving_until
   and call('EXISTS', ORGS) == 0

@@ -30,9 +30,11 @@ if room.circuit_until > 0 then
   circuit = room.now < room.circuit_until and 'open' or 'half-open'
 end
 local requests, tokens = -1, -1
-if rate_gate then
-  forget_old_starts()
-  requests, tokens = call('ZCARD', room.starts), room.minute_tokens
+if rated then
+  requests, tokens = 0, 0
+  for _, start in ipairs(call('ZRANGE', room.starts, 0, -1)) do
+    requests, tokens = requests + 1, tokens + tonumber(string.match(start, '%d+$'))
+  end
 end
 local overrides, caps = {}, call('HGETALL', room.caps)
 for i = 1, #caps, 2 do
