@@ -52,6 +52,7 @@ class RedisMailbox:
         max_chars: int = MOST_WAITING_CHARS,
         overdue_ms: int = 60_000,
     ) -> None:
+        self._redis = redis
         self._lease_ms = lease_ms
         self._session_ttl_ms = session_ttl_s * 1000
         self._max_events = max_events
@@ -95,10 +96,25 @@ class RedisMailbox:
         fence, session, values, overflow = rest
         return Lead(fence, waiting_of(values, overflow), session, now_ms)
 
-    async def renew(self, conversation: Conversation, fence: int) -> bool:
+    async def renew(self, conversation: Conversation, fence: int, *, calling: str | None = None) -> bool:
         """See the port. A lease that ran out is prolonged too, unless somebody else has led since."""
-        keys = [redis_keys.mailbox(conversation, "lead"), redis_keys.GENERATION]
-        return bool(await call(self._renew, keys, [fence, self._lease_ms, RETENTION_MS]))
+        lead, done = (redis_keys.mailbox(conversation, part) for part in ("lead", "done"))
+        note = _note(calling) if calling else ""
+        args = [fence, self._lease_ms, RETENTION_MS, note]
+        return bool(await call(self._renew, [lead, redis_keys.GENERATION, done], args))
+
+    async def may_have_called(self, conversation: Conversation, turn_id: str, fence: int) -> bool:
+        """See the port. A fence is the time (µs) at which its leader began, and so is a generation."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zscore(redis_keys.mailbox(conversation, "done"), _note(turn_id))
+            pipe.hget(redis_keys.GENERATION, "id")
+            pipe.time()
+            try:
+                noted, generation, (now_s, _) = await pipe.execute()
+            except (RedisError, OSError) as exc:
+                raise RedisUnavailableError(f"the mailbox in Redis: {type(exc).__name__}: {exc}") from exc
+        kept = fence >= int(generation or now_s * 1_000_000)
+        return noted is not None or not kept or now_s * 1000 - fence // 1000 > RETENTION_MS
 
     async def finish(
         self,
@@ -128,6 +144,11 @@ class RedisMailbox:
         """See the port. The message is also kept out if its task begins later: it is done then."""
         keys = [redis_keys.mailbox(conversation, part) for part in ("events", "done", "announced")]
         return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
+
+
+def _note(turn_id: str) -> str:
+    """That LINE is being called for a turn: among the done ids, which no event id can be."""
+    return f"line:{turn_id}"
 
 
 def mailbox_script(redis: Redis, *names: str) -> AsyncScript:

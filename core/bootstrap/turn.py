@@ -73,7 +73,7 @@ def build(settings: Settings) -> RunTurn:
     )
     directory = ClinicDirectory(documents, shared.secrets(settings), clock)
     marks = ReadMarks(line)
-    hand_over = HandOver(Deliver(line, clock), line, journal, clock, marks)
+    hand_over = HandOver(Deliver(line, clock), line, journal, mailbox, clock, marks)
     give_up = GiveUp(directory, journal, hand_over, clock, settings.budget_timezone)
     answer = Answer(
         directory,

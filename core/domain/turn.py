@@ -85,10 +85,11 @@ class Money:
 class TurnRecord:
     """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE, with
     `quick_replies`; `postbacks`: by label, what a tap on one sends instead of words. `updates`: what the
-    conversation is to know after the turn. `delivering` is how LINE may have been called already; `presumed`:
-    that it accepted follows only from its refusal of the token afterwards. `replayed_as`: the event that an
-    operator's latest replay was enqueued as, `replayed_ms` when. `operation`: the id of the journal's commit
-    that wrote it last, by which that commit is recognised."""
+    conversation is to know after the turn. `delivering` is how LINE may have been called already, but if
+    `announced` only after the mailbox was told; `presumed`: that it accepted follows only from its refusal of
+    the token afterwards. `replayed_as`: the event that an operator's latest replay was enqueued as,
+    `replayed_ms` when. `operation`: the id of the journal's commit that wrote it last, by which that commit
+    is recognised."""
 
     id: str
     org_id: str
@@ -119,6 +120,7 @@ class TurnRecord:
     facts_used: tuple[str, ...] = ()
     push_allowed: bool = True
     delivering: str | None = None
+    announced: bool = False
     delivered_how: str | None = None
     presumed: bool = False
     line_message_ids: tuple[str, ...] = ()
@@ -237,6 +239,7 @@ _PLAIN = (
     "reply",
     "push_allowed",
     "delivering",
+    "announced",
     "delivered_how",
     "presumed",
     "failure",

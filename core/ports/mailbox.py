@@ -74,9 +74,14 @@ class Mailbox(Protocol):
         """
         ...
 
-    async def renew(self, conversation: Conversation, fence: int) -> bool:
+    async def renew(self, conversation: Conversation, fence: int, *, calling: str | None = None) -> bool:
         """Prolong the lease; False if it was lost (the caller must stop at once). Who led when Redis lost its
-        data leads on."""
+        data leads on. `calling`: the turn for which LINE is called from now on."""
+        ...
+
+    async def may_have_called(self, conversation: Conversation, turn_id: str, fence: int) -> bool:
+        """Whether the leader under `fence` said with a renewal that it calls LINE for the turn; True also if
+        that is not known any more."""
         ...
 
     async def finish(

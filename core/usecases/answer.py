@@ -143,8 +143,9 @@ class Answer:
             return self._told(scene, record)
         log.warning("turn.taken_over", state=record.state.value)
         if record.state is TurnState.ANSWERED:
+            called_before = await self._hand_over.may_have_called(record)
             taken = await self._journal.take_over(stored, scene.turn.fence)
-            return await self._deliver(scene, taken, resumed=True)
+            return await self._deliver(scene, taken, called_before)
         # Reserved: its leader died with a call on the way. The next reservation charges that one in full.
         draft = replace(record, fence=scene.turn.fence)
         if with_abandoned(draft).money.ambiguous_attempts >= MAX_LOST_CALLS:
@@ -330,8 +331,8 @@ class Answer:
         ready = replace(record, state=TurnState.ANSWERED, reply=words, failure=failure, answered_ms=now_ms)
         return self._hand_over.marked(scene.channel, ready)
 
-    async def _deliver(self, scene: Scene, stored: Stored, *, resumed: bool = False) -> Session:
-        delivered = await self._hand_over(scene.channel, stored, resumed=resumed)
+    async def _deliver(self, scene: Scene, stored: Stored, called_before: str | None = None) -> Session:
+        delivered = await self._hand_over(scene.channel, stored, called_before=called_before)
         return self._told(scene, delivered.record)
 
     def _told(self, scene: Scene, record: TurnRecord) -> Session:

@@ -82,7 +82,8 @@ class GiveUp:
             channel, busy = ready
             await self._hand_over(channel, await self._journal.answer(busy, (), stored, look.books))
             return
-        failure = record.failure or _undelivered(record, reason)
+        called = await self._hand_over.may_have_called(stored.record) if record.reply else None
+        failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
         await self._journal.answer(failed, (), stored, look.books)
@@ -96,7 +97,7 @@ class GiveUp:
             clinic, channel = found
             now_ms, words = self._clock.now_ms(), text(clinic, "busy")
             busy = replace(record, state=TurnState.ANSWERED, reply=words, failure=reason, answered_ms=now_ms)
-            return channel, self._hand_over.marked(channel, busy)
+            return channel, self._hand_over.marked(channel, busy, leads=False)
         except UnavailableError:
             raise
         except Exception as exc:
@@ -108,7 +109,7 @@ class GiveUp:
         return await self._journal.look(org_id, day, turn_id, event_ids)
 
 
-def _undelivered(record: TurnRecord, reason: str) -> str:
+def _undelivered(record: TurnRecord, reason: str, called: str | None) -> str:
     if not record.reply:
         return reason
-    return DELIVERY_UNKNOWN if record.delivering == REPLY else f"{UNDELIVERABLE}: {reason}"
+    return DELIVERY_UNKNOWN if called == REPLY else f"{UNDELIVERABLE}: {reason}"

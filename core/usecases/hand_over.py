@@ -8,38 +8,66 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from core.domain import log
+from core.domain.event import Conversation
 from core.domain.messages import reply_messages
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
-from core.usecases.deliver import NONE, Deliver, Delivered, DeliveryRequest
+from core.ports.mailbox import Mailbox
+from core.usecases.deliver import NONE, REPLY, TOKEN_FRESH_MS, Deliver, Delivered, DeliveryRequest
 from core.usecases.journal import Journal
-from core.usecases.journal_entries import Stored
+from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.read_marks import ReadMarks
 
+ANNOUNCED_FROM_MS = TOKEN_FRESH_MS - 30_000
+"""The age of a token from which its use is announced: three leases before it is not fresh any more."""
 LOADING_S = 60
 """How long LINE shows the animation if no message ends it before (LINE's longest)."""
 
 
 class HandOver:
     def __init__(
-        self, deliver: Deliver, line: Line, journal: Journal, clock: Clock, marks: ReadMarks | None = None
+        self,
+        deliver: Deliver,
+        line: Line,
+        journal: Journal,
+        mailbox: Mailbox,
+        clock: Clock,
+        marks: ReadMarks | None = None,
     ) -> None:
         self._deliver = deliver
+        self._mailbox = mailbox
         self._line = line
         self._marks = marks or ReadMarks(line)
         self._journal = journal
         self._clock = clock
 
-    def marked(self, channel: ChannelCredentials, record: TurnRecord) -> TurnRecord:
-        """The turn with the mark that is stored with its reply: how LINE may have accepted it from now on."""
-        return replace(record, delivering=self._request(channel, record).route if record.reply else None)
+    def marked(self, channel: ChannelCredentials, record: TurnRecord, *, leads: bool = True) -> TurnRecord:
+        """The turn with the mark that is stored with its reply: how LINE may have accepted it from now on.
 
-    async def __call__(self, channel: ChannelCredentials, stored: Stored, *, resumed: bool = False) -> Stored:
-        """Deliver and record; a turn with a `failure` ends as failed, any other as delivered. `resumed`: an
-        earlier run of the turn may have called LINE already.
+        A token that will not be fresh any more for whoever finds the turn after a crash can't tell whether it
+        was used: then the mailbox does. `leads` False: the writer has no lease to say it with.
+        """
+        request = self._request(channel, record)
+        old = leads and request.route == REPLY and request.token_age_ms >= ANNOUNCED_FROM_MS
+        return replace(record, delivering=request.route if record.reply else None, announced=old)
+
+    async def may_have_called(self, record: TurnRecord) -> str | None:
+        """How the turn's leader may have reached LINE; None: it has not."""
+        if record.delivering == REPLY and record.announced:
+            conversation = Conversation(record.org_id, record.channel, record.chat_id)
+            if not await self._mailbox.may_have_called(conversation, record.id, record.fence):
+                return None
+        return record.delivering
+
+    async def __call__(
+        self, channel: ChannelCredentials, stored: Stored, *, called_before: str | None = None
+    ) -> Stored:
+        """Deliver and record; a turn with a `failure` ends as failed, any other as delivered.
+        `called_before`: how an earlier run of the turn may have called LINE already.
 
         Raises LineUnavailableError when it must be tried again: the stored reply is what is then delivered.
+        TurnMovedError, RedisUnavailableError before LINE was called: it is somebody else's, or unsaid.
         """
         if not stored.record.reply:
             return await self._record(stored, Delivered("none"))
@@ -48,14 +76,20 @@ class HandOver:
             nonlocal stored
             stored = await self._journal.update(stored, replace(stored.record, delivering=how))
 
-        called_before = stored.record.delivering if resumed else None
         request = self._request(channel, stored.record, called_before)
         if request.route != stored.record.delivering:  # the token may have aged since the reply was stored
             await mark(request.route)
+        if request.route == REPLY and stored.record.announced:
+            await self._tell_mailbox(stored.record)
         delivered = await self._deliver(request, mark)
         if delivered.how != NONE and stored.record.read_token:
             self._marks.begin(channel, stored.record.read_token)
         return await self._record(stored, delivered)
+
+    async def _tell_mailbox(self, record: TurnRecord) -> None:
+        conversation = Conversation(record.org_id, record.channel, record.chat_id)
+        if not await self._mailbox.renew(conversation, record.fence, calling=record.id):
+            raise TurnMovedError(f"turn {record.id} has another leader")
 
     def _request(
         self, channel: ChannelCredentials, record: TurnRecord, called_before: str | None = None

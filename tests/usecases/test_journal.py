@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
+from redis.asyncio import Redis
 
-from core.domain.event import Conversation
+from core.adapters.redis_mailbox import RedisMailbox
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
+from core.ports.mailbox import Lead
 from core.usecases.deliver import TOKEN_FRESH_MS, Deliver
-from core.usecases.hand_over import HandOver
+from core.usecases.hand_over import ANNOUNCED_FROM_MS, HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.spend_books import Books, day_key
@@ -110,16 +114,23 @@ def message(event_id: str, message_id: str) -> TurnEvent:
     return TurnEvent(event_id, "text", "words", 1, 1, message_id)
 
 
+class CrashError(BaseException):
+    """The process ended here."""
+
+
 class FarSide:
     """LINE, which looks at the journal when it is called."""
 
-    def __init__(self, journal: Journal, *faults: LineFault) -> None:
+    def __init__(self, journal: Journal, *faults: LineFault, crash: bool = False) -> None:
         self.journal = journal
+        self.crash = crash
         self.faults = list(faults)
         self.calls: list[tuple[str, str | None]] = []
 
     async def _call(self, how: str) -> Sent:
         self.calls.append((how, (await found(self.journal)).delivering))
+        if self.crash:
+            raise CrashError
         if self.faults:
             raise LineError(self.faults.pop(0), "refused")
         return Sent(("m2",))
@@ -131,8 +142,26 @@ class FarSide:
         return await self._call("push")
 
 
-def hand_over(journal: Journal, line: FarSide, clock: FakeClock) -> HandOver:
-    return HandOver(Deliver(line, clock), line, journal, clock)  # type: ignore[arg-type]
+HERE = Conversation(ORG, "line", CHAT)
+
+
+@pytest.fixture
+async def mailbox(redis_url: str) -> AsyncIterator[RedisMailbox]:
+    async with Redis.from_url(redis_url) as redis:
+        yield RedisMailbox(redis, lease_ms=10_000, session_ttl_s=60)
+
+
+async def led(mailbox: RedisMailbox) -> int:
+    """The fence of a leader of the conversation."""
+    begun = await mailbox.begin(InboundEvent("E1", ORG, CHAT, EventKind.TEXT, 1, 1))
+    assert isinstance(begun, Lead)
+    return begun.fence
+
+
+def hand_over(
+    journal: Journal, line: FarSide, clock: FakeClock, mailbox: RedisMailbox | None = None
+) -> HandOver:
+    return HandOver(Deliver(line, clock), line, journal, mailbox, clock)  # type: ignore[arg-type]
 
 
 async def test_journal_says_push_before_a_push_although_the_token_was_fresh_when_the_reply_was_stored(
@@ -171,7 +200,7 @@ async def test_refused_token_after_a_crash_means_that_line_had_accepted_only_whi
     left = await stored(journal, over.marked(CHANNEL, answered(clock)))
     clock.advance(age_s)
     taken = await journal.take_over(left, fence=2)
-    await over(CHANNEL, taken, resumed=True)
+    await over(CHANNEL, taken, called_before=await over.may_have_called(left.record))
     assert line.calls == [("reply", "reply")]
     record = await found(journal)
     assert (record.state, record.presumed, record.failure) == (state, presumed, failure)
@@ -187,3 +216,66 @@ async def test_slow_leader_whose_turn_was_delivered_by_another_does_not_push(
     with pytest.raises(TurnMovedError):
         await over(CHANNEL, mine)
     assert line.calls == [("reply", "reply")]
+
+
+async def test_reply_whose_leader_died_before_it_called_line_is_pushed_when_its_token_is_stale(
+    journal: Journal, clock: FakeClock, mailbox: RedisMailbox
+) -> None:
+    line = FarSide(journal)
+    over = hand_over(journal, line, clock, mailbox)
+    record = answered(clock, fence=await led(mailbox))
+    clock.advance(ANNOUNCED_FROM_MS / 1000)
+    left = await stored(journal, over.marked(CHANNEL, record))
+    assert (left.record.delivering, left.record.announced) == ("reply", True)
+    clock.advance(60)
+    called_before = await over.may_have_called(left.record)
+    taken = await journal.take_over(left, fence=left.record.fence + 1)
+    delivered = await over(CHANNEL, taken, called_before=called_before)
+    assert line.calls == [("push", "push")]
+    assert (delivered.record.state, delivered.record.delivered_how) == (TurnState.DELIVERED, "push")
+
+
+@pytest.mark.parametrize("then", ["trace is there", "trace is lost"])
+async def test_reply_whose_leader_died_while_it_called_line_is_not_pushed(
+    journal: Journal, clock: FakeClock, mailbox: RedisMailbox, redis_url: str, then: str
+) -> None:
+    record = answered(clock, fence=await led(mailbox))
+    clock.advance(ANNOUNCED_FROM_MS / 1000)
+    dying = FarSide(journal, crash=True)
+    over = hand_over(journal, dying, clock, mailbox)
+    left = await stored(journal, over.marked(CHANNEL, record))
+    with pytest.raises(CrashError):
+        await over(CHANNEL, left)
+    assert dying.calls == [("reply", "reply")]
+    clock.advance(60)
+    async with Redis.from_url(redis_url) as redis:
+        if then == "trace is lost":
+            await redis.flushall()
+            # Of a process that has known no other data.
+            mailbox = RedisMailbox(redis, lease_ms=10_000, session_ttl_s=60)
+        else:
+            await mailbox.finish(HERE, record.fence, ())
+        line = FarSide(journal, LineFault.INVALID_TOKEN)
+        over = hand_over(journal, line, clock, mailbox)
+        fence = await led(mailbox)
+        called_before = await over.may_have_called(left.record)
+        taken = await journal.take_over(left, fence)
+        ended = (await over(CHANNEL, taken, called_before=called_before)).record
+        assert (ended.failure, line.calls) == ("undeliverable: unknown", [("reply", "reply")])
+        assert await over.may_have_called(taken.record) == "reply", "whoever comes then is told the same"
+
+
+async def test_leader_that_was_overtaken_does_not_call_line_with_an_old_token(
+    journal: Journal, clock: FakeClock, mailbox: RedisMailbox
+) -> None:
+    line = FarSide(journal)
+    over = hand_over(journal, line, clock, mailbox)
+    fence = await led(mailbox)
+    clock.advance(ANNOUNCED_FROM_MS / 1000)
+    record = answered(clock, fence=fence, token_arrived_ms=clock.now_ms() - ANNOUNCED_FROM_MS)
+    mine = await stored(journal, over.marked(CHANNEL, record))
+    await mailbox.finish(HERE, fence, ())
+    await led(mailbox)
+    with pytest.raises(TurnMovedError):
+        await over(CHANNEL, mine)
+    assert line.calls == []
