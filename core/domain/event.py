@@ -11,6 +11,10 @@ ChatType = Literal["user", "group", "room"]
 MOST_WAITING, MOST_WAITING_CHARS = 100, 24_000
 """How many of a conversation's newest events, and of their characters, wait verbatim for a turn."""
 
+TOKEN_FRESH_MS = 50_000
+"""How long after its arrival an event is answered by its reply token. LINE gives it a minute; the rest is for
+the way there and for retries."""
+
 
 class EventKind(StrEnum):
     """LINE's name of a message's type, or of any other event's. What is done about each stands in

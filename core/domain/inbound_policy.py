@@ -19,6 +19,7 @@ from core.domain.texts import text
 __all__ = ["Action", "Plan", "TurnPlan", "as_they_stand", "plan", "plan_turn", "unsent_ids"]
 
 
+URGENT = "urgent"
 HANDED_OVER, TOLD_ALREADY = "handoff", "told_already"
 """Why the bot says nothing about what belongs to the conversation all the same: people have the chat, or the
 fixed text that would answer it was said a moment ago."""
@@ -37,13 +38,14 @@ class Plan:
 
 def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int) -> Plan:
     """For one event. In groups and rooms only what addresses us is answered: a mention, or an answer to one
-    of our messages. While people have taken over, the bot says nothing. Keywords are words that the customer
-    has written: a postback's data is the clinic's."""
+    of our messages. While people have taken over, the bot says nothing but the emergency number, where it is
+    urgent. Keywords are words that the customer has written: a postback's data is the clinic's."""
     rules = rules_of(event.kind)
     if rules.action is not None:
         return Plan(rules.action)
     if reason := _silence(event, clinic, session, memory, now_ms):
-        return Plan(Action.IGNORE, reason=reason)
+        is_urgent = reason == HANDED_OVER and handoff.must_name_emergency(event, memory, now_ms)
+        return Plan(Action.TEXT, URGENT, URGENT) if is_urgent else Plan(Action.IGNORE, reason=reason)
     if (given := consent.tapped(event)) is not None:
         return Plan(Action.TEXT, "consent_given" if given else "consent_declined")
     if not asks_model(event):
@@ -97,6 +99,7 @@ class TurnPlan:
 
 
 _BELONGS = frozenset({HANDED_OVER, TOLD_ALREADY})
+_FOR_PEOPLE = frozenset({HANDED_OVER, URGENT})
 _PRECEDENCE = (Action.HANDOFF, Action.ANSWER, Action.TEXT)
 
 
@@ -119,7 +122,7 @@ def plan_turn(
     talk = {Action.ANSWER, Action.HANDOFF}
     turn = TurnPlan(
         Action.IGNORE,
-        words=tuple(event.text for event, p in plans if p.action in talk or p.reason == HANDED_OVER),
+        words=tuple(event.text for event, p in plans if p.action in talk or p.reason in _FOR_PEOPLE),
         taken=frozenset(e.event_id for e, p in plans if p.action in _PRECEDENCE or p.reason in _BELONGS),
         consent=next((c for e in reversed(left) if (c := consent.tapped(e)) is not None), None),
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),

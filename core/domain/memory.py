@@ -54,6 +54,7 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class CustomerMemory:
     """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached.
+    `urgent_ms`: when the emergency number was given last while people had the chat.
     `consent`: the customer's word on health facts, None before they were asked. `forgotten`: Unix ms by user
     id; what they said before is erased, also what arrives only now."""
 
@@ -63,6 +64,7 @@ class CustomerMemory:
     unfollowed_ms: int | None = None
     consent: bool | None = None
     consent_ms: int | None = None
+    urgent_ms: int | None = None
     forgotten: Mapping[str, int] = field(default_factory=dict)
 
     def in_handoff(self, now_ms: int) -> bool:
@@ -108,6 +110,7 @@ class CustomerMemory:
             "unfollowed_ms": self.unfollowed_ms,
             "consent": self.consent,
             "consent_ms": self.consent_ms,
+            "urgent_ms": self.urgent_ms,
             "forgotten": dict(self.forgotten),
             "expire_at": self.expire_at(now_ms, retention),
         }
@@ -124,6 +127,8 @@ class CustomerMemory:
             del data["handoff_until_ms"], data["handoff_reason"]
         if (self.consent, self.consent_ms) == (before.consent, before.consent_ms):
             del data["consent"], data["consent_ms"]
+        if self.urgent_ms == before.urgent_ms:
+            del data["urgent_ms"]
         if self.forgotten == before.forgotten:
             del data["forgotten"]
         return data
@@ -139,7 +144,7 @@ class CustomerMemory:
             return cls()
         until, unfollowed = data.get("handoff_until_ms"), data.get("unfollowed_ms")
         consent, consent_ms = data.get("consent"), data.get("consent_ms")
-        entries, forgotten = data.get("facts"), data.get("forgotten")
+        entries, forgotten, urgent_ms = data.get("facts"), data.get("forgotten"), data.get("urgent_ms")
         return cls(
             facts=facts_from(entries),
             handoff_until_ms=until if isinstance(until, int) else None,
@@ -147,6 +152,7 @@ class CustomerMemory:
             unfollowed_ms=unfollowed if isinstance(unfollowed, int) else None,
             consent=consent if isinstance(consent, bool) else None,
             consent_ms=consent_ms if isinstance(consent_ms, int) else None,
+            urgent_ms=urgent_ms if isinstance(urgent_ms, int) else None,
             forgotten={
                 user: at_ms
                 for user, at_ms in (forgotten if isinstance(forgotten, dict) else {}).items()

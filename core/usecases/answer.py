@@ -15,7 +15,7 @@ from core.domain import consent, handoff, log
 from core.domain.budget import budget_day
 from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
-from core.domain.inbound_policy import Action, TurnPlan, plan_turn, unsent_ids
+from core.domain.inbound_policy import URGENT, Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.prices import UnpricedModelError
@@ -296,6 +296,10 @@ class Answer:
             known = scene.memory.handed_off(until_ms, plan.reason)
             effects.append(scene.remembering(known))
             log.warning("handoff.started", by="customer")
+        if key == URGENT:
+            draft = replace(draft, push_allowed=False)
+            effects.append(scene.remembering(replace(scene.memory, urgent_ms=scene.now_ms)))
+            log.warning("handoff.urgent")
         record = self._ready(scene, draft, words).with_money(decision="none", reason=key)
         stored = await self._journal.answer(record, unclaimed, None, scene.look.books, effects)
         return await self._deliver(scene, stored)

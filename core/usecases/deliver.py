@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from core.domain import log
 from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
+from core.domain.event import TOKEN_FRESH_MS
 from core.domain.messages import bare, retry_key
 from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE
 from core.ports.clock import Clock
@@ -26,7 +27,6 @@ from core.ports.line import ChannelCredentials, Line, LineError, LineFault, Line
 
 REPLY, PUSH, NONE = "reply", "push", "none"
 
-TOKEN_FRESH_MS = 50_000  # LINE: a minute from the event; the rest is for the way there and for retries
 _BACKOFF_S = 0.25
 _LONGEST_WAIT_S = 4.0
 _LAST_TRY_S = 6.0  # no try begins later; with the client's own limit of 5 s all ends after 11 s

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from core.domain import log
-from core.domain.event import Conversation
+from core.domain.event import TOKEN_FRESH_MS, Conversation
 from core.domain.messages import reply_messages
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
 from core.ports.mailbox import Mailbox
-from core.usecases.deliver import NONE, REPLY, TOKEN_FRESH_MS, Deliver, Delivered, DeliveryRequest
+from core.usecases.deliver import NONE, REPLY, Deliver, Delivered, DeliveryRequest
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.read_marks import ReadMarks

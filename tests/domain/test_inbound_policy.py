@@ -164,6 +164,35 @@ class TestOneEvent:
         )
         assert plan(message(kind), CLINIC, Session(), handed_off, NOW_MS + 1).action is not Action.IGNORE
 
+    @pytest.mark.parametrize(
+        ("kind", "text", "token", "told_min", "urgent"),
+        [
+            ("text", "หายใจไม่ออก", "r", None, True),
+            ("text", "แม่หาย\u200bใจไม่ออกค่ะ ทำไงดี", "r", 60, True),
+            ("text", "I can’t breathe!!", "r", None, True),
+            ("sticker", "เจ็บหน้าอก", "r", None, True),
+            ("text", "หายใจไม่ออก", "r", 59, False),
+            ("text", "หายใจไม่ออก", None, None, False),
+            ("postback", "หายใจไม่ออก", "r", None, False),
+            ("text", "นัดพรุ่งนี้ได้ไหมคะ", "r", None, False),
+            ("text", "ขอดูลิ้นชักเก็บของหน่อย", "r", None, False),
+        ],
+    )
+    def test_while_people_answer_the_emergency_number_is_given_once_an_hour(
+        self, kind: str, text: str, token: str | None, told_min: int | None, urgent: bool
+    ) -> None:
+        told_ms = None if told_min is None else NOW_MS - told_min * 60_000
+        memory = replace(CustomerMemory().handed_off(NOW_MS + 1, "keyword"), urgent_ms=told_ms)
+        asked = message(kind, text=text, reply_token=token)
+        expected = Plan(Action.TEXT, "urgent", "urgent") if urgent else Plan(Action.IGNORE, None, "handoff")
+        assert plan(asked, CLINIC, Session(), memory, NOW_MS) == expected
+        late = replace(asked, arrived_ms=NOW_MS - 50_001)  # no reply token is left: it would cost a push
+        assert plan(late, CLINIC, Session(), memory, NOW_MS).action is Action.IGNORE
+        assert of(asked, memory=memory).words == ((text,) if kind != "postback" or not urgent else ())
+
+    def test_urgent_words_are_the_models_while_nobody_else_answers(self) -> None:
+        assert planned([message("text", text="หายใจไม่ออก", reply_token="r")]) == ANSWER
+
     @pytest.mark.parametrize("kind", ["unsend", "unfollow"])
     def test_rights_over_data_hold_while_people_answer(self, kind: str) -> None:
         handed_off = CustomerMemory().handed_off(NOW_MS + 1, "keyword")

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from core.domain.clinic import Clinic
 from core.domain.visible import looks_empty
@@ -29,6 +29,7 @@ TEXT_KEYS: Final = frozenset(
         "consent_given",  # answers a tap on the first
         "consent_declined",  # on the second, also later: a withdrawal
         "handoff",  # people take over
+        "urgent",  # people have the chat, and the customer writes that something is urgent
         "handoff_ended",  # the bot is back, on an operator's command
         "sticker",
         "image",
@@ -68,14 +69,20 @@ def texts_of(language: str) -> Mapping[str, str]:
 @cache
 def house_rules() -> str:
     """What every clinic's assistant keeps to: the beginning of every prompt."""
-    return _toml("house_rules.toml")["rules"].strip()
+    return str(_toml("house_rules.toml")["rules"]).strip()
 
 
 @cache
 def shorter_rule() -> str:
     """What the assistant is told when its first answer was cut off."""
-    return _toml("house_rules.toml")["shorter"].strip()
+    return str(_toml("house_rules.toml")["shorter"]).strip()
 
 
-def _toml(name: str) -> dict[str, str]:
+@cache
+def urgent_words() -> tuple[str, ...]:
+    """Symptoms that can't wait, Thai and English."""
+    return tuple(_toml("house_rules.toml")["urgent"])
+
+
+def _toml(name: str) -> dict[str, Any]:
     return tomllib.loads(resources.files(__name__).joinpath(name).read_text("utf-8"))
