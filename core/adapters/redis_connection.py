@@ -18,10 +18,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["Redis", "connect"]
+__all__ = ["ALLOWED_WHEN_FULL", "REFUSED_WHEN_FULL", "Redis", "connect"]
 
 _MOST_CONNECTIONS = 64
 """Of a process. An instance may have hundreds of turns in hand: a call then waits for a connection."""
+
+REFUSED_WHEN_FULL = "#!lua\n"
+"""First line of a script that takes: a Redis without memory left refuses it before it begins."""
+ALLOWED_WHEN_FULL = "#!lua flags=allow-oom\n"
+"""First line of one that gives memory or slots back, or keeps what is held."""
 
 _UNFIT = re.compile(
     r"(?:^|[\s-])(?:READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|MISCONF|LOADING|BUSY|UNKILLABLE|TRYAGAIN|UNBLOCKED)\s"

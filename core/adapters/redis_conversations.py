@@ -23,8 +23,8 @@ class RedisConversations:
     def __init__(self, redis: Redis, *, lease_ms: int) -> None:
         self._redis = redis
         self._lease_ms = lease_ms
-        self._lead = mailbox_script(redis, "conversation_lead.lua")
-        self._erase = mailbox_script(redis, "conversation_erase.lua")
+        self._lead = mailbox_script(redis, "conversation_lead.lua", when_full=True)
+        self._erase = mailbox_script(redis, "conversation_erase.lua", when_full=True)
 
     async def look(self, conversation: Conversation) -> Kept:
         """See the port."""

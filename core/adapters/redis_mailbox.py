@@ -20,6 +20,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
+from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, EventKind, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
@@ -60,9 +61,9 @@ class RedisMailbox:
         self._overdue_ms = overdue_ms
         self._generation: bytes = b""
         self._begin = mailbox_script(redis, "mailbox_begin.lua")
-        self._renew = mailbox_script(redis, "mailbox_renew.lua")
-        self._finish = mailbox_script(redis, "mailbox_finish.lua")
-        self._remove = mailbox_script(redis, "mailbox_remove.lua")
+        self._renew = mailbox_script(redis, "mailbox_renew.lua", when_full=True)
+        self._finish = mailbox_script(redis, "mailbox_finish.lua", when_full=True)
+        self._remove = mailbox_script(redis, "mailbox_remove.lua", when_full=True)
 
     async def begin(self, event: InboundEvent) -> Lead | Held | NotYet | AlreadyDone:
         """See the port. The client may repeat the call when a connection breaks: a leader stays leader."""
@@ -151,10 +152,11 @@ def _note(turn_id: str) -> str:
     return f"line:{turn_id}"
 
 
-def mailbox_script(redis: Redis, *names: str) -> AsyncScript:
-    """What the scripts share stands at their head."""
+def mailbox_script(redis: Redis, *names: str, when_full: bool = False) -> AsyncScript:
+    """What the scripts share stands at their head. `when_full`: also for a Redis without memory left."""
     lua = resources.files("core.adapters").joinpath("lua")
-    return redis.register_script("".join(lua.joinpath(n).read_text() for n in ("mailbox_order.lua", *names)))
+    source = "".join(lua.joinpath(n).read_text() for n in ("mailbox_order.lua", *names))
+    return redis.register_script((ALLOWED_WHEN_FULL if when_full else REFUSED_WHEN_FULL) + source)
 
 
 async def call(script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:

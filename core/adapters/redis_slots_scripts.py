@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from core.adapters import redis_keys
+from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
 
@@ -126,9 +127,11 @@ class _Script:
     sha: str
 
     @classmethod
-    def of(cls, *parts: str) -> Self:
-        """One script of several files: what all operations share is written once."""
-        source = "\n".join(_LUA.joinpath(f"slots_{part}.lua").read_text() for part in parts)
+    def of(cls, *parts: str, when_full: bool = True) -> Self:
+        """One script of several files: what all operations share is written once. `when_full`: also for a
+        Redis without memory left."""
+        first = ALLOWED_WHEN_FULL if when_full else REFUSED_WHEN_FULL
+        source = first + "\n".join(_LUA.joinpath(f"slots_{part}.lua").read_text() for part in parts)
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -163,7 +166,9 @@ class SlotScripts:
             options.circuit_longest_ms,
             options.quota_open_ms,
         )
-        self._acquire = _Script.of("state", "acquire_free", "room", "rates", "pump", "acquire")
+        self._acquire = _Script.of(
+            "state", "acquire_free", "room", "rates", "pump", "acquire", when_full=False
+        )
         self._renew = _Script.of("state", "room", "rates", "pump", "renew")
         self._release = _Script.of("state", "release_free", "room", "rates", "pump", "release")
         self._cancel = _Script.of("state", "room", "rates", "pump", "cancel")
