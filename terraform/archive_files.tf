@@ -1,5 +1,5 @@
 # What an archive holds, flat: path in the archive => path in the tree. This file needs no provider and no
-# variable, so the tests have Terraform itself evaluate it (tests/terraform/archives.py).
+# variable, so the tests have Terraform itself evaluate it (tests/support/archives.py).
 locals {
   tree = abspath("${path.module}/..")
 

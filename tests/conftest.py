@@ -21,10 +21,10 @@ from core.domain.settings import VARIABLES
 from core.local.firestore_emulator import FirestoreEmulator
 from core.local.processes import Guard
 from core.local.redis_server import RedisServer
-from core.ports.clock import CorrectedClock
 from core.ports.documents import DocumentStore
+from tests.support.clock import FakeClock
 
-pytest_plugins = ("tests.e2e.fault_table", "tests.described")
+pytest_plugins = ("tests.support.fault_table", "tests.support.described")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -102,32 +102,6 @@ async def documents(
         store = SqliteDocuments(str(tmp_path / "documents.db"))
     yield store
     await store.close()
-
-
-class FakeClock(CorrectedClock):
-    """Time that stands still until it is told to go on; sleeping lets it pass."""
-
-    def __init__(self, now_ms: int = 1_795_478_400_000) -> None:  # 2026-11-24 07:00 in Bangkok
-        super().__init__()
-        self._now_ms = now_ms
-        self._seconds = 1_000.0
-
-    def now_ms(self) -> int:
-        return self._now_ms
-
-    def monotonic(self) -> float:
-        return self._seconds
-
-    async def sleep(self, seconds: float) -> None:
-        self.advance(seconds)
-        await asyncio.sleep(0)
-
-    def advance(self, seconds: float) -> None:
-        self._seconds += seconds
-        self._now_ms += round(seconds * 1000)
-
-    def correct(self, shared_now_ms: int, tolerance_ms: int = 1_000) -> None:
-        """This clock is right by definition."""
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import Channel, LineApi
 from core.local.openai_api import OpenAiApi
 from core.ops import cli
-from tests.usecases.turn_samples import sample, store
+from tests.support.turn_samples import sample, store
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -17,7 +17,7 @@ from core.domain.errors import TasksUnavailableError
 from core.domain.event import InboundEvent
 from core.domain.task import TurnTask
 from core.local.processes import free_port
-from tests.ports.faulty_link import FaultyLink
+from tests.support.faulty_link import FaultyLink
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
 URL = "https://turn-123.asia-southeast1.run.app"

@@ -24,7 +24,7 @@ from core.local.redis_server import RedisServer
 from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival
-from tests.adapters.slots_scene import Room, until
+from tests.support.slots_scene import Room, until
 
 HERE = Conversation("bkk-smile", "line", "U1")
 CHANNEL = ChannelCredentials("1650000001", "secret")

@@ -13,7 +13,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.domain.errors import InvalidInputError, RedisUnavailableError
 from core.ports.slots import NoSlotError, Refusal, SlotLostError
-from tests.adapters.slots_scene import Room, client, process, request, until
+from tests.support.slots_scene import Room, client, process, request, until
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.domain.errors import RedisUnavailableError
 from core.local.redis_server import RedisServer
 from core.ports.slots import SlotLostError
-from tests.adapters.slots_scene import Room, client, process, request, until
+from tests.support.slots_scene import Room, client, process, request, until
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 1.0
@@ -51,7 +51,7 @@ class Worker:
 async def worker(url: str, *turns: dict[str, Any], **options: Any) -> AsyncIterator[Worker]:
     plan = json.dumps({"url": url, "options": {**QUICK, **options}, "turns": turns})
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.adapters.slots_worker", plan, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.support.slots_worker", plan, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     try:
         yield Worker(child)

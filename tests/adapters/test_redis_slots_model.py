@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 from core.adapters import redis_keys
 from core.adapters.redis_slots_scripts import KEYS, SlotOptions, SlotScripts
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
-from tests.adapters.slots_model import SlotsModel
-from tests.adapters.slots_scene import client
+from tests.support.slots_model import SlotsModel
+from tests.support.slots_scene import client
 
 PICK = st.integers(0, 99)
 ORGS = st.sampled_from(["a", "a-b", "b"])

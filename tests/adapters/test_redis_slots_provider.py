@@ -14,7 +14,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal
-from tests.adapters.slots_scene import Room, client, process, request, until
+from tests.support.slots_scene import Room, client, process, request, until
 
 QUICK: dict[str, Any] = {
     "circuit_window_ms": 2_000,

@@ -21,9 +21,9 @@ from core.adapters import redis_keys
 from core.adapters.redis_slots_operator import SlotsView
 from core.adapters.redis_slots_scripts import Acquired, SlotOptions
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
-from tests.adapters.slots_clocked import START_MS, ClockedScripts
-from tests.adapters.slots_scene import client
-from tests.adapters.slots_tokens_model import TokensModel
+from tests.support.slots_clocked import START_MS, ClockedScripts
+from tests.support.slots_scene import client
+from tests.support.slots_tokens_model import TokensModel
 
 RATE = 1_200
 PICK = st.integers(0, 99)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core.local.processes import free_port
 from tests.bench.table import Row
-from tests.terraform import archives
+from tests.support import archives
 
 ROUNDS = 3
 BARE = """

@@ -27,7 +27,7 @@ from core.ports.clock import SystemClock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Version, Where, Write
 from tests.bench.cold_emulator import warm
 from tests.bench.table import Row
-from tests.usecases.budget_worker import FULL, Worker
+from tests.support.budget_worker import FULL, Worker
 
 AT_ONCE, AT_ONCE_TARGET, LAST_S = (1, 5, 20), 5, 0.5
 TURNS_PER_S = (0.5, 2, 10)

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 
 from core.local.redis_server import RedisServer
-from tests.adapters.slots_scene import process, request
 from tests.bench import slots_order, slots_provider, slots_room
 from tests.bench.slots_provider import ROOT
 from tests.bench.slots_wire import Wire
 from tests.bench.table import Row, show
+from tests.support.slots_scene import process, request
 
 GRANTS = 100_000
 LEASE_S = 2.0
@@ -105,7 +105,7 @@ async def killed_holder(url: str) -> Row:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.adapters.slots_worker",
+            "tests.support.slots_worker",
             plan,
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,

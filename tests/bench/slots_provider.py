@@ -24,7 +24,7 @@ from typing import Any
 from core.domain.errors import FairlaneError
 from core.local.redis_server import RedisServer
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotLostError
-from tests.adapters.slots_scene import process, request
+from tests.support.slots_scene import process, request
 
 ROOT = Path(__file__).parents[2]
 LIMIT, ORG_CAP, ORGS, TASKS = 15, 5, 12, 8

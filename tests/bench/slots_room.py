@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from core.adapters.redis_slots import RedisSlots
 from core.ports.slots import Outcome, OutcomeKind
-from tests.adapters.slots_scene import client, process, request
 from tests.bench.slots_baselines import PollingSemaphore, RoundRobin
+from tests.support.slots_scene import client, process, request
 
 Hold = Callable[[str, str], Any]
 """A context manager that holds a slot for (org, ticket)."""

@@ -17,7 +17,7 @@ import redis
 from core.adapters import redis_keys
 from core.adapters.redis_slots_scripts import KEYS, SlotOptions, SlotScripts, packed, unpacked
 from core.ports.slots import OutcomeKind
-from tests.adapters.slots_scene import client
+from tests.support.slots_scene import client
 
 OPTIONS = SlotOptions(org_room=100_000, lease_ms=3_600_000, claim_ms=3_600_000, max_hold_ms=7_200_000)
 WAIT_MS = 3_600_000

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from tests.e2e.fault_scene import FaultScene, Row, Verdict, fault_scene
+from tests.support.fault_scene import FaultScene, Row, Verdict, fault_scene
 
 Reckon = Callable[[Row, Verdict, str], None]
 
@@ -24,7 +24,7 @@ async def scene(
 
 @pytest.fixture
 def reckon(record_property: Callable[[str, object], None]) -> Reckon:
-    """Writes a row into the table (tests/e2e/fault_table.py), then insists on it."""
+    """Writes a row into the table (tests/support/fault_table.py), then insists on it."""
 
     def reckon(row: Row, verdict: Verdict, what: str = "") -> None:
         counts = f"{verdict.calls} calls, {verdict.ambiguous} ambiguous, {verdict.hows}"

@@ -15,7 +15,7 @@ import pytest
 
 from core.local.task_dispatcher import Attempt, DispatchPlan
 from tests.e2e.conftest import Reckon
-from tests.e2e.fault_scene import LEASE_S, FaultScene, Row, Verdict
+from tests.support.fault_scene import LEASE_S, FaultScene, Row, Verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

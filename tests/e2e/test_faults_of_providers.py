@@ -14,7 +14,7 @@ from core.local.line_api import CallSeen, LineCall, LineTrouble
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.openai_api import LlmTrouble
 from tests.e2e.conftest import Reckon
-from tests.e2e.fault_scene import FaultScene
+from tests.support.fault_scene import FaultScene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from core.local.openai_api import Call, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
 from tests.e2e.conftest import Reckon
-from tests.e2e.fault_scene import SETTINGS, FaultScene, Row, fault_scene
+from tests.support.fault_scene import SETTINGS, FaultScene, Row, fault_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform import archives
+from tests.support import archives
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("webhook", "turn")

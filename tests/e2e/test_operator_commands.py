@@ -30,8 +30,8 @@ from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack, StackOptions
 from core.ops.cli import app
 from core.ports.documents import Key, Merge
-from tests.usecases.everything_kept import documents_text, redis_text
-from tests.usecases.turn_samples import sample, store
+from tests.support.everything_kept import documents_text, redis_text
+from tests.support.turn_samples import sample, store
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("operator commands")]
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from core.local.openai_api import Latency, LlmFaultKind, LlmTrouble
-from tests.e2e.fault_scene import fault_scene
+from tests.support.fault_scene import fault_scene
 
 GRACE_S = 10.0
 # By then no turn may run there. The interpreter's own end takes a second, and more on a busy machine.

@@ -25,7 +25,7 @@ from core.ports.secrets import SecretStore
 from core.usecases.apply_clinics import ApplyClinics, IncompleteError, TakenError
 from core.usecases.price_list import PriceList
 from core.usecases.stored_clinics import read_stored
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 
 SECRET = "8c570fa6dd201bb328f1c1eac23a96d8"
 Run = Callable[..., Result]

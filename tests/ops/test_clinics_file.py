@@ -11,7 +11,7 @@ from core.domain.errors import InvalidInputError
 from core.domain.prices import load_prices
 from core.ops.clinics_file import Rules, read_clinics_file
 from core.ops.clinics_file_lines import ClinicsFile
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 
 SECRET = "8c570fa6dd201bb328f1c1eac23a96d8"
 BOT = "U8e742f61d673b39c7fff3cecb7536ef0"

@@ -18,7 +18,7 @@ from core.ops import cli
 from core.ports.documents import Create, DocumentStore, Key, Merge
 from core.usecases.clinic_directory import ClinicDirectory
 from core.usecases.remove_clinic import RemoveClinic
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 
 Run = Callable[..., Result]
 SECRET = {"channel_id": "1", "channel_secret": "canary"}

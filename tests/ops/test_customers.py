@@ -24,8 +24,8 @@ from core.ops.cli import app
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Delete, DocumentStore, Key
 from core.ports.mailbox import Lead
-from tests.usecases.everything_kept import documents_text, redis_text
-from tests.usecases.turn_samples import CUSTOMER, sample, store
+from tests.support.everything_kept import documents_text, redis_text
+from tests.support.turn_samples import CUSTOMER, sample, store
 
 WHO = (CUSTOMER.org_id, CUSTOMER.chat_id)
 Run = Callable[..., Result]

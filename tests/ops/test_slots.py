@@ -16,7 +16,7 @@ from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.domain.errors import RedisUnavailableError
 from core.ops.cli import app
 from core.ports.slots import Outcome, OutcomeKind
-from tests.adapters.slots_scene import Room, process, request
+from tests.support.slots_scene import Room, process, request
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from core.domain.clinic import BudgetPolicy
 from core.ops import cli
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Delete, DocumentStore, Key, Merge
-from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, open_store
+from tests.support.budget_worker import FULL, ORG, WORST, Worker, open_store
 
 DAY = "20261124"
 SPENT = WORST["big"] + (2000 + 600 * 5) * 36

@@ -20,7 +20,7 @@ from core.local.cloud_tasks import CloudTasks
 from core.ops.cli import app
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
-from tests.usecases.turn_samples import sample, store
+from tests.support.turn_samples import sample, store
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
 MINUTE_MS = 60_000

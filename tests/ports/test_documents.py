@@ -28,7 +28,7 @@ from core.ports.documents import (
     Where,
     Write,
 )
-from tests.ports.faulty_link import FaultyLink
+from tests.support.faulty_link import FaultyLink
 
 A, B, C = Key("orgs", "a"), Key("orgs", "b"), Key("turns", "c")
 

@@ -24,7 +24,7 @@ from core.adapters.secretmanager_secrets import SecretManagerSecrets
 from core.domain.errors import InvalidInputError, SecretsUnavailableError
 from core.domain.settings import Settings
 from core.ports.secrets import SecretStore
-from tests.ports.secretmanager_server import SecretManagerServer
+from tests.support.secretmanager_server import SecretManagerServer
 
 NAME, VALUE = "line-bkk-smile", {"channel_id": "1650000001", "channel_secret": "กขค-secret"}
 

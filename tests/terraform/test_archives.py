@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform import archives
+from tests.support import archives
 
 pytestmark = pytest.mark.skipif(not archives.terraform(), reason="terraform is not installed")
 

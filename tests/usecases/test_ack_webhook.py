@@ -24,7 +24,7 @@ from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
 from core.usecases import refusals
 from core.usecases.ack_webhook import Ack, AckPolicy, AckWebhook
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 
 BOT, SECRET, TRACE = "U" + "b" * 32, "channel-secret", "f" * 32
 CLINIC = Clinic("bkk-smile", "Bangkok Smile", BOT, "165")

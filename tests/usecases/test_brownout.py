@@ -22,9 +22,9 @@ from core.domain.settings import Settings
 from core.local.openai_api import Latency
 from core.ports.documents import Create, DocumentStore, Key
 from core.ports.llm import Usage
-from tests.e2e.fault_scene import FaultScene, Row
+from tests.support.fault_scene import FaultScene, Row
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments, FaultyFirestore
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -22,7 +22,7 @@ from core.ports.clock import SystemClock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Where, Write
 from core.usecases.journal_entries import TurnMovedError
 from core.usecases.spend_books import HOLD_MS, day_key
-from tests.usecases.budget_worker import FULL, ORG, WORST, Worker, some_usage
+from tests.support.budget_worker import FULL, ORG, WORST, Worker, some_usage
 
 DAY = "20261124"
 NOON_MS = round(datetime(2026, 11, 24, 5, tzinfo=UTC).timestamp() * 1000)

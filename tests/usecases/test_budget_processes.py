@@ -20,10 +20,10 @@ from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
 from core.ports.documents import DocumentStore
 from core.usecases.spend_books import day_key
-from tests.usecases.budget_worker import ORG, WORST, Load, open_store
+from tests.support.budget_worker import ORG, WORST, Load, open_store
 
-WORKER = Path(__file__).with_name("budget_worker.py")
 ROOT = Path(__file__).parents[2]
+WORKER = ROOT / "tests/support/budget_worker.py"
 FIFTY = str(WORST["big"] * 50 / 1_000_000)
 
 

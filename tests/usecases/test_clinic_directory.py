@@ -27,7 +27,7 @@ from core.domain.errors import (
 from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
 from core.usecases import clinic_directory
 from core.usecases.clinic_directory import ClinicDirectory
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 
 BOT = "U8e742f61d673b39c7fff3cecb7536ef0"
 CLINIC = Clinic("bkk-smile", "Bangkok Smile", BOT, "1650000001")

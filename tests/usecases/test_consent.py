@@ -12,8 +12,8 @@ from core.domain import consent, memory
 from core.domain.memory import CustomerMemory, Fact
 from core.local.simulator import Sent
 from core.ports.documents import Create, Key
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import said, serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ALLERGY = {"key": "allergy", "value": "ยาชา", "because": "แพ้ยาชา"}

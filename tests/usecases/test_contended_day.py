@@ -18,9 +18,9 @@ from core.domain.clinic import BudgetPolicy
 from core.domain.settings import Settings
 from core.ports.clock import SystemClock
 from core.ports.documents import DocumentStore
-from tests.e2e.fault_scene import FaultScene
+from tests.support.fault_scene import FaultScene
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -23,9 +23,9 @@ from core.ports.documents import Create, DocumentStore, Key
 from core.ports.mailbox import AlreadyDone, Held, Lead
 from core.ports.shaper import Arrival
 from core.usecases.customer_rights import ConversationBusyError, CustomerRights
-from tests.conftest import FakeClock
-from tests.usecases.everything_kept import documents_text, redis_text
-from tests.usecases.turn_samples import CUSTOMER, sample, store, stored
+from tests.support.clock import FakeClock
+from tests.support.everything_kept import documents_text, redis_text
+from tests.support.turn_samples import CUSTOMER, sample, store, stored
 
 CANARY = "Canary-7Q"
 GROUP = Conversation(CUSTOMER.org_id, "line", "C" + "2" * 32)

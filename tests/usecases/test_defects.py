@@ -13,8 +13,8 @@ import pytest_asyncio
 from core.domain.task import TurnTask
 from core.edge import turn as edge
 from core.usecases.run_turn import RunTurn
-from tests.e2e.fault_scene import FaultScene
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.fault_scene import FaultScene
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ import pytest_asyncio
 from core.domain.clinic import Clinic
 from core.domain.texts import text
 from core.local.simulator import Sent
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import said, serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANY = Clinic("any", "Any", "", "")

@@ -19,8 +19,8 @@ from core.ports.documents import Delete, Key
 from core.usecases.journal import Journal
 from core.usecases.run_turn import RunTurn
 from core.usecases.spend_books import Books, day_key
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import said, serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

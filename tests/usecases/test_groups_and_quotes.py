@@ -14,8 +14,8 @@ from core.domain.event import Conversation
 from core.local.line_events import line_id
 from core.local.openai_api import Call
 from core.local.simulator import Sent
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

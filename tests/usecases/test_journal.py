@@ -21,8 +21,8 @@ from core.usecases.hand_over import ANNOUNCED_FROM_MS, HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import Stored, TurnMovedError
 from core.usecases.spend_books import Books, day_key
-from tests.conftest import FakeClock
-from tests.usecases.turn_samples import CUSTOMER, sample, store
+from tests.support.clock import FakeClock
+from tests.support.turn_samples import CUSTOMER, sample, store
 
 ORG, DAY, CHAT = "bkk-smile", "20261124", "U" + "a" * 32
 CHANNEL = ChannelCredentials("1650000001", "s3cret")

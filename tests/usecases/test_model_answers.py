@@ -13,8 +13,8 @@ from core.domain.clinic import Clinic
 from core.domain.texts import shorter_rule, text
 from core.local.openai_api import LlmFaultKind as Kind
 from core.local.openai_api import LlmTrouble
-from tests.e2e.fault_scene import FaultScene, Row, Verdict
-from tests.usecases.turn_scene import said, serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row, Verdict
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

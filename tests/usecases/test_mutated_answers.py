@@ -24,7 +24,7 @@ from core.ports.clock import SystemClock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import Outcome, SlotRequest
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 from tests.support.readable import faults_of_messages
 
 REQUEST = LlmRequest("gpt-6.1-terra", [Message("user", "ราคาเท่าไหร่คะ")], 600, SCHEMA_NAME, SCHEMA)

@@ -20,8 +20,8 @@ from core.ports.backlog import Pace
 from core.ports.clock import SystemClock
 from core.ports.shaper import Arrival
 from core.usecases.paced_slots import PacedSlots
-from tests.adapters.slots_scene import process, request
 from tests.adapters.test_redis_backlog import event, names
+from tests.support.slots_scene import process, request
 
 QUEUE = "projects/p/locations/l/queues/q"
 PACE = Pace(1, 60_000)

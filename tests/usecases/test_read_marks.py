@@ -11,8 +11,8 @@ import pytest_asyncio
 from core.domain.clinic import Handoff
 from core.local.line_api import LineCall, LineTrouble
 from core.local.simulator import Sent
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,8 +15,8 @@ from core.domain.turn import CLAIMS, FORGOTTEN, TurnRecord, TurnState, claim
 from core.local.cloud_tasks import CloudTasks
 from core.ports.documents import Create, DocumentStore, Key, Merge
 from core.usecases.replay_turn import STUCK_MS, Outcome, ReplayTurn
-from tests.conftest import FakeClock
-from tests.usecases.turn_samples import sample, store, stored
+from tests.support.clock import FakeClock
+from tests.support.turn_samples import sample, store, stored
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
 TURN_URL = "http://127.0.0.1:9"

@@ -31,8 +31,8 @@ from core.ports.mailbox import Lead
 from core.usecases import deliver
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import said, serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -34,9 +34,9 @@ from core.usecases.journal import Journal
 from core.usecases.memory_changes import MemoryChanges
 from core.usecases.replay_turn import Outcome, ReplayTurn
 from core.usecases.stored_clinics import find_clinic
-from tests.e2e.fault_scene import FaultScene
-from tests.usecases.everything_kept import documents_text, redis_text
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.everything_kept import documents_text, redis_text
+from tests.support.fault_scene import FaultScene
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -18,7 +18,7 @@ from core.ports.llm import Usage
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import ContendedError, StoppedError, Stored, TurnMovedError
 from core.usecases.spend_books import Books, Settlement, day_key
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments
 
 ORG, DAY, WORST, COST = "bkk-smile", "20261124", 1_000, 300

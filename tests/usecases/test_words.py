@@ -12,8 +12,8 @@ from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.usecases.conversation_control import ConversationControl
 from core.usecases.stored_clinics import find_clinic
-from tests.e2e.fault_scene import FaultScene
-from tests.usecases.turn_scene import serving, turn_scene
+from tests.support.fault_scene import FaultScene
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

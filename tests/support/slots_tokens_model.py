@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.adapters.slots_model import SlotsModel
+from tests.support.slots_model import SlotsModel
 
 MINUTE_MS, SAVE_AFTER_MS, AWAY_MS = 60_000, 5_000, 15_000
 

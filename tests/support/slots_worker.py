@@ -9,7 +9,7 @@ from typing import Any
 
 from core.domain.errors import FairlaneError
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotLostError
-from tests.adapters.slots_scene import process, request
+from tests.support.slots_scene import process, request
 
 
 def say(event: str, ticket: str, **fields: Any) -> None:

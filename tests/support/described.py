@@ -15,7 +15,7 @@ import pytest
 
 from core.local.specs import FOLDER, Specs, specs
 
-_BESIDE = Path(__file__).parents[2] / "shared" / "spec"
+_BESIDE = Path(__file__).parents[3] / "shared" / "spec"
 
 _CAN_CHECK = all(map(find_spec, ("jsonschema_rs", "yaml")))
 

@@ -18,7 +18,7 @@ from core.local.openai_api import Latency
 from core.local.simulator import Sent
 from core.local.stack import LocalStack, StackOptions
 from core.usecases.run_turn import RunTurn
-from tests.e2e.fault_scene import FaultScene
+from tests.support.fault_scene import FaultScene
 
 
 @asynccontextmanager
