@@ -19,6 +19,21 @@ def line_id(prefix: str, *parts: str) -> str:
     return prefix + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def _details(kind: str, user_id: str | None) -> Mapping[str, Any]:
+    """What LINE says of an event by a property of its own."""
+    members = {"members": [{"type": "user", "userId": user_id}]}
+    by_kind: Mapping[str, dict[str, Any]] = {
+        "follow": {"follow": {"isUnblocked": False}},
+        "memberJoined": {"joined": members},
+        "memberLeft": {"left": members},
+        "videoPlayComplete": {"videoPlayComplete": {"trackingId": "t"}},
+        "beacon": {"beacon": {"hwid": "d41d8cd98f", "type": "enter"}},
+        "accountLink": {"link": {"result": "ok", "nonce": "n"}},
+        "membership": {"membership": {"type": "joined", "membershipId": 1}},
+    }
+    return by_kind.get(kind, {})
+
+
 class EventFactory:
     """Ids are drawn from a seeded generator, so a scene has the same ids in every run; times are real."""
 
@@ -86,6 +101,4 @@ class EventFactory:
         }
         if reply_token is not None:
             event["replyToken"] = reply_token
-        if kind == "follow":
-            event["follow"] = {"isUnblocked": False}
-        return {**event, **fields}
+        return {**event, **_details(kind, user_id), **fields}

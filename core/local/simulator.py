@@ -20,7 +20,10 @@ from core.local.specs import specs
 
 # LINE gives up on a webhook after 2 s (developers.line.biz, "Receive messages").
 _LINE_TIMEOUT_S = 2.0
-_ANSWERABLE = frozenset({"message", "postback", "follow", "join", "memberJoined", "beacon", "accountLink"})
+_ANSWERABLE = frozenset(
+    {"message", "postback", "follow", "join", "memberJoined"}
+    | {"beacon", "accountLink", "membership", "videoPlayComplete"}
+)
 
 
 @dataclass(frozen=True, slots=True)

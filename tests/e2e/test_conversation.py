@@ -4,6 +4,7 @@ everything that LINE sends besides text, and a Redis that stops or hangs."""
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -208,12 +209,21 @@ async def test_unsent_message_is_forgotten_by_prompt_and_journal(talk: Talk) -> 
     assert not [d.key for d in stored if re.search("0812345678|ไอซ์", str(d.data))]
 
 
-@pytest.mark.parametrize("kind", ["teleport", "unfollow", "memberLeft", "videoPlayComplete"])
+@pytest.mark.parametrize("kind", ["unfollow", "memberLeft", "videoPlayComplete"])
 async def test_other_events_are_taken_and_get_no_answer(talk: Talk, kind: str) -> None:
     clinic = await talk.clinic(f"no-{kind.lower()}")
     before = len(talk.stack.line.deliveries)
     await talk.do(talk.sim.event(clinic, talk.sim.user(clinic, "one"), kind))
     assert len(talk.stack.line.deliveries) == before
+
+
+async def test_an_event_that_nobody_knows_is_taken(talk: Talk) -> None:
+    clinic = await talk.clinic("no-teleport")
+    sent = talk.sim.event(clinic, talk.sim.user(clinic, "one"), "teleport")
+    body = json.dumps({"destination": clinic.channel.bot_user_id, "events": [sent.event]}).encode()
+    assert (await talk.sim.post(clinic, body)).status == 200
+    await talk.stack.tasks.drained(10)
+    assert talk.answers(sent) == []
 
 
 @pytest.mark.parametrize("how", ["hangs", "stops"])

@@ -170,6 +170,28 @@ def test_every_message_of_the_stand_in_is_as_line_describes_it(specifications: S
     assert specifications.webhooks.problems("MessageContent", message) == []
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "follow",
+        "unfollow",
+        "join",
+        "leave",
+        "memberJoined",
+        "memberLeft",
+        "videoPlayComplete",
+        "beacon",
+        "accountLink",
+        "membership",
+    ],
+)
+def test_every_event_of_the_stand_in_is_as_line_describes_it(specifications: Specs, kind: str) -> None:
+    event = EventFactory(seed=1).event(kind, chat_id=BOT, user_id=BOT, reply_token="r", fields={})
+    if kind in {"unfollow", "leave", "memberLeft"}:
+        del event["replyToken"]
+    assert specifications.webhooks.problems("CallbackRequest", webhook(event)) == []
+
+
 def test_the_stand_in_knows_the_messages_and_actions_that_line_describes(specifications: Specs) -> None:
     messaging = specifications.apis["line"][0]
     known = [{"type": kind} for kind in sorted(messaging.values("Message"))]
