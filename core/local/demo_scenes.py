@@ -9,6 +9,7 @@ from core.local import demo_cast as cast
 from core.local.demo_answers import tagged
 from core.local.demo_budgets import books, crossing, stopped
 from core.local.demo_play import Demo, Play, Scene, fixed_text
+from core.local.demo_words import bubbles, picture, quote, sticker, sticker_with_words
 from core.local.line_webhook import sign
 from core.local.simulator import Sent
 from core.local.specs import specs
@@ -37,6 +38,9 @@ async def everything(demo: Demo) -> None:
         demo.play("LINE and the queue deliver things twice", delivered_twice),
         demo.play("A webhook with a bad signature", bad_signature),
         demo.play("A sticker", sticker),
+        demo.play("A sticker with words", sticker_with_words),
+        demo.play("A picture, and then a question about it", picture),
+        demo.play("A quote says which answer is meant", quote),
         demo.play("A conversation across instances", conversation),
         demo.play("People take over a chat, and give it back", hand_off),
         over("A clinic's budget nears its end", crossing),
@@ -55,21 +59,6 @@ async def ordinary(demo: Demo, scene: Scene) -> str:
     sent = await asyncio.gather(*(demo.says(*question) for question in cast.QUESTIONS))
     await demo.answered(scene, *sent)
     return f"{len(sent)} questions, each answered"
-
-
-async def bubbles(demo: Demo, scene: Scene) -> str:
-    written = [demo.writes(cast.CHIANG_MAI, "บอย", words) for words in cast.BUBBLES]
-    began = time.monotonic()
-    await asyncio.gather(*(demo.simulator.send(bubble) for bubble in written))
-    took_ms = (time.monotonic() - began) * 1000
-    await demo.answered(scene, *written)
-    await demo.settled(*written)
-    answers = {id(d) for bubble in written for d in demo.simulator.answers(bubble.event_id)}
-    if demo.judged_by_model:
-        for bubble in written:
-            demo.promise(scene, len(demo.calls(bubble)) == 1, f"{bubble.text} stood in several prompts")
-    demo.promise(scene, len(answers) <= 3, f"{len(answers)} answers to six bubbles")
-    return f"sent within {took_ms:.0f} ms, {len(answers)} answers"
 
 
 async def delivered_twice(demo: Demo, scene: Scene) -> str:
@@ -98,15 +87,6 @@ async def bad_signature(demo: Demo, scene: Scene) -> str:
     demo.promise(scene, status == 401, f"the webhook answered {status}")
     demo.promise(scene, demo.task_of(sent) is None, "a task was made of it")
     return "401, no task, no answer"
-
-
-async def sticker(demo: Demo, scene: Scene) -> str:
-    clinic, user = demo.customer(cast.PHUKET, "จูน")
-    sent = await demo.simulator.send(demo.simulator.message(clinic, user, "sticker"))
-    await demo.answered(scene, sent)
-    said = demo.said_to(sent)
-    demo.promise(scene, said == [fixed_text(clinic.org_id, "sticker")], f"the answer was {said}")
-    return "a line of the clinic's, no LLM call"
 
 
 async def conversation(demo: Demo, scene: Scene) -> str:
