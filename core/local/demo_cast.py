@@ -15,9 +15,9 @@ BANGKOK, CHIANG_MAI, PHUKET, KHON_KAEN, HAT_YAI = (
 )
 HANDOFF_KEYWORD = "เจ้าหน้าที่"
 
-# One worst case is about 0.43 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
-CROSSING_BUDGET, DOWNGRADE_AT = "0.68", "0.8"
-ONE_CALL_BUDGET = "0.47"
+# One worst case is about 0.48 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
+CROSSING_BUDGET, DOWNGRADE_AT = "0.73", "0.8"
+ONE_CALL_BUDGET = "0.51"
 
 _PERSONA = """\
 {name} ตอบอย่างเป็นกันเอง สุภาพ และสั้น เปิดทุกวัน 10.00–20.00 น. มีที่จอดรถ
@@ -88,10 +88,11 @@ STICKER_SAYS = "ขอบคุณมากนะคะ"
 ABOUT_PICTURE = "อันนี้เป็นอะไรคะ"
 TWO_PRICES = ("รากฟันเทียมราคาเท่าไหร่คะ", "จัดฟันราคาเท่าไหร่คะ")
 THIS_ONE = "เอาอันนี้ค่ะ"
+ALLERGY = "ลืมบอกไป แพ้ยาเพนิซิลลินค่ะ"
 CONVERSATION = (
     "สวัสดีค่ะ ชื่อพลอยค่ะ",
     "สนใจฟอกสีฟันค่ะ",
-    "ลืมบอกไป แพ้ยาเพนิซิลลินค่ะ",
+    ALLERGY,
     "ราคาเท่าไหร่คะ",
     "ตกลงนัดวันศุกร์บ่ายสองค่ะ",
 )

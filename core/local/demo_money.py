@@ -8,6 +8,7 @@ from decimal import Decimal
 from core.domain.money import charge, share_of, to_micro_baht, worst_case
 from core.domain.prices import load_prices
 from core.domain.prompt import Message
+from core.domain.role_manager import asked_for_less
 from core.domain.tokens import prompt_bound
 from core.local.openai_api import Call
 from core.ports.llm import Usage
@@ -27,10 +28,11 @@ def served(call: Call, thb_per_usd: Decimal) -> int:
 
 
 def worst(call: Call, model: str, thb_per_usd: Decimal) -> int:
-    """What the call as it was received could have cost at most, had it been made to `model`."""
+    """What the call as it was received could have cost at most, had it been made to `model`: with the words
+    that a second attempt may add."""
     schema = call.body["response_format"]["json_schema"]
     messages = [Message(message["role"], message["content"]) for message in call.messages]
-    bound = prompt_bound(messages, schema_name=schema["name"], schema=schema["schema"])
+    bound = prompt_bound(asked_for_less(messages), schema_name=schema["name"], schema=schema["schema"])
     price = load_prices().price_at(model, call.started_ms)
     return worst_case(price, bound, int(call.body["max_completion_tokens"]), thb_per_usd)
 

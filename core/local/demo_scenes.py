@@ -100,6 +100,8 @@ async def conversation(demo: Demo, scene: Scene) -> str:
             return "broke off"
         await demo.settled(sent)
         spoken.append(sent)
+        if words == cast.ALLERGY and not await consents(demo, scene, sent):
+            return "broke off"
     if demo.judged_by_model:
         for i, sent in enumerate(spoken):
             prompt = "\n".join(str(m["content"]) for m in demo.calls(sent)[0].messages)
@@ -112,6 +114,19 @@ async def conversation(demo: Demo, scene: Scene) -> str:
     expected = min(len(demo.stack.turns), len(spoken))
     demo.promise(scene, len(set(instances)) >= min(2, expected), f"only {set(instances)} answered")
     return f"{len(spoken)} turns by {' '.join(instances)}"
+
+
+async def consents(demo: Demo, scene: Scene, sent: Sent) -> bool:
+    """The reply asks whether a health fact may be remembered; the customer taps the first answer."""
+    (delivery,) = demo.simulator.answers(sent.event_id)
+    asked = fixed_text(cast.BANGKOK, "consent") in "\n".join(delivery.texts)
+    demo.promise(scene, asked, f"nobody asked for consent: {delivery.texts}")
+    if not asked:
+        return False
+    action = delivery.messages[-1]["quickReply"]["items"][0]["action"]
+    tap = demo.simulator.event(sent.clinic, sent.chat_id, "postback", postback={"data": action["data"]})
+    await demo.simulator.send(tap)
+    return await demo.answered(scene, tap)
 
 
 async def remembered(demo: Demo, scene: Scene) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
+from typing import Any
 
 from core.local import demo_cast as cast
 from core.local.demo_play import Demo, Scene, fixed_text
+from core.local.simulator import Sent
 
-_APART_S = (0.2, 0.6)
+_APART_S = 0.3
 
 
 async def bubbles(demo: Demo, scene: Scene) -> str:
     """Only the last of them asks something."""
-    began, written = time.monotonic(), []
+    began, written = time.monotonic(), list[Sent]()
     for words in cast.BUBBLES:
         if written:
-            await asyncio.sleep(random.uniform(*_APART_S))
+            await asyncio.sleep(_APART_S)
         written.append(await demo.says(cast.CHIANG_MAI, "บอย", words))
     took_s = time.monotonic() - began
     await demo.answered(scene, *written)
@@ -41,14 +42,12 @@ async def sticker(demo: Demo, scene: Scene) -> str:
 
 async def sticker_with_words(demo: Demo, scene: Scene) -> str:
     clinic, user = demo.customer(cast.PHUKET, "แนน")
-    sent = demo.simulator.message(
-        clinic,
-        user,
-        "sticker",
-        text=cast.STICKER_SAYS,
-        stickerResourceType="MESSAGE",
-        keywords=["bow", "thanks"],
-    )
+    said: dict[str, Any] = {
+        "text": cast.STICKER_SAYS,
+        "stickerResourceType": "MESSAGE",
+        "keywords": ["bow", "thanks"],
+    }
+    sent = demo.simulator.message(clinic, user, "sticker", **said)
     await demo.simulator.send(sent)
     if await demo.answered(scene, sent) and demo.judged_by_model:
         words = [call.last_words for call in demo.calls(sent)]

@@ -157,7 +157,7 @@ class AckWebhook:
         self, events: Sequence[InboundEvent], clinic: Clinic, trace: str
     ) -> tuple[list[int], int | None]:
         """A delay for each event, and Redis' clock; from now on the events have their places in their
-        conversations. Without Redis: no delays, no clock and no places.
+        conversations. Without Redis: no clock, no places, and no delay but an unfinished message's own.
 
         Only what costs an LLM turn counts: a sticker must not make the next question wait.
         """
@@ -172,7 +172,7 @@ class AckWebhook:
             shaped = await self._shaper.shape(arrivals)
         except RedisUnavailableError as exc:
             log.warning("shaper.failed_open", trace=trace, org=clinic.org_id, detail=str(exc))
-            return [0] * len(events), None
+            return [arrival.gather_ms or 0 for arrival in arrivals], None
         return shaped.delays_ms, shaped.now_ms
 
     async def _enqueue(

@@ -241,6 +241,17 @@ async def test_without_redis_events_go_on_undelayed_by_the_local_clock() -> None
     assert task.event.arrived_ms == pytest.approx(time.time() * 1000, abs=5000)
 
 
+async def test_without_redis_too_what_looks_unfinished_waits_for_another() -> None:
+    scene = Scene()
+    scene.shaper.down = True
+    question = {"type": "text", "id": "7", "text": "ราคาเท่าไหร่คะ"}
+    await scene.post(body(event("s1", "sticker"), event("e1", message=question)))
+    assert [(t.event.event_id, delay) for t, delay in scene.tasks.created.values()] == [
+        ("s1", 1000),
+        ("e1", 0),
+    ]
+
+
 async def test_an_attempt_that_fails_is_made_once_more() -> None:
     scene = Scene()
     scene.tasks.fail = {"e1": 1}
