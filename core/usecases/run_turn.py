@@ -281,11 +281,9 @@ class RunTurn:
         hint_ms = min(refused.retry_after_ms, _LONGEST_AWAY_MS, until_ms - self._clock.now_ms())
         if refused.reason in _OURS:
             return hint_ms
-        shut_ms = 0 if refused.reason is Refusal.ROOM_FULL else hint_ms
+        successor = task.successor(refused.place)
         try:
-            return await self._backlog.again(
-                task.successor(refused.place), shut_ms=shut_ms, patience_until_ms=until_ms
-            )
+            return await self._backlog.again(successor, shut_ms=hint_ms, patience_until_ms=until_ms)
         except RedisUnavailableError:
             return hint_ms
 
