@@ -136,6 +136,7 @@ class RedisShaper:
                     for part in ("known", "lead", "events", "done", "announced")
                 ),
                 *backlog_keys(event.org_id)[2:],
+                redis_keys.backlog(event.org_id, "rush"),
             )
             # Rounded down, a minute's worth of messages never exceeds the minute.
             interval_us = _MINUTE_US // rate if rate else 0

