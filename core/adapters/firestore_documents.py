@@ -79,8 +79,11 @@ class FirestoreDocuments:
     async def commit(self, writes: Sequence[Write]) -> list[Version]:
         """See the port. Never a transaction: a contended one sleeps a second between its tries."""
         batch = self._client.batch()
-        for write in writes:
-            self._add(batch, write)
+        try:
+            for write in writes:
+                self._add(batch, write)
+        except (TypeError, ValueError) as exc:  # the client's own, before anything is sent
+            raise InvalidInputError(f"Firestore: {exc}") from exc
 
         async def send() -> Sequence[Any]:
             try:

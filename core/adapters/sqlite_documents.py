@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.adapters import document_limits
 from core.domain.errors import DocumentsUnavailableError, InvalidInputError
 from core.ports.documents import (
     DELETE_FIELD,
@@ -43,7 +44,6 @@ CREATE TABLE IF NOT EXISTS revisions (last INTEGER NOT NULL);
 INSERT INTO revisions SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM revisions);
 """
 _DATETIME = "$datetime"
-_MOST_BYTES = 1_048_576  # of a document in Firestore, about
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
     "<": lambda a, b: a < b,
@@ -70,6 +70,9 @@ class SqliteDocuments:
 
     async def commit(self, writes: Sequence[Write]) -> list[Version]:
         """See the port."""
+
+        for write in writes:
+            document_limits.check(write)
 
         def commit(db: sqlite3.Connection) -> list[Version]:
             db.execute("BEGIN IMMEDIATE")
@@ -171,12 +174,10 @@ def _write(db: sqlite3.Connection, write: Write) -> Version:
         return None
     if isinstance(write, Merge) and write.if_exists and before is None:
         raise ConflictError(f"{key.collection}/{key.id} does not exist")
-    if isinstance(write, Merge) and not write.data and (write.if_exists or wanted is not None):
-        raise InvalidInputError(f"an update of {key.collection}/{key.id} with nothing")
     data = _merged(before.data if before else {}, write.data)
     text = _encode(data)
-    if len(text.encode()) > _MOST_BYTES or _holds_nested_lists(data):
-        raise InvalidInputError(f"{key.collection}/{key.id}: Firestore would not take it")
+    if len(text.encode()) > document_limits.MAX_DOCUMENT_BYTES:
+        raise InvalidInputError(f"{key.collection}/{key.id}: too large a document")
     if before is not None and text == _encode(before.data):
         return before.version
     (revision,) = db.execute("UPDATE revisions SET last = last + 1 RETURNING last").fetchone()
@@ -204,14 +205,6 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _holds_nested_lists(value: Any, in_list: bool = False) -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_nested_lists(inner) for inner in value.values())
-    if isinstance(value, list):
-        return in_list or any(_holds_nested_lists(inner, True) for inner in value)
-    return False
-
-
 def _matches(document: Document, where: Where) -> bool:
     value = document.data.get(where.field)
     try:
@@ -224,7 +217,7 @@ def _encode(data: Mapping[str, Any]) -> str:
     def special(value: Any) -> Any:
         if isinstance(value, datetime):
             return {_DATETIME: value.astimezone(UTC).isoformat()}
-        raise TypeError(f"a document can't hold {type(value).__name__}")
+        raise InvalidInputError(f"a document can't hold {type(value).__name__}")
 
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=special)
 
