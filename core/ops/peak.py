@@ -23,7 +23,7 @@ from core.local.peak.scenario import ScenarioOptions
 
 _QUICK_MINUTES = 6.0
 _QUICK_SPEED = 12.0
-_QUICK_BASELINE_S = 5.0
+_QUICK_COMPARE_S = 1.5
 _RESULT = {True: "[green]kept[/]", False: "[red]BROKEN[/]", None: "[yellow]not shown[/]"}
 
 
@@ -63,7 +63,7 @@ def peak(
     followers. What the stand-ins saw is the judge: nothing lost, nothing answered twice, no limit and no
     budget exceeded, small clinics not starved.
 
-    Ends with 1 if a promise is broken. The defaults take about four and a half minutes, --quick under one.
+    Ends with 1 if a promise is broken. The defaults take about five minutes, --quick about one.
 
         fairlane peak --quick --faults
         fairlane peak --faults --compare --report peak.html
@@ -83,7 +83,7 @@ def peak(
         firestore=firestore,
     )
     if quick:
-        options = replace(options, baseline_s=_QUICK_BASELINE_S)
+        options = replace(options, compare_s=_QUICK_COMPARE_S)
     evidence = _run(options)
     verdict = judge(evidence)
     old = _old_system(evidence, faults=faults) if compare else None

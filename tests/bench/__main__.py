@@ -9,7 +9,6 @@ another's event loop, environment or garbage. Status 1 if a target was missed or
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 
 from tests.bench import bounded
@@ -43,7 +43,7 @@ def run(name: str, *, long: bool) -> list[Row]:
     """In this process. `long`: a million grants of slots are counted instead of a tenth of that."""
     module = import_module(f"tests.bench.{name}")
     more = {"grants": LONG_GRANTS} if long and name == "slots" else {}
-    found: list[Row] = asyncio.run(module.rows(**more))
+    found: list[Row] = uvloop.run(module.rows(**more))
     return found
 
 

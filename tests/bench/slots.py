@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+import uvloop
+
 from core.local.redis_server import RedisServer
 from tests.bench import slots_order, slots_provider, slots_room
 from tests.bench.slots_provider import ROOT
@@ -169,7 +171,7 @@ def main() -> None:
     parser.add_argument(
         "--grants", type=int, default=GRANTS, help="counted at the provider; 1000000 takes long"
     )
-    if not show("slots", asyncio.run(rows(parser.parse_args().grants))):
+    if not show("slots", uvloop.run(rows(parser.parse_args().grants))):
         raise SystemExit(1)
 
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from core.domain.errors import FairlaneError
 from core.local.redis_server import RedisServer
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotLostError
@@ -151,4 +153,4 @@ async def _kill(child: asyncio.subprocess.Process, path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(caller(*json.loads(sys.argv[1])))
+    uvloop.run(caller(*json.loads(sys.argv[1])))

@@ -27,6 +27,7 @@ from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain import clinic_document as collections
 from core.domain.clinic import Clinic, Limits
 from core.domain.signature import sign
+from core.local import deployment
 from core.local.http_client import HttpClient
 from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
@@ -100,6 +101,7 @@ class Scene:
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
+            **deployment.platform("webhook", 0),
             "GOOGLE_CLOUD_PROJECT": "bench",
             "DOCUMENT_STORE": f"sqlite:{folder / 'documents.db'}",
             "SECRET_STORE": f"file:{folder / 'secrets.json'}",

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from core.local.peak import faults, matching, scenario, timeline
-from core.local.peak.evidence import Answer, Disturbance, Evidence, Message, ModelCall
-from core.local.peak.judge import dispatches_promise, percentile, size_of
+from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall
+from core.local.peak.judge import dispatches_promise, judge, percentile, size_of
 from core.local.peak.old_system import simulate
 from core.local.peak.plots import Series, nice_ticks, plot
 from core.local.peak.scenario import ScenarioOptions
@@ -197,3 +197,25 @@ def test_a_plot_names_its_axes_and_series() -> None:
     )
     assert drawn.startswith('<svg id="p"')
     assert all(text in drawn for text in ("minute", "calls", "a &amp; b", "polyline"))
+
+
+def costs(*ratios: float, turns: int = 40) -> list[tuple[Cost, Cost]]:
+    return [(Cost(10, turns, turns * 0.02), Cost(496, turns, turns * 0.02 * ratio)) for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "holds"),
+    [
+        (costs(1.02, 1.9, 0.98, 1.05), True),  # the machine had something else to do in one phase
+        (costs(1.25, 0.7, 1.31, 1.22), False),
+        (costs(1.0, 1.0, turns=20), None),
+        ([], None),
+    ],
+)
+def test_cost_of_a_turn_is_judged_by_the_middle_of_its_pairs(
+    pairs: list[tuple[Cost, Cost]], holds: bool | None
+) -> None:
+    seen = evidence()
+    seen.costs = pairs
+    (promise,) = [p for p in judge(seen).promises if p.name.startswith("CPU a turn")]
+    assert promise.holds is holds

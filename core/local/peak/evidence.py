@@ -89,12 +89,16 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """CPU and Redis calls of the turn processes while few clinics wrote, before the hour."""
+class Cost:
+    """CPU seconds of the turn processes while so many clinics wrote, and the turns that were answered."""
 
     clinics: int
     turns: int
     cpu_s: float
+
+    @property
+    def turn_ms(self) -> float:
+        return self.cpu_s / max(1, self.turns) * 1000
 
 
 @dataclass(slots=True)
@@ -123,7 +127,7 @@ class Evidence:
     unfinished: int = 0
     dead: int = 0
     dispatches: dict[str, int] = field(default_factory=dict)
-    baseline: Baseline | None = None
+    costs: list[tuple[Cost, Cost]] = field(default_factory=list)
 
     def seconds(self, at_ms: float) -> float:
         return (at_ms - self.start_ms) / 1000 * self.speed

@@ -226,16 +226,7 @@ def _free(hour: Sequence[Fate]) -> Promise:
 
 
 def _cost(evidence: Evidence) -> Iterable[Promise]:
-    clinics = evidence.scenario.options.clinics
-    cpu_s, turns = turn_cpu(evidence)
-    few = evidence.baseline
-    name = f"CPU a turn, {clinics} clinics ÷ {few.clinics if few else 10}"
-    if few is None or not few.turns or turns < 100:
-        yield Promise(name, "≤ 1.2", "–", None, None, "too few undisturbed turns, or no run with few clinics")
-    else:
-        many, base = cpu_s / turns, few.cpu_s / few.turns
-        note = f"{many * 1000:.1f} ms and {base * 1000:.1f} ms of a core"
-        yield Promise(name, "≤ 1.2", f"{many / base:.2f}", many / base, many / base <= 1.2, note)
+    yield _cpu(evidence)
     second, last = (memory_in(evidence, quarter) for quarter in (1, 3))
     name = "memory of a turn process, last quarter ÷ second"
     if not second or not last:
@@ -243,6 +234,19 @@ def _cost(evidence: Evidence) -> Iterable[Promise]:
     else:
         growth, note = last / second, f"{second / 2**20:.0f} MiB, then {last / 2**20:.0f} MiB"
         yield Promise(name, "≤ 1.1", f"{growth:.2f}", growth, growth <= 1.1, note)
+
+
+def _cpu(evidence: Evidence) -> Promise:
+    """The median of pairs of phases: what else the machine does in one of them moves one ratio only."""
+    few, every = ([pair[side] for pair in evidence.costs] for side in (0, 1))
+    if not evidence.costs or min(sum(c.turns for c in few), sum(c.turns for c in every)) < 100:
+        return Promise("CPU a turn, all clinics ÷ 10", "≤ 1.2", "–", None, None, "too few turns to compare")
+    ratio = median(every_.turn_ms / few_.turn_ms for few_, every_ in evidence.costs)
+    name = f"CPU a turn, {every[0].clinics} clinics ÷ {few[0].clinics}"
+    many_ms, few_ms = median(c.turn_ms for c in every), median(c.turn_ms for c in few)
+    ratios = ", ".join(f"{every_.turn_ms / few_.turn_ms:.2f}" for few_, every_ in evidence.costs)
+    note = f"{many_ms:.1f} ms and {few_ms:.1f} ms of a core; pairs of phases: {ratios}"
+    return Promise(name, "≤ 1.2", f"{ratio:.2f}", ratio, ratio <= 1.2, note)
 
 
 def hour_samples(evidence: Evidence) -> list[Sample]:

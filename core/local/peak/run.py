@@ -13,7 +13,7 @@ from core.bootstrap import shared
 from core.domain.settings import Settings
 from core.local.peak import faults, gathering, registration, scenario
 from core.local.peak.compression import Compression
-from core.local.peak.evidence import Baseline, Evidence
+from core.local.peak.evidence import Cost, Evidence
 from core.local.peak.faults import Faults
 from core.local.peak.observer import Observer
 from core.local.peak.scenario import Arrival, ScenarioOptions
@@ -22,21 +22,22 @@ from core.local.stack import LocalStack
 from core.local.stack_options import StackOptions
 from core.ports.documents import DocumentStore
 
-_BASELINE_CLINICS = 10
+_FEW_CLINICS = 10
+_PAIRS = 4
 _DRAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class PeakOptions:
-    """`speed`: simulated seconds in a real one. `baseline_s`: real seconds with ten clinics before the hour,
-    to compare the cost of a turn; 0 for none."""
+    """`speed`: simulated seconds in a real one. `compare_s`: real seconds of each of the phases before the
+    hour that compare the cost of a turn; 0 for none."""
 
     scenario: ScenarioOptions = field(default_factory=ScenarioOptions)
     instances: int = 4
     speed: float = 15.0
     faults: bool = False
     firestore: bool = False
-    baseline_s: float = 12.0
+    compare_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,8 @@ class PeakRun:
             evidence = Evidence(self._scenario, self._options.speed, self._options.instances, 0)
             evidence.budgets = registration.budgets_micro_baht(budgets, number)
             await self._warm_up(clinics)
-            if self._options.baseline_s:
-                evidence.baseline = await self._baseline(clinics, observer)
+            if self._options.compare_s:
+                evidence.costs = await self._compare(clinics, observer)
             await self._hour(clinics, evidence)
             await self._drain(evidence)
         finally:
@@ -138,26 +139,40 @@ class PeakRun:
             )
         await self._simulator.wait_answered([s.event_id for s in sent], 30.0)
 
-    async def _baseline(self, clinics: Sequence[Clinic], observer: Observer) -> Baseline:
-        """Ten clinics write as much as all of them will on average."""
-        self._phase = "ten clinics, for comparison"
-        options = self._options
-        number = min(_BASELINE_CLINICS, options.scenario.clinics)
-        few = replace(
-            options.scenario,
-            clinics=number,
-            minutes=options.baseline_s * options.speed / 60,
+    async def _compare(self, clinics: Sequence[Clinic], observer: Observer) -> list[tuple[Cost, Cost]]:
+        """Few clinics and all write as much as all will on average, in turns, so that what the machine does
+        meanwhile falls on both. No clinic writes more than another, and those whose budget ends within the
+        hour stay out: a stopped turn costs less."""
+        self._phase = "few clinics and all, for comparison"
+        kept = [clinic for number, clinic in enumerate(clinics) if number not in self._scenario.budgeted]
+        few = kept[-_FEW_CLINICS:]
+        pairs = []
+        for number in range(_PAIRS):
+            sides = [few, kept] if number % 2 else [kept, few]
+            costs = [await self._cost(side, observer, number) for side in sides]
+            first, second = sorted(costs, key=lambda cost: cost.clinics)
+            pairs.append((first, second))
+        return pairs
+
+    async def _cost(self, clinics: Sequence[Clinic], observer: Observer, number: int) -> Cost:
+        tag = f"k{number}-{len(clinics)}-"
+        options = replace(
+            self._options.scenario,
+            clinics=len(clinics),
+            minutes=self._options.compare_s * self._options.speed / 60,
             campaign_minutes=0.0,
+            follow_up=0.0,  # an answer comes back after the phase
             zipf=0.0,
+            seed=self._options.scenario.seed + 1 + number,
         )
         arrivals = [
-            replace(a, customer=f"b{a.customer}", text=f"{a.text} (b)") for a in scenario.build(few).arrivals
+            replace(a, customer=f"{tag}{a.customer}", text=f"{a.text} ({tag})")
+            for a in scenario.build(options).arrivals
         ]
-        first = len(clinics) - number
         cpu_s, turns = observer.cpu_s(), len(self._stack.line.deliveries)
-        await self._customers(clinics[first:], arrivals)
+        await self._customers(clinics, arrivals)
         await self._stack.tasks.drained(_DRAIN_S)
-        return Baseline(number, len(self._stack.line.deliveries) - turns, observer.cpu_s() - cpu_s)
+        return Cost(len(clinics), len(self._stack.line.deliveries) - turns, observer.cpu_s() - cpu_s)
 
     async def _hour(self, clinics: Sequence[Clinic], evidence: Evidence) -> None:
         self._phase = "the hour"
