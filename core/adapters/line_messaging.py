@@ -13,8 +13,8 @@ import httpx2
 
 from core.adapters.line_tokens import LineTokens
 from core.adapters.redis_line_tokens import ChannelToken, RedisLineTokens
-from core.domain import log
 from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
+from core.ports import log
 from core.ports.clock import Clock, SystemClock
 from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessage, Sent
 

@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
 from core.adapters.redis_slots_room import ProcessRoom
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
-from core.domain import log
 from core.domain.errors import RedisUnavailableError
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.slots import Outcome, OutcomeKind, Refusal, Slot, SlotRequest
 

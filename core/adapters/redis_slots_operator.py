@@ -9,8 +9,8 @@ from typing import Any, Self
 from redis.asyncio import Redis
 
 from core.adapters.redis_slots_scripts import SlotOptions, SlotScripts
-from core.domain import log
 from core.domain.errors import InvalidInputError
+from core.ports import log
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from core.domain import log
+from core.ports import log
 from core.ports.clock import Clock
 
 _QUIET_S = 5.0  # then the connection is tried with a PING: a cut one may never say so

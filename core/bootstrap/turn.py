@@ -13,21 +13,21 @@ from core.adapters.redis_reachability import answers_within
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.bootstrap import shared
-from core.domain import log
 from core.domain.settings import Settings
+from core.ports import log
 from core.ports.backlog import Pace
 from core.ports.clock import CorrectedClock
 from core.usecases.answer import Answer, AnswerPolicy
 from core.usecases.ask_model import AskModel, RetryPolicy
-from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.customers.memory_changes import MemoryChanges
 from core.usecases.deliver import Deliver
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
-from core.usecases.memory_changes import MemoryChanges
 from core.usecases.model_turn import ModelTurn
 from core.usecases.paced_slots import PacedSlots
-from core.usecases.price_list import PriceList
 from core.usecases.read_marks import ReadMarks
 from core.usecases.run_turn import RunPolicy, RunTurn
 

@@ -6,8 +6,8 @@ from core.adapters.redis_shaper import RedisShaper
 from core.bootstrap import shared
 from core.domain.settings import Settings
 from core.ports.clock import SystemClock
-from core.usecases.ack_webhook import AckPolicy, AckWebhook
-from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.webhook.acknowledge import AckPolicy, AckWebhook
 
 
 def build(settings: Settings) -> AckWebhook:

@@ -17,9 +17,9 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from core.adapters import json_log
-from core.domain import log
 from core.domain.settings import Role, Settings, SettingsError, required_by
 from core.edge.server import survive_idleness
+from core.ports import log
 
 App = TypeVar("App")
 

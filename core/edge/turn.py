@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.domain import log
 from core.domain.errors import DefectAfterCallError, InvalidInputError, MalformedTaskError, UnavailableError
 from core.domain.task import TurnTask
 from core.edge.process import Process, uncollected
+from core.ports import log
 
 with uncollected():
     from core.bootstrap.turn import build, wait_for_redis

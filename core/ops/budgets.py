@@ -12,7 +12,7 @@ from rich.table import Table
 from core.domain.money import format_baht, to_micro_baht
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
-from core.usecases.budget_policies import Changes, Found, change_policy, find_policy
+from core.usecases.operate.budget_policies import Changes, Found, change_policy, find_policy
 
 app = typer.Typer(help="A clinic's daily budget and what happens as it is used up.", no_args_is_help=True)
 

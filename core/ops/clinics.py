@@ -16,15 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import DEFAULT, budget_document, model_document, org_document
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.remove import remove
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
-from core.usecases.apply_clinics import ApplyClinics, Plan, TakenError
-from core.usecases.clinic_changes import Change, FieldChange
-from core.usecases.price_list import PriceList
-from core.usecases.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
+from core.usecases.clinics.documents import DEFAULT, budget_document, model_document, org_document
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.apply_clinics import ApplyClinics, Plan, TakenError
+from core.usecases.operate.clinic_changes import Change, FieldChange
+from core.usecases.operate.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 app = typer.Typer(
     help="The clinics: apply a file, list, show, connect with LINE, remove.", no_args_is_help=True

@@ -20,7 +20,6 @@ from core.domain.clinic import (
     ModelConfig,
     Retention,
 )
-from core.domain.clinic_document import DEFAULT, budget_document, model_document, stored_number
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
@@ -29,7 +28,8 @@ from core.domain.visible import is_damaged, looks_empty
 from core.ops.clinics_file_lines import ClinicsFile
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
-from core.usecases.clinic_changes import Wanted, WantedClinic
+from core.usecases.clinics.documents import DEFAULT, budget_document, model_document, stored_number
+from core.usecases.operate.clinic_changes import Wanted, WantedClinic
 
 EXAMPLE = """\
 defaults:                        # optional: for clinics that do not say

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import DEFAULT
 from core.domain.prices import Prices
 from core.domain.role_manager import least_request
 from core.ops.yaml_fields import FileProblemsError, Problem
-from core.usecases.apply_clinics import TakenError
-from core.usecases.clinic_changes import Wanted
+from core.usecases.clinics.documents import DEFAULT
+from core.usecases.operate.apply_clinics import TakenError
+from core.usecases.operate.clinic_changes import Wanted
 
 
 @dataclass(frozen=True, slots=True)

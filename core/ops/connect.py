@@ -16,7 +16,7 @@ from rich.text import Text
 from core.adapters.line_messaging import LineMessagingApi
 from core.domain.errors import InvalidInputError
 from core.ops.session import Session, run
-from core.usecases.connect_clinics import REDELIVERY, ConnectClinics, Connection, Status
+from core.usecases.operate.connect_clinics import REDELIVERY, ConnectClinics, Connection, Status
 
 # LINE's test waits for the webhook before it answers.
 _LINE_TIMEOUT_S = 20.0

@@ -17,14 +17,14 @@ from core.ops.session import Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time
 from core.ports.line import ChannelCredentials
-from core.usecases.conversation_control import (
+from core.usecases.operate.conversation_control import (
     ConversationControl,
     Handoff,
     Notice,
     chat_id,
     list_handoffs,
 )
-from core.usecases.stored_clinics import find_clinic
+from core.usecases.operate.stored_clinics import find_clinic
 
 app = typer.Typer(help="Conversations handed over to people: list, pause, resume.", no_args_is_help=True)
 

@@ -20,9 +20,9 @@ from core.domain.memory import CustomerMemory
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, shown_time, turn_json
-from core.usecases.conversation_control import chat_id
-from core.usecases.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
-from core.usecases.stored_clinics import find_clinic
+from core.usecases.operate.conversation_control import chat_id
+from core.usecases.operate.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
+from core.usecases.operate.stored_clinics import find_clinic
 
 app = typer.Typer(help="What is kept of a customer: show, export, forget, withdraw.", no_args_is_help=True)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from core.ops.doctor_checks import examine_deployment
-from core.usecases.examine import Finding, Verdict
+from core.usecases.operate.examine import Finding, Verdict
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.ATTENTION: ("!", "yellow"), Verdict.BROKEN: ("✗", "red")}
 

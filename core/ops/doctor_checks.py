@@ -18,9 +18,9 @@ from core.bootstrap import shared
 from core.domain.settings import Settings, SettingsError, required_by
 from core.ops.session import NO_REDIS
 from core.ports.clock import SystemClock
-from core.usecases.examine import Check, Finding, attention, broken, examine, ok
-from core.usecases.examine_clinics import ExamineClinics
-from core.usecases.examine_platform import (
+from core.usecases.operate.examine import Check, Finding, attention, broken, examine, ok
+from core.usecases.operate.examine_clinics import ExamineClinics
+from core.usecases.operate.examine_platform import (
     examine_documents,
     examine_turns,
     judge_queue,

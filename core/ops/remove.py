@@ -9,7 +9,7 @@ import typer
 
 from core.domain.clinic import secret_name
 from core.ops.session import Session, run
-from core.usecases.remove_clinic import Removal, RemoveClinic
+from core.usecases.operate.remove_clinic import Removal, RemoveClinic
 
 _KEPT = "kept until they expire: what was spent, its turns, what is remembered of its customers"
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 from core.adapters.json_log import JsonFormatter
 from core.adapters.redis_connection import Redis
 from core.bootstrap import shared
-from core.domain import log
 from core.domain.settings import Settings
+from core.ports import log
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore

@@ -17,8 +17,8 @@ from core.domain.money import format_baht
 from core.ops.session import Session, run
 from core.ops.spend_table import shown_day, table
 from core.ops.terminal import stdout
-from core.usecases.price_list import PriceList
-from core.usecases.spend_report import Explanation, SpendRow, explain, parse_day, spend_rows
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.spend_report import Explanation, SpendRow, explain, parse_day, spend_rows
 
 app = typer.Typer(help="What clinics spent, by day and model.", no_args_is_help=False)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from core.domain.money import format_baht
-from core.usecases.spend_report import SpendRow, total
+from core.usecases.operate.spend_report import SpendRow, total
 
 BAR_WIDTH = 10
 _GAP = 2

@@ -17,9 +17,9 @@ from core.domain.turn import DELIVERY_UNKNOWN, TurnRecord, TurnState
 from core.ops.session import TASKS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, turn_json, turn_page
-from core.usecases.replay_turn import Outcome, Replay, ReplayTurn
-from core.usecases.stored_clinics import find_clinic
-from core.usecases.turn_report import find_turn, list_turns
+from core.usecases.operate.replay_turn import Outcome, Replay, ReplayTurn
+from core.usecases.operate.stored_clinics import find_clinic
+from core.usecases.operate.turn_report import find_turn, list_turns
 
 app = typer.Typer(help="The journal of turns: list, show, replay.", no_args_is_help=True)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from core.domain import consent, handoff, log
+from core.domain import consent, handoff
 from core.domain.budget import budget_day
 from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
@@ -25,14 +25,15 @@ from core.domain.speakers import label
 from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord, TurnState
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.slots import NoSlotError, Refusal
-from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.give_up import GiveUp
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
-from core.usecases.memory_changes import MemoryChanges, memory_key
 from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
 from core.usecases.turn_booking import with_abandoned
 from core.usecases.turn_commits import Effect

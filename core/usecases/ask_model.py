@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from core.domain import log
 from core.domain.errors import FairlaneError
 from core.domain.model_reply import CUT_OFF, CutOffError, DeclinedError, SchemaError
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
 from core.ports.slots import (

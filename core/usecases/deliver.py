@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from core.domain import log
 from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
 from core.domain.event import TOKEN_FRESH_MS
 from core.domain.messages import bare, retry_key
 from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault, LineMessage, Sent
 

@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.domain import log
 from core.domain.budget import budget_day
 from core.domain.errors import UnavailableError
 from core.domain.event import InboundEvent
 from core.domain.texts import text
 from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE, TurnRecord, TurnState
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
-from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.deliver import REPLY
 from core.usecases.hand_over import HandOver
 from core.usecases.journal import Journal

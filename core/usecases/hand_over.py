@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from core.domain import log
 from core.domain.event import TOKEN_FRESH_MS, Conversation
 from core.domain.messages import reply_messages
 from core.domain.turn import TurnRecord, TurnState
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
 from core.ports.mailbox import Mailbox

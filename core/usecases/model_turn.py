@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from core.domain import log
 from core.domain.budget import Candidate, DayBooks, Decision, Kind, budget_day, decide, may_grow
 from core.domain.clinic import Clinic
 from core.domain.errors import DocumentsUnavailableError, FairlaneError, UnavailableError
@@ -19,13 +18,14 @@ from core.domain.prompt import Prompt
 from core.domain.role_manager import asked_for_less
 from core.domain.tokens import prompt_bound, request_estimate
 from core.domain.turn import TurnRecord, TurnState
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.llm import LlmRequest, Usage
 from core.ports.slots import NoSlotError
 from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
+from core.usecases.clinics.price_list import PriceList
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
-from core.usecases.price_list import PriceList
 from core.usecases.spend_books import Settlement
 from core.usecases.turn_commits import Effect
 

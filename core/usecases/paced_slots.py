@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from core.domain import log
 from core.domain.errors import RedisUnavailableError, TasksUnavailableError
+from core.ports import log
 from core.ports.backlog import Backlog, Pace
 from core.ports.clock import Clock
 from core.ports.slots import Slot, SlotRequest, Slots

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from core.domain import log
 from core.domain.errors import (
     ChannelUnavailableError,
     FairlaneError,
@@ -21,6 +20,7 @@ from core.domain.errors import (
 from core.domain.event import Conversation, EventKind
 from core.domain.session import Session
 from core.domain.task import TurnTask
+from core.ports import log
 from core.ports.backlog import Backlog
 from core.ports.clock import CorrectedClock
 from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting

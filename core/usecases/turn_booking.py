@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.domain import log
 from core.domain.budget import Decision, Hold, Kind, crossed_thresholds
 from core.domain.turn import TurnRecord, TurnState
+from core.ports import log
 from core.ports.documents import Write
 from core.usecases import spend_books
 from core.usecases.spend_books import HOLD_MS, Books, Settlement

@@ -19,9 +19,9 @@ from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.documents import Create, Document, Merge, Write
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
+from core.usecases.customers.memory_changes import memory_key
 from core.usecases.deliver import PUSH, REPLY
 from core.usecases.journal_entries import Look
-from core.usecases.memory_changes import memory_key
 from core.usecases.turn_commits import Effect
 
 

@@ -15,7 +15,7 @@ PROCESS.check()
 
 @functions_framework.aio.http
 async def webhook(request: Request) -> Response:
-    """POST: see core.usecases.ack_webhook for the statuses. GET: 200, for uptime checks."""
+    """POST: see core.usecases.webhook.acknowledge for the statuses. GET: 200, for uptime checks."""
     if request.method != "POST":
         return Response(status_code=200 if request.method in {"GET", "HEAD"} else 405)
     body = bytearray()

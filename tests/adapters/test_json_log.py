@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.adapters import json_log
-from core.domain import log
+from core.ports import log
 
 
 @pytest.fixture(autouse=True)

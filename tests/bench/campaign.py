@@ -19,7 +19,6 @@ from decimal import Decimal
 
 from core.bootstrap import shared
 from core.domain.clinic import BudgetPolicy, Clinic, Limits
-from core.domain.clinic_document import budget_document
 from core.domain.settings import Settings
 from core.local.cloud_tasks import Attempt, QueueConfig
 from core.local.openai_api import Latency
@@ -27,8 +26,9 @@ from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator, Sent
 from core.local.stack import LocalStack, StackOptions
 from core.ports.line import ChannelCredentials
-from core.usecases.apply_clinics import ApplyClinics
-from core.usecases.clinic_changes import Wanted, WantedClinic
+from core.usecases.clinics.documents import budget_document
+from core.usecases.operate.apply_clinics import ApplyClinics
+from core.usecases.operate.clinic_changes import Wanted, WantedClinic
 from tests.bench.table import Row
 
 DISPATCHES_PER_S, ROOM, SLOTS, CAP = 17, 165, 15, 5

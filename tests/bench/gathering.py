@@ -18,12 +18,12 @@ from typing import Any
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import channel_document, org_document
 from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator
 from core.local.stack import LocalStack, StackOptions
 from core.ports.documents import Create, Key, Where
+from core.usecases.clinics.documents import channel_document, org_document
 from tests.bench.table import Row
 
 BURST = ("สวัสดีค่ะ", "พอดีว่า", "ปวดฟันมาก", "ซี่ในสุด", "อยากอุดฟันค่ะ", "ราคาเท่าไหร่คะ")

@@ -24,7 +24,6 @@ from core.adapters.openai_llm import OpenAiLlm
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import channel_document, org_document
 from core.domain.event import InboundEvent
 from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
@@ -33,6 +32,7 @@ from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator
 from core.local.stack import LocalStack, StackOptions
 from core.ports.documents import Create, Key
+from core.usecases.clinics.documents import channel_document, org_document
 from tests.bench.cold_emulator import warm
 from tests.bench.table import Row
 

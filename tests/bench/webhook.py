@@ -24,7 +24,6 @@ from google.cloud.tasks_v2 import CreateTaskRequest, Task
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
-from core.domain import clinic_document as collections
 from core.domain.clinic import Clinic, Limits
 from core.domain.signature import sign
 from core.local import deployment
@@ -32,6 +31,7 @@ from core.local.http_client import HttpClient
 from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
 from core.ports.documents import Key, Merge
+from core.usecases.clinics import documents as collections
 from tests.bench import load
 from tests.bench.table import Row
 

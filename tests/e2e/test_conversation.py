@@ -16,7 +16,6 @@ from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain import clinic as settings
 from core.domain import texts
-from core.domain.clinic_document import channel_document, org_document
 from core.domain.event_kinds import KINDS, is_wordless
 from core.domain.task import TurnTask
 from core.local import demo_answers
@@ -26,6 +25,7 @@ from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack, StackOptions
 from core.local.task_dispatcher import Attempt, DispatchPlan
 from core.ports.documents import Key, Merge
+from core.usecases.clinics.documents import channel_document, org_document
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

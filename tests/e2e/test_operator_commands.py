@@ -19,7 +19,6 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain import clinic as settings
 from core.domain import texts
-from core.domain.clinic_document import channel_document, org_document
 from core.domain.event import InboundEvent
 from core.domain.turn import TurnState
 from core.local import demo_answers
@@ -30,6 +29,7 @@ from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack, StackOptions
 from core.ops.cli import app
 from core.ports.documents import Key, Merge
+from core.usecases.clinics.documents import channel_document, org_document
 from tests.support.everything_kept import documents_text, redis_text
 from tests.support.turn_samples import sample, store
 

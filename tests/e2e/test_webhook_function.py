@@ -17,7 +17,6 @@ import pytest
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
-from core.domain import clinic_document as collections
 from core.domain.clinic import Clinic
 from core.domain.signature import sign
 from core.domain.task import TurnTask
@@ -26,6 +25,7 @@ from core.local.http_client import HttpClient, HttpResponse
 from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
 from core.ports.documents import Key, Merge
+from core.usecases.clinics import documents as collections
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

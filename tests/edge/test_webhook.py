@@ -6,7 +6,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from core.edge.webhook import PROCESS, acknowledge
-from core.usecases.ack_webhook import Ack
+from core.usecases.webhook.acknowledge import Ack
 
 
 async def test_what_nobody_foresaw_is_told_of_and_delivered_again(

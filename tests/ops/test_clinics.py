@@ -22,9 +22,9 @@ from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key, Merge
 from core.ports.secrets import SecretStore
-from core.usecases.apply_clinics import ApplyClinics, IncompleteError, TakenError
-from core.usecases.price_list import PriceList
-from core.usecases.stored_clinics import read_stored
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.apply_clinics import ApplyClinics, IncompleteError, TakenError
+from core.usecases.operate.stored_clinics import read_stored
 from tests.support.clock import FakeClock
 
 SECRET = "8c570fa6dd201bb328f1c1eac23a96d8"

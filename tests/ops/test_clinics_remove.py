@@ -12,12 +12,12 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.file_secrets import FileSecrets
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import budget_document, channel_document, model_document, org_document
 from core.domain.errors import FairlaneError, SecretsUnavailableError
 from core.ops import cli
 from core.ports.documents import Create, DocumentStore, Key, Merge
-from core.usecases.clinic_directory import ClinicDirectory
-from core.usecases.remove_clinic import RemoveClinic
+from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.clinics.documents import budget_document, channel_document, model_document, org_document
+from core.usecases.operate.remove_clinic import RemoveClinic
 from tests.support.clock import FakeClock
 
 Run = Callable[..., Result]

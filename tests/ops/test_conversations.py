@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, Handoff, Retention
-from core.domain.clinic_document import org_document
 from core.domain.memory import COLLECTION, CustomerMemory, Fact
 from core.domain.texts import text
 from core.local.line_api import Channel, LineApi, LineTrouble
 from core.ops.cli import app
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key
+from core.usecases.clinics.documents import org_document
 
 ORG = "bkk-smile"
 USER = "U" + "1" * 32

@@ -19,7 +19,6 @@ from core.adapters.file_secrets import FileSecrets
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, ModelConfig, secret_name
-from core.domain.clinic_document import channel_document, model_document, org_document
 from core.domain.errors import DocumentsUnavailableError
 from core.local.cloud_tasks import CloudTasks, QueueConfig, RetryPolicy
 from core.local.http_server import HttpServer, Request, Response
@@ -29,8 +28,9 @@ from core.ops import cli
 from core.ops.doctor_checks import examine_deployment
 from core.ports.documents import Create, Key, Merge
 from core.ports.inspection import RedisFacts
-from core.usecases.examine import Check, Finding, Verdict, examine, ok
-from core.usecases.examine_platform import judge_redis
+from core.usecases.clinics.documents import channel_document, model_document, org_document
+from core.usecases.operate.examine import Check, Finding, Verdict, examine, ok
+from core.usecases.operate.examine_platform import judge_redis
 
 QUEUE = "projects/p/locations/l/queues/turns"
 

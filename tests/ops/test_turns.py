@@ -14,12 +14,12 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import org_document
 from core.domain.turn import Money, TurnRecord, TurnState
 from core.local.cloud_tasks import CloudTasks
 from core.ops.cli import app
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
+from core.usecases.clinics.documents import org_document
 from tests.support.turn_samples import sample, store
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"

@@ -61,7 +61,8 @@ SCALABILITY, STATE, COST, RESILIENCY, ENTERPRISE = Dimension
 _SLOTS, _SLOT_FAULTS = "tests/adapters/test_redis_slots.py", "tests/adapters/test_redis_slots_faults.py"
 _PROVIDER, _MAILBOX = "tests/adapters/test_redis_slots_provider.py", "tests/adapters/test_redis_mailbox.py"
 _INSTANCES, _PROVIDERS = "tests/e2e/test_faults_of_instances.py", "tests/e2e/test_faults_of_providers.py"
-_ACK, _ASK, _TURN = (f"tests/usecases/test_{name}.py" for name in ("ack_webhook", "ask_model", "run_turn"))
+_ACK = "tests/usecases/webhook/test_acknowledge.py"
+_ASK, _TURN = (f"tests/usecases/test_{name}.py" for name in ("ask_model", "run_turn"))
 _BOOKS, _TALK, _DEMO = (
     "tests/usecases/test_budget_books.py",
     "tests/e2e/test_conversation.py",
@@ -284,7 +285,7 @@ PROMISES = (
         "A customer can be shown, exported and forgotten, in every store",
         (ENTERPRISE,),
         (
-            Pytest("tests/usecases/test_customer_rights.py"),
+            Pytest("tests/usecases/operate/test_customer_rights.py"),
             Pytest("tests/ops/test_customers.py"),
         ),
     ),
@@ -296,8 +297,8 @@ PROMISES = (
             Pytest("tests/ops/test_turns.py"),
             Pytest("tests/ops/test_doctor.py"),
             Pytest("tests/ops/test_clinics.py"),
-            Pytest("tests/usecases/test_replay_turn.py"),
-            Pytest("tests/usecases/test_connect_clinics.py"),
+            Pytest("tests/usecases/operate/test_replay_turn.py"),
+            Pytest("tests/usecases/operate/test_connect_clinics.py"),
             Pytest(f"{_DEMO}::test_every_promise_holds"),
         ),
     ),

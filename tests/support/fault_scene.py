@@ -17,13 +17,13 @@ from core.adapters.file_secrets import FileSecrets
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import budget_document, channel_document, org_document
 from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
 from core.local.simulator import LineSimulator, Sent
 from core.local.stack import Function, LocalStack, StackOptions
 from core.local.task_store import StoredTask
 from core.ports.documents import Create, Key, Where
+from core.usecases.clinics.documents import budget_document, channel_document, org_document
 
 LEASE_S = 1.2
 SETTINGS = {

@@ -9,13 +9,13 @@ import pytest
 import pytest_asyncio
 
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import ORGS
 from core.domain.errors import DefectAfterCallError
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.clock import SystemClock
 from core.ports.documents import Delete, Key
+from core.usecases.clinics.documents import ORGS
 from core.usecases.journal import Journal
 from core.usecases.run_turn import RunTurn
 from core.usecases.spend_books import Books, day_key

@@ -16,7 +16,6 @@ import pytest_asyncio
 
 from core.adapters import redis_keys
 from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
-from core.domain.clinic_document import model_document
 from core.domain.event import Conversation
 from core.domain.task import TurnTask
 from core.domain.texts import text
@@ -29,6 +28,7 @@ from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Lead
 from core.usecases import deliver
+from core.usecases.clinics.documents import model_document
 from core.usecases.journal import Journal
 from core.usecases.spend_books import Books, day_key
 from tests.support.fault_scene import FaultScene, Row

@@ -28,12 +28,12 @@ from core.local.simulator import Sent
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
 from core.ports.mailbox import Held, Lead
-from core.usecases.conversation_control import ConversationControl
-from core.usecases.customer_rights import CustomerRights
+from core.usecases.customers.memory_changes import MemoryChanges
 from core.usecases.journal import Journal
-from core.usecases.memory_changes import MemoryChanges
-from core.usecases.replay_turn import Outcome, ReplayTurn
-from core.usecases.stored_clinics import find_clinic
+from core.usecases.operate.conversation_control import ConversationControl
+from core.usecases.operate.customer_rights import CustomerRights
+from core.usecases.operate.replay_turn import Outcome, ReplayTurn
+from core.usecases.operate.stored_clinics import find_clinic
 from tests.support.everything_kept import documents_text, redis_text
 from tests.support.fault_scene import FaultScene
 from tests.support.turn_scene import serving, turn_scene

@@ -10,8 +10,8 @@ import pytest_asyncio
 from core.domain.texts import text
 from core.local.simulator import Sent
 from core.ports.clock import SystemClock
-from core.usecases.conversation_control import ConversationControl
-from core.usecases.stored_clinics import find_clinic
+from core.usecases.operate.conversation_control import ConversationControl
+from core.usecases.operate.stored_clinics import find_clinic
 from tests.support.fault_scene import FaultScene
 from tests.support.turn_scene import serving, turn_scene
 

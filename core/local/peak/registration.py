@@ -9,7 +9,6 @@ from decimal import Decimal
 
 from core.domain.budget import budget_day
 from core.domain.clinic import BudgetPolicy, Clinic, Limits
-from core.domain.clinic_document import budget_document, stored_number
 from core.domain.money import to_micro_baht
 from core.local.peak.scenario import Scenario
 from core.local.simulator import Clinic as LineClinic
@@ -17,8 +16,9 @@ from core.local.simulator import LineSimulator
 from core.ports.documents import DocumentStore, Key
 from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
-from core.usecases.apply_clinics import ApplyClinics
-from core.usecases.clinic_changes import Wanted, WantedClinic
+from core.usecases.clinics.documents import budget_document, stored_number
+from core.usecases.operate.apply_clinics import ApplyClinics
+from core.usecases.operate.clinic_changes import Wanted, WantedClinic
 from core.usecases.spend_books import day_key
 
 TIMEZONE = "Asia/Bangkok"

@@ -14,7 +14,7 @@ from core.domain.turn import TurnState
 from core.ports.clock import Clock
 from core.ports.documents import Create, Delete, DocumentStore, Key, Where
 from core.ports.inspection import QueueFacts, RedisFacts
-from core.usecases.examine import Finding, attention, broken, ok
+from core.usecases.operate.examine import Finding, attention, broken, ok
 
 PROBES = "doctor_probes"
 STUCK_AFTER = timedelta(minutes=10)

@@ -6,7 +6,11 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 from core.domain.clinic import BudgetPolicy
-from core.domain.clinic_document import (
+from core.domain.errors import InvalidInputError
+from core.domain.money import to_micro_baht
+from core.ports.clock import Clock
+from core.ports.documents import DocumentStore, Key, Merge
+from core.usecases.clinics.documents import (
     BUDGETS,
     DEFAULT,
     MODELS,
@@ -15,12 +19,8 @@ from core.domain.clinic_document import (
     budget_from,
     model_from,
 )
-from core.domain.errors import InvalidInputError
-from core.domain.money import to_micro_baht
-from core.ports.clock import Clock
-from core.ports.documents import DocumentStore, Key, Merge
-from core.usecases.price_list import PriceList
-from core.usecases.stored_clinics import NoSuchClinicError
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.stored_clinics import NoSuchClinicError
 
 
 @dataclass(frozen=True, slots=True)

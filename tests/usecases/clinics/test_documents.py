@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
-from core.domain.clinic_document import (
+from core.domain.errors import InvalidInputError
+from core.usecases.clinics.documents import (
     budget_document,
     channel_document,
     clinic_from,
@@ -19,7 +20,6 @@ from core.domain.clinic_document import (
     org_of_channel,
     stored_number,
 )
-from core.domain.errors import InvalidInputError
 
 FULL = Clinic(
     org_id="bkk-smile",

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import DEFAULT, clinic_from, org_document
 from core.domain.errors import FairlaneError, InvalidInputError
 from core.ports.documents import ConflictError, DocumentStore
 from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
-from core.usecases.clinic_changes import Change, Wanted, WantedClinic, change_of, change_of_defaults
-from core.usecases.stored_clinics import StoredClinics, read_stored
+from core.usecases.clinics.documents import DEFAULT, clinic_from, org_document
+from core.usecases.operate.clinic_changes import Change, Wanted, WantedClinic, change_of, change_of_defaults
+from core.usecases.operate.stored_clinics import StoredClinics, read_stored
 
 CONCURRENT = 16
 

@@ -14,14 +14,14 @@ from core.adapters.file_secrets import FileSecrets
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import channel_document, org_document
 from core.domain.errors import InvalidInputError
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import Channel, LineApi, LineCall, LineTrouble
 from core.local.line_webhook import sign
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
-from core.usecases.connect_clinics import ConnectClinics, Connection, Status
+from core.usecases.clinics.documents import channel_document, org_document
+from core.usecases.operate.connect_clinics import ConnectClinics, Connection, Status
 
 
 @dataclass

@@ -22,7 +22,7 @@ from core.domain.turn import FORGOTTEN, Money, TurnRecord, TurnState
 from core.ports.documents import Create, DocumentStore, Key
 from core.ports.mailbox import AlreadyDone, Held, Lead
 from core.ports.shaper import Arrival
-from core.usecases.customer_rights import ConversationBusyError, CustomerRights
+from core.usecases.operate.customer_rights import ConversationBusyError, CustomerRights
 from tests.support.clock import FakeClock
 from tests.support.everything_kept import documents_text, redis_text
 from tests.support.turn_samples import CUSTOMER, sample, store, stored

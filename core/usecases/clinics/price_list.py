@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from core.domain import log
 from core.domain.errors import DocumentsUnavailableError, UnavailableError
 from core.domain.prices import Prices, PriceTableError, load_prices
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 

@@ -14,7 +14,7 @@ from core.domain.task import TurnTask
 from core.domain.turn import CLAIMS, FORGOTTEN, TurnRecord, TurnState, claim
 from core.local.cloud_tasks import CloudTasks
 from core.ports.documents import Create, DocumentStore, Key, Merge
-from core.usecases.replay_turn import STUCK_MS, Outcome, ReplayTurn
+from core.usecases.operate.replay_turn import STUCK_MS, Outcome, ReplayTurn
 from tests.support.clock import FakeClock
 from tests.support.turn_samples import sample, store, stored
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
-from core.domain.clinic_document import (
+from core.ports.documents import DELETE_FIELD, Create, Delete, Document, Key, Merge, Write
+from core.ports.line import ChannelCredentials
+from core.usecases.clinics.documents import (
     BUDGETS,
     CHANNELS,
     DEFAULT,
@@ -19,9 +21,7 @@ from core.domain.clinic_document import (
     model_document,
     org_document,
 )
-from core.ports.documents import DELETE_FIELD, Create, Delete, Document, Key, Merge, Write
-from core.ports.line import ChannelCredentials
-from core.usecases.stored_clinics import ById, StoredClinics
+from core.usecases.operate.stored_clinics import ById, StoredClinics
 
 _MODEL_FIELDS = frozenset(model_document(ModelConfig()))
 _BUDGET_FIELDS = frozenset(budget_document(BudgetPolicy()))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from core.domain import consent, log
+from core.domain import consent
 from core.domain.budget import budget_day
 from core.domain.clinic import Retention
 from core.domain.errors import FairlaneError
@@ -18,13 +18,14 @@ from core.domain.event import Conversation, InboundEvent
 from core.domain.memory import CustomerMemory
 from core.domain.session import Session
 from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnState
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.conversations import Conversations, Led
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
+from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.journal import Journal
 from core.usecases.journal_entries import TurnMovedError
-from core.usecases.memory_changes import MemoryChanges, memory_key
 
 _BATCH = 50
 _A_WEEK = Retention(memory_days=7, unfollow_days=7)

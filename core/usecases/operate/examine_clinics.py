@@ -14,10 +14,10 @@ from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
 from core.ports.llm import LlmError
 from core.ports.secrets import SecretStore
-from core.usecases.connect_clinics import is_connected
-from core.usecases.examine import Finding, attention, broken, names, ok
-from core.usecases.price_list import PriceList
-from core.usecases.stored_clinics import StoredClinics, read_stored
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.connect_clinics import is_connected
+from core.usecases.operate.examine import Finding, attention, broken, names, ok
+from core.usecases.operate.stored_clinics import StoredClinics, read_stored
 
 R = TypeVar("R")
 

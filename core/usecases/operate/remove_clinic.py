@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain import log
 from core.domain.clinic import secret_name
-from core.domain.clinic_document import DEFAULT
 from core.domain.errors import FairlaneError, InvalidInputError
+from core.ports import log
 from core.ports.documents import ConflictError, Delete, Document, DocumentStore
 from core.ports.secrets import SecretStore
-from core.usecases.stored_clinics import read_stored
+from core.usecases.clinics.documents import DEFAULT
+from core.usecases.operate.stored_clinics import read_stored
 
 
 @dataclass(frozen=True, slots=True)

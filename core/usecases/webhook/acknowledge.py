@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from core.domain import log
 from core.domain.clinic import Clinic
 from core.domain.errors import (
     FairlaneError,
@@ -21,11 +20,12 @@ from core.domain.gathering import gather_ms
 from core.domain.line_events import NotAWebhookError, Webhook, destination_of, read_webhook
 from core.domain.signature import is_signed
 from core.domain.task import TurnTask
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaper
 from core.ports.tasks import TaskQueue
-from core.usecases.refusals import Refusals
+from core.usecases.webhook.refusals import Refusals
 
 
 class ClinicDirectory(Protocol):
@@ -34,7 +34,7 @@ class ClinicDirectory(Protocol):
     async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None: ...
 
     async def by_destination_anew(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None:
-        """As far as that may be asked: see core.usecases.clinic_directory."""
+        """As far as that may be asked: see core.usecases.clinics.directory."""
         ...
 
 

@@ -22,8 +22,8 @@ from core.domain.task import TurnTask
 from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
-from core.usecases import refusals
-from core.usecases.ack_webhook import Ack, AckPolicy, AckWebhook
+from core.usecases.webhook import refusals
+from core.usecases.webhook.acknowledge import Ack, AckPolicy, AckWebhook
 from tests.support.clock import FakeClock
 
 BOT, SECRET, TRACE = "U" + "b" * 32, "channel-secret", "f" * 32

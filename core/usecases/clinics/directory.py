@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from core.domain import clinic_document as documents
-from core.domain import log
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import (
     InvalidInputError,
@@ -15,10 +13,12 @@ from core.domain.errors import (
     TooManyUnknownError,
     UnavailableError,
 )
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key
 from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
+from core.usecases.clinics import documents
 
 Found = tuple[Clinic, ChannelCredentials]
 MOST_ABSENT = 10_000

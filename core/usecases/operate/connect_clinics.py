@@ -14,13 +14,13 @@ from enum import StrEnum
 from typing import Any
 
 from core.domain.clinic import Clinic, secret_name
-from core.domain.clinic_document import ORGS
 from core.domain.errors import FairlaneError, LineUnavailableError
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Key, Merge
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
 from core.ports.secrets import SecretStore
-from core.usecases.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
+from core.usecases.clinics.documents import ORGS
+from core.usecases.operate.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 FIELD = "connected"
 _AT_ONCE = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core.domain import log, memory
+from core.domain import memory
 from core.domain.clinic import Clinic
 from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
@@ -13,10 +13,11 @@ from core.domain.handoff import HOUR_MS
 from core.domain.memory import CustomerMemory
 from core.domain.messages import reply_messages, retry_key
 from core.domain.texts import text
+from core.ports import log
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore, Where
 from core.ports.line import ChannelCredentials, Line
-from core.usecases.memory_changes import MemoryChanges
+from core.usecases.customers.memory_changes import MemoryChanges
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,6 @@ import pytest
 
 from core.adapters.file_secrets import FileSecrets
 from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
-from core.domain.clinic_document import (
-    budget_document,
-    channel_document,
-    clinic_from,
-    model_document,
-    org_document,
-)
 from core.domain.errors import (
     DocumentsUnavailableError,
     InvalidInputError,
@@ -25,8 +18,15 @@ from core.domain.errors import (
     TooManyUnknownError,
 )
 from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
-from core.usecases import clinic_directory
-from core.usecases.clinic_directory import ClinicDirectory
+from core.usecases.clinics import directory as clinic_directory
+from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.clinics.documents import (
+    budget_document,
+    channel_document,
+    clinic_from,
+    model_document,
+    org_document,
+)
 from tests.support.clock import FakeClock
 
 BOT = "U8e742f61d673b39c7fff3cecb7536ef0"

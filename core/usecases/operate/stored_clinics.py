@@ -1,4 +1,4 @@
-"""All clinics as they are stored, for operators; a turn reads one clinic (core.usecases.clinic_directory)."""
+"""All clinics as they are stored, for operators; a turn reads one (core.usecases.clinics.directory)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.domain.clinic import Clinic
-from core.domain.clinic_document import BUDGETS, CHANNELS, DEFAULT, MODELS, ORGS, Data, clinic_from
 from core.domain.errors import InvalidInputError
 from core.ports.documents import Document, DocumentStore, Key
+from core.usecases.clinics.documents import BUDGETS, CHANNELS, DEFAULT, MODELS, ORGS, Data, clinic_from
 
 ById = Mapping[str, Document]
 

@@ -11,7 +11,7 @@ import pytest
 from core.domain.errors import DocumentsUnavailableError
 from core.ports.clock import SystemClock
 from core.ports.documents import Document, DocumentStore, Key, Merge
-from core.usecases.price_list import COLLECTION, PriceList
+from core.usecases.clinics.price_list import COLLECTION, PriceList
 
 NOW_MS = 1_795_500_000_000  # 2026-11-24
 ROW = {"from": "2026-01-01", "input": 3, "output": 4}

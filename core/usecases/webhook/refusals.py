@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain import log
+from core.ports import log
 from core.ports.clock import Clock
 
 WINDOW_S = 10.0

@@ -1,0 +1,1 @@
+"""A clinic's settings as the functions read them."""
