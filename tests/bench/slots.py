@@ -10,18 +10,20 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import uvloop
 
 from core.local.redis_server import RedisServer
 from tests.bench import slots_order, slots_provider, slots_room
 from tests.bench.slots_provider import ROOT
-from tests.bench.slots_wire import Wire
+from tests.bench.slots_wire import OPTIONS, Rate, Wire
 from tests.bench.table import Row, show
 from tests.support.slots_scene import process, request
 
 GRANTS = 100_000
 LEASE_S = 2.0
+RATES = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10_000_000}
 
 
 def over(value: float, target: float, digits: int = 3) -> tuple[str, str, bool]:
@@ -133,24 +135,31 @@ async def _first_slot(slots: slots_room.RedisSlots) -> None:
 
 def scripts(port: int) -> Iterator[Row]:
     """Many short rounds, the things to compare right after each other; the median of the rounds' ratios."""
-    wire, rooms = Wire(port), {10: Wire(port, "few"), 10_000: Wire(port, "many")}
+    wire, rated = Wire(port), Wire(port, "rated", replace(OPTIONS, **RATES))
+    rooms = {10: Wire(port, "few"), 10_000: Wire(port, "many")}
     for orgs, room in rooms.items():
         room.fill(orgs)
-    free, taken, growth, empty = [], [], [], []
+    free, rates, taken, growth, empty = [], [], [], [], []
     for _ in range(40):
         empty.append(wire.empty_rate(100))
         free.append(wire.pair_rate(50).share_of(empty[-1]))
+        rates.append(rated.pair_rate(50).share_of(empty[-1]))
         few, many = (room.backlog_rate(25) for room in rooms.values())
         taken.append(few.share_of(empty[-1]))
         growth.append(few.processor / many.processor)
-    for opened in (wire, *rooms.values()):
+    for opened in (wire, rated, *rooms.values()):
         opened.close()
     yield row("acquire + release at 10,000 waiting clinics ÷ at 10", under(statistics.median(growth), 1.3))
     base = f"{statistics.median(rate.wall for rate in empty):,.0f}/s empty"
-    share = statistics.median(rate.wall for rate in free)
+    share = share_of(free)
     yield row("scripts/s ÷ empty EVALSHA, 10 connections", over(share, 0.4, 2), base)
+    yield row("  the same with requests and tokens a minute set", over(share_of(rates), 0.3, 2))
     yield _also("  the same with a grant in each release", [rate.wall for rate in taken])
     yield _also("  the same by Redis' processor time", [rate.processor for rate in free])
+
+
+def share_of(rates: list[Rate]) -> float:
+    return statistics.median(rate.wall for rate in rates)
 
 
 def _also(figure: str, values: list[float]) -> Row:

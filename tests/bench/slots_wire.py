@@ -53,9 +53,9 @@ class Rate:
 class Wire:
     """Keeps 15 slots held and lets waiters take over, as a busy room does."""
 
-    def __init__(self, port: int, name: str = "bench") -> None:
+    def __init__(self, port: int, name: str = "bench", options: SlotOptions = OPTIONS) -> None:
         self.control = redis.Redis(port=port)
-        scripts = SlotScripts(client(f"redis://127.0.0.1:{port}/0"), OPTIONS)
+        scripts = SlotScripts(client(f"redis://127.0.0.1:{port}/0"), options)
         self._common = scripts._common
         # A room of its own: other keys, another channel.
         self._keys = [f"{key}:{name}" for key in KEYS]
