@@ -38,7 +38,8 @@ SMALL = 10
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """`over_s`: in which its messages come. `quiet_s`: before it, to compare."""
+    """`over_s`: in which its messages come. `quiet_s`: before it, to compare. `forward`: the queue can run a
+    task before its time."""
 
     messages: int = 1000
     over_s: float = 100.0
@@ -46,6 +47,7 @@ class Campaign:
     speed: float = 4.0
     instances: int = 2
     campaigns: int = 1
+    forward: bool = True
 
     def options(self) -> StackOptions:
         speed = self.speed
@@ -101,6 +103,8 @@ class _World:
         self.dice = random.Random(0)
         self.overdue = 0
         stack.tasks.on_dispatch = self._count
+        if not campaign.forward:
+            stack.tasks.queue().force = lambda task: None  # type: ignore[method-assign]
 
     def _count(self, attempt: Attempt) -> None:
         self.dispatches[json.loads(attempt.body)["event"]["org_id"]] += 1
@@ -245,8 +249,15 @@ def main() -> None:
     parser.add_argument("--over", type=float, default=100.0, help="seconds in which they come")
     parser.add_argument("--speed", type=float, default=4.0)
     parser.add_argument("--campaigns", type=int, default=1, help="clinics that have one at the same time")
+    parser.add_argument("--planned-only", action="store_true", help="nothing is brought forward")
     asked = parser.parse_args()
-    campaign = Campaign(asked.messages, asked.over, speed=asked.speed, campaigns=asked.campaigns)
+    campaign = Campaign(
+        asked.messages,
+        asked.over,
+        speed=asked.speed,
+        campaigns=asked.campaigns,
+        forward=not asked.planned_only,
+    )
     print(campaign, asyncio.run(run(campaign)))
 
 
