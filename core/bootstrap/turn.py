@@ -17,19 +17,19 @@ from core.domain.settings import Settings
 from core.ports import log
 from core.ports.backlog import Pace
 from core.ports.clock import CorrectedClock
-from core.usecases.answer import Answer, AnswerPolicy
-from core.usecases.ask_model import AskModel, RetryPolicy
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges
-from core.usecases.deliver import Deliver
-from core.usecases.give_up import GiveUp
-from core.usecases.hand_over import HandOver
-from core.usecases.journal import Journal
-from core.usecases.model_turn import ModelTurn
-from core.usecases.paced_slots import PacedSlots
-from core.usecases.read_marks import ReadMarks
-from core.usecases.run_turn import RunPolicy, RunTurn
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.answer import Answer, AnswerPolicy
+from core.usecases.turn.ask_model import AskModel, RetryPolicy
+from core.usecases.turn.delivery import HandOver
+from core.usecases.turn.give_up import GiveUp
+from core.usecases.turn.lead import RunPolicy, RunTurn
+from core.usecases.turn.line_delivery import Deliver
+from core.usecases.turn.model_turn import ModelTurn
+from core.usecases.turn.paced_slots import PacedSlots
+from core.usecases.turn.read_marks import ReadMarks
 
 _REDIS_WAIT_S = 60.0
 

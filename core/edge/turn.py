@@ -11,7 +11,7 @@ from core.ports import log
 
 with uncollected():
     from core.bootstrap.turn import build, wait_for_redis
-    from core.usecases.run_turn import RunTurn
+    from core.usecases.turn.lead import RunTurn
 
 DEFECT_RETRIES = 10
 """Dispatches after which a task that fails by a defect is recorded as failed instead of lost one day."""

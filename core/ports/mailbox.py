@@ -1,6 +1,6 @@
 """The mailbox: one turn at a time in a conversation, and everything that waits goes into it.
 
-Redis only speeds this up; what makes a reply exactly-once is the journal (core.usecases.journal).
+Redis only speeds this up; what makes a reply exactly-once is the journal (core.usecases.journal.journal).
 """
 
 from __future__ import annotations

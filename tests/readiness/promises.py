@@ -64,7 +64,7 @@ _INSTANCES, _PROVIDERS = "tests/e2e/test_faults_of_instances.py", "tests/e2e/tes
 _ACK = "tests/usecases/webhook/test_acknowledge.py"
 _ASK, _TURN = (f"tests/usecases/test_{name}.py" for name in ("ask_model", "run_turn"))
 _BOOKS, _TALK, _DEMO = (
-    "tests/usecases/test_budget_books.py",
+    "tests/usecases/journal/test_books.py",
     "tests/e2e/test_conversation.py",
     "tests/e2e/test_demo.py",
 )
@@ -172,7 +172,7 @@ PROMISES = (
         "A budget is never exceeded, however many turns run at once",
         (COST,),
         (
-            Pytest("tests/usecases/test_budget_processes.py"),
+            Pytest("tests/usecases/journal/test_books_processes.py"),
             Pytest(f"{_BOOKS}::test_a_crash_around_any_commit_leaves_books_that_close"),
             Pytest(
                 "tests/domain/test_money.py::test_no_usage_within_the_bounds_costs_more_than_the_worst_case"
@@ -200,7 +200,7 @@ PROMISES = (
             Pytest(_ASK),
             Pytest(f"{_PROVIDERS}::test_model_fails_once_and_is_asked_again"),
             Pytest(f"{_PROVIDERS}::test_model_fails_for_good_and_the_customer_hears_so_once"),
-            Pytest("tests/usecases/test_journal.py"),
+            Pytest("tests/usecases/journal/test_journal.py"),
         ),
     ),
     Promise(

@@ -25,9 +25,9 @@ from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.clock import Clock, SystemClock
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import ContendedError, StoppedError, Stored
-from core.usecases.spend_books import Settlement
+from core.usecases.journal.books import Settlement
+from core.usecases.journal.entries import ContendedError, StoppedError, Stored
+from core.usecases.journal.journal import Journal
 
 ORG = "bkk-smile"
 RATE = Decimal(36)

@@ -17,7 +17,7 @@ from core.local.http_server import HttpServer, Request, Response
 from core.local.openai_api import Latency
 from core.local.simulator import Sent
 from core.local.stack import LocalStack, StackOptions
-from core.usecases.run_turn import RunTurn
+from core.usecases.turn.lead import RunTurn
 from tests.support.fault_scene import FaultScene
 
 

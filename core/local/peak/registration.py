@@ -17,9 +17,9 @@ from core.ports.documents import DocumentStore, Key
 from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
 from core.usecases.clinics.documents import budget_document, stored_number
+from core.usecases.journal.books import day_key
 from core.usecases.operate.apply_clinics import ApplyClinics
 from core.usecases.operate.clinic_changes import Wanted, WantedClinic
-from core.usecases.spend_books import day_key
 
 TIMEZONE = "Asia/Bangkok"
 _PERSONA = """คลินิกทันตกรรม พูดสุภาพ ลงท้ายด้วยค่ะ ตอบสั้นและตรงคำถาม

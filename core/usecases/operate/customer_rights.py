@@ -24,8 +24,8 @@ from core.ports.conversations import Conversations, Led
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import TurnMovedError
+from core.usecases.journal.entries import TurnMovedError
+from core.usecases.journal.journal import Journal
 
 _BATCH = 50
 _A_WEEK = Retention(memory_days=7, unfollow_days=7)

@@ -22,7 +22,7 @@ from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, UNDELIVERABLE, TurnR
 from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Create, DocumentStore, Key, Merge, Write
 from core.ports.tasks import TaskQueue
-from core.usecases.journal_entries import Stored
+from core.usecases.journal.entries import Stored
 
 STUCK_MS = 600_000
 """A turn that has not ended so long after its last step has no leader any more."""

@@ -17,8 +17,8 @@ from core.domain.prices import Price, Prices
 from core.domain.turn import TurnRecord
 from core.ports.documents import DocumentStore, Where
 from core.ports.llm import Usage
+from core.usecases.journal.books import COLLECTION, day_key, turn_key
 from core.usecases.operate.stored_clinics import find_clinic
-from core.usecases.spend_books import COLLECTION, day_key, turn_key
 
 LONGEST_RANGE_DAYS = 400
 

@@ -15,7 +15,7 @@ from core.domain.messages import reply_messages, retry_key
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
 from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
-from core.usecases.deliver import Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.line_delivery import Deliver, Delivered, DeliveryRequest
 
 CHANNEL = ChannelCredentials("1650000001", "s3cret")
 CUSTOMER = "U" + "a" * 32

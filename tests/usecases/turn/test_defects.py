@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from core.domain.task import TurnTask
 from core.edge import turn as edge
-from core.usecases.run_turn import RunTurn
+from core.usecases.turn.lead import RunTurn
 from tests.support.fault_scene import FaultScene
 from tests.support.turn_scene import serving, turn_scene
 
@@ -21,20 +21,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # Every step after the provider's answer, in this order, and the state in which its turn ends.
 STEPS = {
     "core.adapters.openai_llm._answer": "failed",
-    "core.usecases.ask_model._Run._log": "failed",
-    "core.usecases.model_turn.parse_reply": "failed",
-    "core.usecases.answer.next_stage": "failed",
-    "core.usecases.answer.consent.learn": "failed",
-    "core.usecases.hand_over.HandOver.marked": "failed",
-    "core.usecases.model_turn.charge": "failed",
-    "core.usecases.model_turn._total": "failed",
-    "core.usecases.journal.Journal.settle": "failed",
-    "core.usecases.hand_over.HandOver._request": "failed",
-    "core.usecases.hand_over.HandOver.__call__": "failed",
-    "core.usecases.deliver.Deliver.__call__": "failed",
-    "core.usecases.journal.Journal.update": "failed",
-    "core.usecases.hand_over.HandOver._announce": "delivered",
-    "core.usecases.answer.told": "delivered",
+    "core.usecases.turn.ask_model._Run._log": "failed",
+    "core.usecases.turn.model_turn.parse_reply": "failed",
+    "core.usecases.turn.answer.next_stage": "failed",
+    "core.usecases.turn.answer.consent.learn": "failed",
+    "core.usecases.turn.delivery.HandOver.marked": "failed",
+    "core.usecases.turn.model_turn.charge": "failed",
+    "core.usecases.turn.model_turn._total": "failed",
+    "core.usecases.journal.journal.Journal.settle": "failed",
+    "core.usecases.turn.delivery.HandOver._request": "failed",
+    "core.usecases.turn.delivery.HandOver.__call__": "failed",
+    "core.usecases.turn.line_delivery.Deliver.__call__": "failed",
+    "core.usecases.journal.journal.Journal.update": "failed",
+    "core.usecases.turn.delivery.HandOver._announce": "delivered",
+    "core.usecases.turn.answer.told": "delivered",
     "core.adapters.redis_mailbox.RedisMailbox.finish": "delivered",
 }
 

@@ -20,9 +20,9 @@ from core.ports.documents import Create, Document, Merge, Write
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
 from core.usecases.customers.memory_changes import memory_key
-from core.usecases.deliver import PUSH, REPLY
-from core.usecases.journal_entries import Look
-from core.usecases.turn_commits import Effect
+from core.usecases.journal.commits import Effect
+from core.usecases.journal.entries import Look
+from core.usecases.turn.line_delivery import PUSH, REPLY
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from core.domain.event import Conversation
 from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Where, Write
-from core.usecases.journal_entries import TurnMovedError
-from core.usecases.spend_books import HOLD_MS, day_key
+from core.usecases.journal.books import HOLD_MS, day_key
+from core.usecases.journal.entries import TurnMovedError
 from tests.support.budget_worker import FULL, ORG, WORST, Worker, some_usage
 
 DAY = "20261124"

@@ -15,11 +15,11 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.directory import ClinicDirectory
-from core.usecases.deliver import REPLY
-from core.usecases.hand_over import HandOver
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import Look, Stored
-from core.usecases.turn_scene import record_of
+from core.usecases.journal.entries import Look, Stored
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.context import record_of
+from core.usecases.turn.delivery import HandOver
+from core.usecases.turn.line_delivery import REPLY
 
 
 class GiveUp:

@@ -15,9 +15,9 @@ from core.domain.event import Conversation
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import ContendedError, StoppedError, Stored, TurnMovedError
-from core.usecases.spend_books import Books, Settlement, day_key
+from core.usecases.journal.books import Books, Settlement, day_key
+from core.usecases.journal.entries import ContendedError, StoppedError, Stored, TurnMovedError
+from core.usecases.journal.journal import Journal
 from tests.support.clock import FakeClock
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments
 

@@ -14,10 +14,10 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, Line
 from core.ports.mailbox import Mailbox
-from core.usecases.deliver import NONE, REPLY, Deliver, Delivered, DeliveryRequest
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import Stored, TurnMovedError
-from core.usecases.read_marks import ReadMarks
+from core.usecases.journal.entries import Stored, TurnMovedError
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.line_delivery import NONE, REPLY, Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.read_marks import ReadMarks
 
 ANNOUNCED_FROM_MS = TOKEN_FRESH_MS - 30_000
 """The age of a token from which its use is announced: three leases before it is not fresh any more."""

@@ -23,7 +23,7 @@ from core.local.http_server import HttpServer, Request, Response
 from core.ports.clock import SystemClock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import Outcome, SlotRequest
-from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
+from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
 from tests.support.clock import FakeClock
 from tests.support.readable import faults_of_messages
 

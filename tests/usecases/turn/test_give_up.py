@@ -16,9 +16,9 @@ from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.clock import SystemClock
 from core.ports.documents import Delete, Key
 from core.usecases.clinics.documents import ORGS
-from core.usecases.journal import Journal
-from core.usecases.run_turn import RunTurn
-from core.usecases.spend_books import Books, day_key
+from core.usecases.journal.books import Books, day_key
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.lead import RunTurn
 from tests.support.fault_scene import FaultScene, Row
 from tests.support.turn_scene import said, serving, turn_scene
 
@@ -48,7 +48,7 @@ async def run_with_a_defect_after_the_call(
         raise KeyError("usage")
 
     with monkeypatch.context() as patched:
-        patched.setattr("core.usecases.model_turn._total", broken)
+        patched.setattr("core.usecases.turn.model_turn._total", broken)
         with pytest.raises(DefectAfterCallError):
             await run(task)
 

@@ -19,10 +19,10 @@ from core.domain.budget import DayBooks, budget_day
 from core.domain.turn import TurnRecord
 from core.ports.clock import SystemClock
 from core.ports.documents import DocumentStore
-from core.usecases.spend_books import day_key
+from core.usecases.journal.books import day_key
 from tests.support.budget_worker import ORG, WORST, Load, open_store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "tests/support/budget_worker.py"
 FIFTY = str(WORST["big"] * 50 / 1_000_000)
 

@@ -12,7 +12,7 @@ from core.domain.model_reply import CutOffError, DeclinedError, SchemaError
 from core.domain.prompt import Message
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal, SlotLostError, SlotRequest
-from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
+from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
 from tests.support.clock import FakeClock
 
 REQUEST = LlmRequest("gpt", [Message("user", "ราคาเท่าไหร่คะ")], 100, "reply", {})

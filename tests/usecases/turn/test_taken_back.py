@@ -29,7 +29,7 @@ from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
 from core.ports.mailbox import Held, Lead
 from core.usecases.customers.memory_changes import MemoryChanges
-from core.usecases.journal import Journal
+from core.usecases.journal.journal import Journal
 from core.usecases.operate.conversation_control import ConversationControl
 from core.usecases.operate.customer_rights import CustomerRights
 from core.usecases.operate.replay_turn import Outcome, ReplayTurn

@@ -16,11 +16,11 @@ from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
 from core.ports.mailbox import Lead
-from core.usecases.deliver import TOKEN_FRESH_MS, Deliver
-from core.usecases.hand_over import ANNOUNCED_FROM_MS, HandOver
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import Stored, TurnMovedError
-from core.usecases.spend_books import Books, day_key
+from core.usecases.journal.books import Books, day_key
+from core.usecases.journal.entries import Stored, TurnMovedError
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.delivery import ANNOUNCED_FROM_MS, HandOver
+from core.usecases.turn.line_delivery import TOKEN_FRESH_MS, Deliver
 from tests.support.clock import FakeClock
 from tests.support.turn_samples import CUSTOMER, sample, store
 

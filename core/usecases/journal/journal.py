@@ -2,7 +2,7 @@
 
 Everything is a commit with preconditions; contended transactions sleep a second between tries. Three commits
 a turn: reserve, settle, delivered. Every write of a turn names the version that its writer has seen, so a
-leader that was taken over can write nothing more. How a commit is made once: core.usecases.turn_commits.
+leader that was taken over can write nothing more. How a commit is made once: core.usecases.journal.commits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from core.domain.quotes import Quote, quote_from
 from core.domain.turn import COLLECTION, TurnRecord, claim
 from core.ports.clock import Clock
 from core.ports.documents import Create, DocumentStore, Key, Where
-from core.usecases import spend_books
-from core.usecases.journal_entries import (
+from core.usecases.journal import books as spend_books
+from core.usecases.journal.books import HOLD_MS, Books, Settlement, turn_key
+from core.usecases.journal.commits import Effect, Proposal, Seen, TurnCommits, writes_of
+from core.usecases.journal.entries import (
     Look,
     NoRoomError,
     StoppedError,
@@ -28,8 +30,7 @@ from core.usecases.journal_entries import (
     claim_key,
     stored_from,
 )
-from core.usecases.spend_books import HOLD_MS, Books, Settlement, turn_key
-from core.usecases.turn_booking import (
+from core.usecases.journal.holds import (
     Opening,
     left_behind,
     left_on_another_day,
@@ -37,7 +38,6 @@ from core.usecases.turn_booking import (
     stopping,
     with_abandoned,
 )
-from core.usecases.turn_commits import Effect, Proposal, Seen, TurnCommits, writes_of
 
 Choose = Callable[[DayBooks], tuple[Decision, int]]
 """The decision on a day as it was read, and the day's budget in micro-baht."""

@@ -26,11 +26,11 @@ from core.ports.clock import CorrectedClock
 from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
 from core.ports.slots import NoSlotError, Refusal, Slots
 from core.ports.tasks import TaskQueue
-from core.usecases.answer import Answer
-from core.usecases.give_up import GiveUp
-from core.usecases.journal_entries import ContendedError, TurnMovedError
-from core.usecases.read_marks import ReadMarks
-from core.usecases.turn_scene import Turn
+from core.usecases.journal.entries import ContendedError, TurnMovedError
+from core.usecases.turn.answer import Answer
+from core.usecases.turn.context import Turn
+from core.usecases.turn.give_up import GiveUp
+from core.usecases.turn.read_marks import ReadMarks
 
 _SOON_MS = 100
 _LONGEST_AWAY_MS = 15_000
@@ -106,8 +106,8 @@ class RunTurn:
             running.cancel()
 
     async def give_up(self, task: TurnTask, reason: str) -> None:
-        """End as failed what a defect keeps from being answered (see core.usecases.give_up); an operator can
-        replay it. Raises UnavailableError."""
+        """End as failed what a defect keeps from being answered (see core.usecases.turn.give_up); an operator
+        can replay it. Raises UnavailableError."""
         try:
             await self._give_up(task.event, task.trace, reason)
         except ChannelUnavailableError as exc:

@@ -9,8 +9,8 @@ from core.domain.budget import Decision, Hold, Kind, crossed_thresholds
 from core.domain.turn import TurnRecord, TurnState
 from core.ports import log
 from core.ports.documents import Write
-from core.usecases import spend_books
-from core.usecases.spend_books import HOLD_MS, Books, Settlement
+from core.usecases.journal import books as spend_books
+from core.usecases.journal.books import HOLD_MS, Books, Settlement
 
 
 @dataclass(frozen=True, slots=True)

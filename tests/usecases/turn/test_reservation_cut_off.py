@@ -8,16 +8,16 @@ from unittest import mock
 
 import pytest
 import pytest_asyncio
-from tests.e2e.fault_scene import FaultScene, Row
-from tests.usecases.turn_scene import serving, turn_scene
 
 from core.adapters import redis_keys
 from core.bootstrap import shared
 from core.domain.event import Conversation
 from core.domain.settings import Settings
 from core.ports.documents import DocumentStore, Version, Write
-from core.usecases.run_turn import RunTurn
+from core.usecases.turn.lead import RunTurn
+from tests.support.fault_scene import FaultScene, Row
 from tests.support.faulty_documents import CommitFaults, FaultyDocuments
+from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -22,12 +22,12 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.llm import LlmRequest, Usage
 from core.ports.slots import NoSlotError
-from core.usecases.ask_model import Ask, AskFailedError, AskModel, Bill
 from core.usecases.clinics.price_list import PriceList
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
-from core.usecases.spend_books import Settlement
-from core.usecases.turn_commits import Effect
+from core.usecases.journal.books import Settlement
+from core.usecases.journal.commits import Effect
+from core.usecases.journal.entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill
 
 UNCOUNTED = Usage(0, 0)
 """Of an answer that came without counts: an answered call, charged at its worst case."""

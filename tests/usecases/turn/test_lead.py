@@ -27,10 +27,10 @@ from core.local.openai_api import LlmFaultKind as Kind
 from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Lead
-from core.usecases import deliver
 from core.usecases.clinics.documents import model_document
-from core.usecases.journal import Journal
-from core.usecases.spend_books import Books, day_key
+from core.usecases.journal.books import Books, day_key
+from core.usecases.journal.journal import Journal
+from core.usecases.turn import line_delivery as deliver
 from tests.support.fault_scene import FaultScene, Row
 from tests.support.turn_scene import said, serving, turn_scene
 

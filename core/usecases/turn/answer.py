@@ -30,14 +30,11 @@ from core.ports.clock import Clock
 from core.ports.slots import NoSlotError, Refusal
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
-from core.usecases.give_up import GiveUp
-from core.usecases.hand_over import HandOver
-from core.usecases.journal import Journal
-from core.usecases.journal_entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
-from core.usecases.model_turn import ModelFailedError, ModelTurn, Opened
-from core.usecases.turn_booking import with_abandoned
-from core.usecases.turn_commits import Effect
-from core.usecases.turn_scene import (
+from core.usecases.journal.commits import Effect
+from core.usecases.journal.entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
+from core.usecases.journal.holds import with_abandoned
+from core.usecases.journal.journal import Journal
+from core.usecases.turn.context import (
     Answered,
     Scene,
     Turn,
@@ -50,6 +47,9 @@ from core.usecases.turn_scene import (
     told,
     turn_id_of,
 )
+from core.usecases.turn.delivery import HandOver
+from core.usecases.turn.give_up import GiveUp
+from core.usecases.turn.model_turn import ModelFailedError, ModelTurn, Opened
 
 BUDGET_NOTICE_EVERY_MS = 3_600_000
 MAX_LOST_CALLS = 3

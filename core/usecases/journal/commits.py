@@ -17,8 +17,8 @@ from core.domain.errors import DocumentsUnavailableError
 from core.domain.turn import TurnRecord
 from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Create, Document, DocumentStore, Key, Write
-from core.usecases.journal_entries import ContendedError, Stored, stored_from, update_of
-from core.usecases.spend_books import turn_key
+from core.usecases.journal.books import turn_key
+from core.usecases.journal.entries import ContendedError, Stored, stored_from, update_of
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.6
 

@@ -14,7 +14,7 @@ from core.domain.memory import CustomerMemory
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
 from core.domain.turn import Money, TurnEvent, TurnRecord, TurnState, journaled
-from core.usecases.turn_scene import heard, told
+from core.usecases.turn.context import heard, told
 from tests.support.turn_samples import BEGUN_MS, sample
 
 MINUTE_MS = 60_000

@@ -11,7 +11,7 @@ from core.domain.budget import Decision
 from core.domain.errors import FairlaneError
 from core.domain.turn import CLAIMS, TurnRecord
 from core.ports.documents import Document, Key, Merge, Version
-from core.usecases.spend_books import Books, turn_key
+from core.usecases.journal.books import Books, turn_key
 
 
 class TurnMovedError(FairlaneError):

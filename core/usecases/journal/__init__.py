@@ -1,0 +1,1 @@
+"""The journal of turns: claims, holds, replies and the books, each written once."""
