@@ -13,16 +13,17 @@ import httpx2
 
 from core.adapters.line_tokens import LineTokens
 from core.adapters.redis_line_tokens import ChannelToken, RedisLineTokens
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import ChannelUnavailableError, FairlaneError, LineUnavailableError
 from core.ports import log
-from core.ports.clock import Clock, SystemClock
+from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessage, Sent
 
 _CONNECT_S = 2.0
 _NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _ACCEPTED_BEFORE = 409  # in answer to a retry key
-_LONGEST_DETAIL = 200
-_LONGEST_RETRY_AFTER_MS = 3_600_000
+_MAX_DETAIL = 200
+_MAX_RETRY_AFTER_MS = 3_600_000
 
 
 class LineMessagingApi:
@@ -150,7 +151,7 @@ class LineMessagingApi:
         except (httpx2.HTTPError, TimeoutError) as exc:
             raise LineError(LineFault.AMBIGUOUS, f"no answer from LINE: {type(exc).__name__}") from exc
         if response.is_error and response.status_code != _ACCEPTED_BEFORE:
-            request_id = response.headers.get("x-line-request-id", "")[:_LONGEST_DETAIL]
+            request_id = response.headers.get("x-line-request-id", "")[:_MAX_DETAIL]
             log.warning(
                 "line.call_failed", call=path, status=response.status_code, line_request_id=request_id
             )
@@ -190,7 +191,7 @@ def _detail(response: httpx2.Response) -> str:
     message = str(body.get("message") or body.get("error") or f"HTTP {response.status_code}")
     details = body.get("details")
     named = [str(d.get("property")) for d in details or () if isinstance(d, Mapping)]
-    return f"{message} ({', '.join(named)})"[:_LONGEST_DETAIL] if named else message[:_LONGEST_DETAIL]
+    return f"{message} ({', '.join(named)})"[:_MAX_DETAIL] if named else message[:_MAX_DETAIL]
 
 
 def _json(response: httpx2.Response) -> Mapping[str, Any]:
@@ -211,6 +212,6 @@ def _sent_ids(response: httpx2.Response) -> tuple[str, ...]:
 def _retry_after(response: httpx2.Response) -> int | None:
     """Seconds, as everybody sends it; a date, or what is no number, is left to our own backoff."""
     try:
-        return min(max(0, round(float(response.headers["retry-after"]) * 1000)), _LONGEST_RETRY_AFTER_MS)
+        return min(max(0, round(float(response.headers["retry-after"]) * 1000)), _MAX_RETRY_AFTER_MS)
     except (KeyError, ValueError, OverflowError):
         return None

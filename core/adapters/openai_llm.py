@@ -18,7 +18,7 @@ from core.ports.clock import Clock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 
 CONNECT_TIMEOUT_S = 3.0
-LONGEST_RETRY_AFTER_MS = 3_600_000
+MAX_RETRY_AFTER_MS = 3_600_000
 """A longer wish is cut to it: no turn waits so long, and none of what counts with it overflows."""
 
 # 429, 403 or 400, by the provider's error code: nothing that time alone heals.
@@ -51,7 +51,7 @@ PERMANENT_CODES = frozenset(
 )
 _WITHOUT_TEXT = frozenset({CONTENT_FILTER, CUT_OFF, NO_CHOICE, REFUSAL})
 """Endings that say why there is no text."""
-MOST_TOKENS = 10_000_000
+MAX_TOKENS = 10_000_000
 """A larger count is none: no model reads or writes as many."""
 _NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 
@@ -264,7 +264,7 @@ def _count(value: object) -> int | None:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    counted = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    counted = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
     return cast("int", value) if counted else None
 
 
@@ -288,7 +288,7 @@ def _is_quota(code: str | None) -> bool:
 
 def _bounded(wish_ms: float) -> int:
     """Raises ValueError for what is no number."""
-    return min(max(round(wish_ms), 0), LONGEST_RETRY_AFTER_MS)
+    return min(max(round(wish_ms), 0), MAX_RETRY_AFTER_MS)
 
 
 def _date_ms(header: str | None) -> int | None:

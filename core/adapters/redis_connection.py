@@ -20,7 +20,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 __all__ = ["ALLOWED_WHEN_FULL", "REFUSED_WHEN_FULL", "Redis", "connect"]
 
-_MOST_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 """Of a process. An instance may have hundreds of turns in hand: a call then waits for a connection."""
 
 REFUSED_WHEN_FULL = "#!lua\n"
@@ -82,7 +82,7 @@ def connect(url: str, ca_cert: str | None = None, *, timeout_s: float = 2.0, tri
         network["ssl_ca_data"] = ca_cert
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=_MOST_CONNECTIONS,
+        max_connections=_MAX_CONNECTIONS,
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

@@ -22,14 +22,14 @@ from redis.exceptions import RedisError
 from core.adapters import redis_keys
 from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS, Conversation, EventKind, InboundEvent
+from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS, Conversation, EventKind, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 
 RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
 KNOWN_MS = 300_000  # how long an event that was announced is known, so that a redelivery is none
-MOST_KNOWN = 200  # of a conversation; beyond it, order and rate are a flood's least concern
-_MOST_OVERFLOW = 500
-_MOST_DONE = 1000
+MAX_KNOWN = 200  # of a conversation; beyond it, order and rate are a flood's least concern
+_MAX_OVERFLOW = 500
+_MAX_DONE = 1000
 _FIELDS = frozenset(field.name for field in fields(InboundEvent))
 
 
@@ -49,8 +49,8 @@ class RedisMailbox:
         *,
         lease_ms: int,
         session_ttl_s: int,
-        max_events: int = MOST_WAITING,
-        max_chars: int = MOST_WAITING_CHARS,
+        max_events: int = MAX_WAITING,
+        max_chars: int = MAX_WAITING_CHARS,
         overdue_ms: int = 60_000,
     ) -> None:
         self._redis = redis
@@ -80,10 +80,10 @@ class RedisMailbox:
             RETENTION_MS,
             self._max_events,
             self._max_chars,
-            _MOST_OVERFLOW,
+            _MAX_OVERFLOW,
             self._overdue_ms,
             KNOWN_MS,
-            MOST_KNOWN,
+            MAX_KNOWN,
             self._generation,
         ]
         kind, now_ms, self._generation, *rest = await call(self._begin, keys_of(event.conversation), args)
@@ -135,7 +135,7 @@ class RedisMailbox:
             self._lease_ms,
             self._session_ttl_ms,
             RETENTION_MS,
-            _MOST_DONE,
+            _MAX_DONE,
             *done_ids,
         ]
         found = await call(self._finish, keys_of(conversation), args)
@@ -144,7 +144,7 @@ class RedisMailbox:
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
         """See the port. The message is also kept out if its task begins later: it is done then."""
         keys = [redis_keys.mailbox(conversation, part) for part in ("events", "done", "announced")]
-        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MOST_DONE]))
+        return bool(await call(self._remove, keys, [message_id, RETENTION_MS, _MAX_DONE]))
 
 
 def _note(turn_id: str) -> str:

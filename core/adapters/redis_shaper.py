@@ -14,7 +14,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_backlog import backlog_keys, told_every_ms
 from core.adapters.redis_mailbox import KNOWN_MS, encode_event, mailbox_script, own_message_id
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import MOST_WAITING
+from core.domain.event import MAX_WAITING
 from core.domain.task import TurnTask
 from core.ports.shaper import Arrival, Shaped
 
@@ -59,7 +59,7 @@ class RedisShaper:
             _SENDER_WINDOW_US / sender_per_10s,
             round(longest_s * 1_000_000),
             KNOWN_MS,
-            MOST_WAITING,
+            MAX_WAITING,
         )
         self._told = (round(patience_s * 1000), told_every_ms(dispatches_per_s))
         self._generation: bytes = b""

@@ -12,11 +12,11 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_reachability import answers_within
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
+from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.domain.settings import Settings
 from core.ports import log
 from core.ports.backlog import Pace
-from core.ports.clock import CorrectedClock
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from core.adapters.redis_shaper import RedisShaper
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.settings import Settings
-from core.ports.clock import SystemClock
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.webhook.acknowledge import AckPolicy, AckWebhook
 

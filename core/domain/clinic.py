@@ -9,7 +9,7 @@ from decimal import Decimal
 ORG_ID = "[a-z0-9-]{1,40}"
 """What an org_id matches."""
 
-GATHER_S, LONGEST_GATHER_S = 1.0, 3.0
+GATHER_S, MAX_GATHER_S = 1.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)

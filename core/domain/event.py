@@ -8,7 +8,7 @@ from typing import Literal
 
 ChatType = Literal["user", "group", "room"]
 
-MOST_WAITING, MOST_WAITING_CHARS = 100, 24_000
+MAX_WAITING, MAX_WAITING_CHARS = 100, 24_000
 """How many of a conversation's newest events, and of their characters, wait verbatim for a turn."""
 
 TOKEN_FRESH_MS = 50_000

@@ -30,7 +30,7 @@ _SAFE_ID = re.compile(r"(?!__)[A-Za-z0-9_-]{1,128}")
 # Chats and users stand in Redis keys and document ids, where `/` and braces have a meaning. Anything else
 # that prints is taken: LINE's ids are opaque, and one that is refused costs a customer's message.
 _CHAT_ID = re.compile(r"[!-.0-z|~]{1,128}")
-_LONGEST_OPAQUE = 512
+_MAX_OPAQUE = 512
 # Of the events by which LINE's console tries a webhook: who sends them, and the reply tokens that they have.
 _VERIFYING = "Udeadbeefdeadbeefdeadbeefdeadbeef"
 _VERIFYING_TOKENS = frozenset({"0" * 32, "f" * 32})
@@ -228,7 +228,7 @@ def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
 
 def _opaque(value: Any) -> str | None:
     """An id or token of LINE's that is only handed back to LINE."""
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_OPAQUE:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_OPAQUE:
         return None
     return well_formed(value)
 

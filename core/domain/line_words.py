@@ -19,7 +19,7 @@ MAX_TEXT_CHARS = 20_000
 MAX_TEXT_BYTES = 80_000
 """As JSON in UTF-8; with the rest of a task it stays below Cloud Tasks' 100 KB."""
 
-_LONGEST_HINT = 200
+_MAX_HINT = 200
 
 
 def of_text(raw: Mapping[str, Any], message: Mapping[str, Any], bot: str | None) -> str | None:
@@ -70,7 +70,7 @@ def of_edit(raw: Mapping[str, Any], message: Mapping[str, Any], bot: str | None)
 def hint(message: Mapping[str, Any]) -> str:
     """What LINE says that a sticker shows."""
     keywords = message.get("keywords")
-    return joined(", ", keywords if isinstance(keywords, list) else ())[:_LONGEST_HINT]
+    return joined(", ", keywords if isinstance(keywords, list) else ())[:_MAX_HINT]
 
 
 def mentionees(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -17,13 +17,13 @@ from core.domain.plain_text import plain
 from core.domain.visible import looks_empty
 
 TEXT_UNITS = 5000  # of one text message
-MOST_MESSAGES = 5  # of one reply or push
+MAX_MESSAGES = 5  # of one reply or push
 LABEL_UNITS = 20  # of a quick reply's button
-MOST_QUICK_REPLIES = 13
+MAX_QUICK_REPLIES = 13
 ELLIPSIS = "…"
 
-_LONGEST_CLUSTER = 32  # units; a family emoji has 11, a subdivision's flag 14
-_LONGEST_TAP = 300  # units that a quick reply's button may send
+_MAX_CLUSTER = 32  # units; a family emoji has 11, a subdivision's flag 14
+_MAX_TAP = 300  # units that a quick reply's button may send
 _RETRY_KEYS = uuid.UUID("7f0c1d0e-5f5b-5b0e-9a53-6d0f5c1d9a10")
 
 # Where a reader would stop, best first: paragraph, line, end of a sentence (Thai ends one with a polite
@@ -67,7 +67,7 @@ def clusters(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def split_text(text: str, limit: int = TEXT_UNITS, most: int = MOST_MESSAGES) -> list[str]:
+def split_text(text: str, limit: int = TEXT_UNITS, most: int = MAX_MESSAGES) -> list[str]:
     """`text` in at most `most` parts of at most `limit` units; joined they are `text`, or its beginning and
     an ellipsis if it is longer than that."""
     parts: list[str] = []
@@ -78,7 +78,7 @@ def split_text(text: str, limit: int = TEXT_UNITS, most: int = MOST_MESSAGES) ->
             head = _head(rest, limit - units(ELLIPSIS), at_least=0)
             return [*parts, head.rstrip() + ELLIPSIS]
         # A border is taken only if what follows it still fits into the messages that are left.
-        head = _head(rest, limit, at_least=units(rest) - left * (limit - _LONGEST_CLUSTER))
+        head = _head(rest, limit, at_least=units(rest) - left * (limit - _MAX_CLUSTER))
         parts.append(head)
         rest = rest[len(head) :]
     return [*parts, rest] if rest else parts
@@ -106,7 +106,7 @@ def reply_messages(
     labels = dict.fromkeys(map(one_line, quick_replies))
     items = [item for label in labels if (item := _quick_reply(label, data.get(label)))]
     if messages and items:
-        messages[-1] = {**messages[-1], "quickReply": {"items": items[:MOST_QUICK_REPLIES]}}
+        messages[-1] = {**messages[-1], "quickReply": {"items": items[:MAX_QUICK_REPLIES]}}
     return tuple(messages)
 
 
@@ -185,5 +185,5 @@ def _quick_reply(text: str, data: str | None = None) -> dict[str, Any] | None:
     if data is not None:
         postback = {"type": "postback", "label": label, "data": data, "displayText": label}
         return {"type": "action", "action": postback}
-    tapped = split_text(text, _LONGEST_TAP, most=1)[0]
+    tapped = split_text(text, _MAX_TAP, most=1)[0]
     return {"type": "action", "action": {"type": "message", "label": label, "text": tapped}}

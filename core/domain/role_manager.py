@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.domain.clinic import Clinic
-from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS
+from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
 from core.domain.prompt import Message, Prompt
@@ -24,7 +24,7 @@ from core.domain.session import Session
 from core.domain.texts import house_rules, shorter_rule
 from core.domain.tokens import prompt_bound, request_estimate, text_bound
 
-WORDS_TOKENS = 3 * MOST_WAITING_CHARS + MOST_WAITING
+WORDS_TOKENS = 3 * MAX_WAITING_CHARS + MAX_WAITING
 """Upper bound of the tokens of a customer's words, counted in bytes: all that a mailbox keeps fits whole,
 each message on its own line. Only characters of four bytes (emoji) may exceed it."""
 

@@ -153,8 +153,8 @@ _SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
 _QUEUE = _matching(r"projects/[^/]+/locations/[^/]+/queues/[^/]+", "projects/P/locations/L/queues/Q")
 _HOSTPORT = _matching(r"[^\s/:]+:\d+", "host:port")
 _HIDDEN = frozenset({"REDIS_URL", "REDIS_CA_CERT", "OPENAI_API_KEY"})
-MOST_SLOTS = 100_000
-_MANY = _whole(1, MOST_SLOTS)
+MAX_SLOTS = 100_000
+_MANY = _whole(1, MAX_SLOTS)
 _COUNT = _whole(1, 10_000_000)
 
 VARIABLES: tuple[Variable, ...] = (

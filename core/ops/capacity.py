@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import ModelConfig
 from core.domain.dispatching import MAX_PER_S
 from core.domain.prices import load_prices
@@ -21,7 +22,6 @@ from core.ops.sizing.demand import Demand, Latency
 from core.ops.sizing.plan import Plan, Provider, plan
 from core.ops.sizing.simulation import Simulated, simulate
 from core.ops.sizing.tfvars import written
-from core.ports.clock import SystemClock
 
 SIMULATED_S = 900.0
 

@@ -11,7 +11,7 @@ from ruamel.yaml.nodes import Node
 
 from core.domain.clinic import (
     GATHER_S,
-    LONGEST_GATHER_S,
+    MAX_GATHER_S,
     ORG_ID,
     BudgetPolicy,
     Clinic,
@@ -256,7 +256,7 @@ class _Reader:
         )
 
     def _gather_s(self, entry: Fields) -> float:
-        seconds = entry.decimal("gather_s", 0, round(LONGEST_GATHER_S), "1.0")
+        seconds = entry.decimal("gather_s", 0, round(MAX_GATHER_S), "1.0")
         return GATHER_S if seconds is None else float(seconds)
 
     def _messages(self, entry: Fields) -> dict[str, str]:

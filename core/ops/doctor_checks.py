@@ -14,10 +14,10 @@ from core.adapters.openai_models import list_models
 from core.adapters.redis_connection import Redis
 from core.adapters.redis_inspection import inspect_redis
 from core.adapters.redis_slots_operator import RedisSlotsOperator
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.settings import Settings, SettingsError, required_by
 from core.ops.session import NO_REDIS
-from core.ports.clock import SystemClock
 from core.usecases.operate.examine import Check, Finding, attention, broken, examine, ok
 from core.usecases.operate.examine_clinics import ExamineClinics
 from core.usecases.operate.examine_platform import (

@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from core.adapters.json_log import JsonFormatter
 from core.adapters.redis_connection import Redis
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.settings import Settings
 from core.ports import log
-from core.ports.clock import Clock, SystemClock
+from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore
 from core.ports.tasks import TaskQueue

@@ -20,7 +20,7 @@ from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.bootstrap import shared
 from core.domain.clinic import ORG_ID
 from core.domain.errors import RedisUnavailableError
-from core.domain.settings import MOST_SLOTS, Settings
+from core.domain.settings import MAX_SLOTS, Settings
 from core.ops.terminal import stdout
 
 app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_args_is_help=False)
@@ -101,7 +101,7 @@ def set_limit(
         typer.Option(
             "--global",
             min=0,
-            max=MOST_SLOTS,
+            max=MAX_SLOTS,
             metavar="N",
             help="Calls at the provider at once; 0: as configured again.",
         ),
@@ -115,9 +115,9 @@ def set_limit(
     """Override the limits for all instances, from their next operation on; no deployment is needed."""
     if everywhere is None and org is None and not reset:
         raise typer.BadParameter("say what to set: --global N, --org ORG N, or --reset")
-    if org is not None and not (re.fullmatch(ORG_ID, org[0]) and 0 <= org[1] <= MOST_SLOTS):
+    if org is not None and not (re.fullmatch(ORG_ID, org[0]) and 0 <= org[1] <= MAX_SLOTS):
         raise typer.BadParameter(
-            f"expected a clinic's org_id and 0 to {MOST_SLOTS}, such as bkk-smile 8", param_hint="--org"
+            f"expected a clinic's org_id and 0 to {MAX_SLOTS}, such as bkk-smile 8", param_hint="--org"
         )
 
     async def change(slots: RedisSlotsOperator) -> SlotsView:

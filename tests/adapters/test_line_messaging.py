@@ -15,10 +15,10 @@ from redis.backoff import NoBackoff
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.redis_line_tokens import RedisLineTokens
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import ChannelUnavailableError, LineUnavailableError
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
-from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
 
 CHANNEL = ChannelCredentials("1650000001", "s3cret")

@@ -17,13 +17,13 @@ from llmock.scenarios import Delay, Fail, Reply
 from llmock.testing import LLMockServer
 
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME, parse_reply
 from core.domain.prompt import Message
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
-from core.ports.clock import SystemClock
 from core.ports.llm import LlmError, LlmFault, LlmRequest, Usage
 
 KEY = "sk-canary-7f3a"

@@ -18,10 +18,10 @@ from core.adapters.redis_shaper import RedisShaper
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.redis_slots_scripts import SlotOptions
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import Conversation, InboundEvent
 from core.local.redis_server import RedisServer
-from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival
 from tests.support.slots_scene import Room, until

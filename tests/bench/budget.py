@@ -18,12 +18,12 @@ from pathlib import Path
 
 from google.cloud.firestore import AsyncClient, AsyncTransaction, async_transactional
 
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.clinic import BudgetPolicy
 from core.domain.settings import Settings
 from core.local.firestore_emulator import FirestoreEmulator
 from core.local.processes import Guard
-from core.ports.clock import SystemClock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Version, Where, Write
 from tests.bench.cold_emulator import warm
 from tests.bench.table import Row

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.prices import load_prices
@@ -17,7 +18,6 @@ from core.domain.prompt import Message, Prompt
 from core.domain.role_manager import Moment, build_prompt
 from core.domain.session import Session
 from core.local.openai_api import Latency, OpenAiApi
-from core.ports.clock import SystemClock
 from core.ports.llm import LlmRequest
 from tests.bench.table import Row
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.domain.clinic import Clinic
-from core.domain.event import MOST_WAITING, MOST_WAITING_CHARS
+from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.prompt import Prompt
 from core.domain.role_manager import WORDS_TOKENS, Moment, build_prompt, shortened, stable_prefix
@@ -164,7 +164,7 @@ def test_several_of_lines_longest_messages_stand_verbatim(longest: str) -> None:
 
 
 def test_all_that_a_mailbox_keeps_stands_verbatim() -> None:
-    kept = ["ก" * (MOST_WAITING_CHARS // MOST_WAITING)] * MOST_WAITING
+    kept = ["ก" * (MAX_WAITING_CHARS // MAX_WAITING)] * MAX_WAITING
     assert build(*kept).messages[-1].content == "\n".join(kept)
 
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import SecretsUnavailableError
 from core.ops import cli
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key, Merge
 from core.ports.secrets import SecretStore
 from core.usecases.clinics.price_list import PriceList

@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic, Handoff, Retention
 from core.domain.memory import COLLECTION, CustomerMemory, Fact
 from core.domain.texts import text
 from core.local.line_api import Channel, LineApi, LineTrouble
 from core.ops.cli import app
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, DocumentStore, Key
 from core.usecases.clinics.documents import org_document
 

@@ -14,6 +14,7 @@ from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.redis_connection import connect
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Retention
 from core.domain.event import InboundEvent
 from core.domain.memory import COLLECTION, CustomerMemory, Fact, document_id
@@ -21,7 +22,6 @@ from core.domain.session import Session
 from core.domain.stages import Stage
 from core.domain.turn import TurnState
 from core.ops.cli import app
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Delete, DocumentStore, Key
 from core.ports.mailbox import Lead
 from tests.support.everything_kept import documents_text, redis_text

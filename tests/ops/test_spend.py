@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import BudgetPolicy
 from core.ops import cli
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Delete, DocumentStore, Key, Merge
 from tests.support.budget_worker import FULL, ORG, WORST, Worker, open_store
 

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.turn import Money, TurnRecord, TurnState
 from core.local.cloud_tasks import CloudTasks
 from core.ops.cli import app
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
 from core.usecases.clinics.documents import org_document
 from tests.support.turn_samples import sample, store

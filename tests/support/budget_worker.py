@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
 from core.domain.clinic import BudgetPolicy
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Price
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
-from core.ports.clock import Clock, SystemClock
+from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
 from core.usecases.journal.books import Settlement

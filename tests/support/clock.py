@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.ports.clock import CorrectedClock
+from core.adapters.system_clock import CorrectedClock
 
 
 class FakeClock(CorrectedClock):

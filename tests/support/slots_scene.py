@@ -14,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
-from core.ports.clock import SystemClock
+from core.adapters.system_clock import SystemClock
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotRequest
 
 

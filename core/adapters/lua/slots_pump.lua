@@ -1,5 +1,5 @@
 -- The end of every slots operation: who is next, and what the caller must know. Included after slots_rates.lua.
-local MOST_PASSED, MOST_OF_ONE = 20, 20 -- looked at when tokens lack, so that an operation stays short
+local MAX_PASSED, MAX_OF_ONE = 20, 20 -- looked at when tokens lack, so that an operation stays short
 
 -- Slots held by each clinic. Read once, then kept up to date.
 local function holders()
@@ -78,7 +78,7 @@ end
 -- lack tokens are passed.
 local function pump()
   local passed, count = {}, 0
-  while room.used < room.limit and count < MOST_PASSED do
+  while room.used < room.limit and count < MAX_PASSED do
     local org = next_org(passed, count)
     if not org then
       return
@@ -87,7 +87,7 @@ local function pump()
     if room.shut_until then
       return
     end
-    local waiters = heads(org, by_tokens and MOST_OF_ONE or 2)
+    local waiters = heads(org, by_tokens and MAX_OF_ONE or 2)
     local member, record = first_fitting(org, waiters)
     if member then
       call('ZREM', room.queue, member)

@@ -8,7 +8,7 @@
 -- same place.
 local SAVE_AFTER_MS = 5000 -- most of what lacks comes back when calls end that were estimated too high
 local AWAY_MS = 15000 -- beyond the time that it was told: how late a task may be
-local MOST_LOOKED_AT, AT_ONCE = 1000, 50
+local MAX_LOOKED_AT, AT_ONCE = 1000, 50
 
 local rated = room.requests_limit + room.tokens_limit > 0
 local by_tokens = room.tokens_limit > 0
@@ -93,7 +93,7 @@ if rated then
           end
         end
         first = first + AT_ONCE
-      until #starts == 0 or first >= MOST_LOOKED_AT
+      until #starts == 0 or first >= MAX_LOOKED_AT
       return math.max(at, room.now + 1)
     end
 

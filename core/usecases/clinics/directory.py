@@ -21,7 +21,7 @@ from core.ports.secrets import SecretStore
 from core.usecases.clinics import documents
 
 Found = tuple[Clinic, ChannelCredentials]
-MOST_ABSENT = 10_000
+MAX_ABSENT = 10_000
 
 
 @dataclass(slots=True)
@@ -169,7 +169,7 @@ class ClinicDirectory:
     def _forget_absent(self) -> None:
         """Destinations that nobody has are made up by others: they may not fill the memory."""
         self._absent += 1
-        if self._absent > MOST_ABSENT:
+        if self._absent > MAX_ABSENT:
             self._entries = {key: entry for key, entry in self._entries.items() if entry.found}
             self._absent = 0
 

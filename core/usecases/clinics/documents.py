@@ -14,7 +14,7 @@ from typing import Any
 
 from core.domain.clinic import (
     GATHER_S,
-    LONGEST_GATHER_S,
+    MAX_GATHER_S,
     BudgetPolicy,
     Clinic,
     Handoff,
@@ -129,7 +129,7 @@ def clinic_from(
 
 
 def _gather_s(stored: float | None) -> float:
-    return GATHER_S if stored is None else min(max(stored, 0.0), LONGEST_GATHER_S)
+    return GATHER_S if stored is None else min(max(stored, 0.0), MAX_GATHER_S)
 
 
 def org_of_channel(bot_user_id: str, channel: Data) -> str:

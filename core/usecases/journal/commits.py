@@ -20,7 +20,7 @@ from core.ports.documents import ConflictError, Create, Document, DocumentStore,
 from core.usecases.journal.books import turn_key
 from core.usecases.journal.entries import ContendedError, Stored, stored_from, update_of
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.6
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.02, 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _Pauses:
 
     async def pause(self) -> None:
         pause_s = random.uniform(self._longest_s / 4, self._longest_s)
-        self._longest_s = min(2 * self._longest_s, _LONGEST_PAUSE_S)
+        self._longest_s = min(2 * self._longest_s, _MAX_PAUSE_S)
         self.over = self._clock.monotonic() + pause_s > self._until
         if not self.over:
             await self._clock.sleep(pause_s)

@@ -20,7 +20,7 @@ from core.ports.llm import Usage
 from core.usecases.journal.books import COLLECTION, day_key, turn_key
 from core.usecases.operate.stored_clinics import find_clinic
 
-LONGEST_RANGE_DAYS = 400
+MAX_RANGE_DAYS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,12 @@ def parse_day(text: str, today: str) -> str:
 def days_between(first_day: str, last_day: str) -> list[str]:
     """Raises InvalidInputError for a range that is empty or too long to read."""
     days = [first_day]
-    while days[-1] < last_day and len(days) <= LONGEST_RANGE_DAYS:
+    while days[-1] < last_day and len(days) <= MAX_RANGE_DAYS:
         days.append(_shifted(days[-1], 1))
     if first_day > last_day:
         raise InvalidInputError(f"--from {first_day} is after --to {last_day}: swap them")
-    if len(days) > LONGEST_RANGE_DAYS:
-        raise InvalidInputError(
-            f"--from {first_day} --to {last_day}: at most {LONGEST_RANGE_DAYS} days at once"
-        )
+    if len(days) > MAX_RANGE_DAYS:
+        raise InvalidInputError(f"--from {first_day} --to {last_day}: at most {MAX_RANGE_DAYS} days at once")
     return days
 
 

@@ -22,7 +22,7 @@ from core.domain.session import Session
 from core.domain.task import TurnTask
 from core.ports import log
 from core.ports.backlog import Backlog
-from core.ports.clock import CorrectedClock
+from core.ports.clock import CorrectableClock
 from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
 from core.ports.slots import NoSlotError, Refusal, Slots
 from core.ports.tasks import TaskQueue
@@ -33,7 +33,7 @@ from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.read_marks import ReadMarks
 
 _SOON_MS = 100
-_LONGEST_AWAY_MS = 15_000
+_MAX_AWAY_MS = 15_000
 _BEHIND_MS = 1_000
 _OURS = frozenset({Refusal.TAKEN, Refusal.DRAINING})
 """Refusals that say nothing about the clinic's line."""
@@ -80,7 +80,7 @@ class RunTurn:
         backlog: Backlog,
         answer: Answer,
         give_up: GiveUp,
-        clock: CorrectedClock,
+        clock: CorrectableClock,
         marks: ReadMarks,
         policy: RunPolicy,
     ) -> None:
@@ -278,7 +278,7 @@ class RunTurn:
         waits behind a turn whose messages are younger."""
         until_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) + 50
         until_ms = max(until_ms, self._clock.now_ms() + _BEHIND_MS)
-        hint_ms = min(refused.retry_after_ms, _LONGEST_AWAY_MS, until_ms - self._clock.now_ms())
+        hint_ms = min(refused.retry_after_ms, _MAX_AWAY_MS, until_ms - self._clock.now_ms())
         if refused.reason in _OURS:
             return hint_ms
         successor = task.successor(refused.place)

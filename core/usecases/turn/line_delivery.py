@@ -28,7 +28,7 @@ from core.ports.line import ChannelCredentials, Line, LineError, LineFault, Line
 REPLY, PUSH, NONE = "reply", "push", "none"
 
 _BACKOFF_S = 0.25
-_LONGEST_WAIT_S = 4.0
+_MAX_WAIT_S = 4.0
 _LAST_TRY_S = 6.0  # no try begins later; with the client's own limit of 5 s all ends after 11 s
 
 _WITH_A_WISH = (LineError, ChannelUnavailableError)
@@ -234,7 +234,7 @@ def _wait_s(state: RetryCallState) -> float:
     failure = state.outcome.exception() if state.outcome else None
     wish = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, _WITH_A_WISH) else 0.0
     backoff: float = _BACKOFF_S * 2.0 ** (state.attempt_number - 1)
-    return max(wish, min(backoff, _LONGEST_WAIT_S))
+    return max(wish, min(backoff, _MAX_WAIT_S))
 
 
 def _done(how: str, sent: Sent) -> Delivered:

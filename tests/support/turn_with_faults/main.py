@@ -24,11 +24,11 @@ from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_slots import RedisSlots
+from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.errors import DocumentsUnavailableError
 from core.edge.turn import PROCESS, execute
-from core.ports.clock import CorrectedClock
 from core.ports.documents import Document, DocumentStore, Key, Version, Write
 
 FAULTS = Path(os.environ["FAULTS"])

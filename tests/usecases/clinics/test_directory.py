@@ -268,7 +268,7 @@ async def test_a_channel_that_leads_nowhere_is_named(store: Counted, directory: 
 async def test_made_up_destinations_do_not_fill_the_memory(
     store: Counted, directory: ClinicDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clinic_directory, "MOST_ABSENT", 20)
+    monkeypatch.setattr(clinic_directory, "MAX_ABSENT", 20)
     await directory.by_destination(BOT)
     for n in range(100):
         await directory.by_destination(f"U{n:032x}")

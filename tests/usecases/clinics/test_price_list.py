@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import DocumentsUnavailableError
-from core.ports.clock import SystemClock
 from core.ports.documents import Document, DocumentStore, Key, Merge
 from core.usecases.clinics.price_list import COLLECTION, PriceList
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from core.adapters.system_clock import SystemClock
 from core.domain.budget import DayBooks, may_grow
 from core.domain.clinic import BudgetPolicy
 from core.domain.event import Conversation
 from core.domain.turn import TurnRecord
-from core.ports.clock import SystemClock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Where, Write
 from core.usecases.journal.books import HOLD_MS, day_key
 from core.usecases.journal.entries import TurnMovedError

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from core.adapters.system_clock import SystemClock
 from core.domain.budget import DayBooks, budget_day
 from core.domain.turn import TurnRecord
-from core.ports.clock import SystemClock
 from core.ports.documents import DocumentStore
 from core.usecases.journal.books import day_key
 from tests.support.budget_worker import ORG, WORST, Load, open_store

@@ -12,11 +12,11 @@ from unittest import mock
 import pytest
 import pytest_asyncio
 
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.budget import budget_day
 from core.domain.clinic import BudgetPolicy
 from core.domain.settings import Settings
-from core.ports.clock import SystemClock
 from core.ports.documents import DocumentStore
 from tests.support.fault_scene import FaultScene
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments

@@ -13,12 +13,12 @@ import pytest
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import InvalidInputError
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import Channel, LineApi, LineCall, LineTrouble
 from core.local.line_webhook import sign
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
 from core.usecases.clinics.documents import channel_document, org_document
 from core.usecases.operate.connect_clinics import ConnectClinics, Connection, Status

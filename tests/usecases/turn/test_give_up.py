@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.errors import DefectAfterCallError
 from core.domain.task import TurnTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState, journaled
-from core.ports.clock import SystemClock
 from core.ports.documents import Delete, Key
 from core.usecases.clinics.documents import ORGS
 from core.usecases.journal.books import Books, day_key

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from core.adapters import redis_keys
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
 from core.domain.event import Conversation
 from core.domain.task import TurnTask
@@ -24,7 +25,6 @@ from core.local.http_server import Response
 from core.local.line_api import LineCall, LineTrouble
 from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Lead
 from core.usecases.clinics.documents import model_document

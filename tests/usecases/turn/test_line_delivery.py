@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from core.adapters.line_messaging import LineMessagingApi
+from core.adapters.system_clock import SystemClock
 from core.domain.errors import ChannelUnavailableError, LineUnavailableError
 from core.domain.messages import reply_messages, retry_key
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
-from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.usecases.turn.line_delivery import Deliver, Delivered, DeliveryRequest
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.system_clock import SystemClock
 from core.domain.messages import reply_messages
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME, ModelReply, parse_reply
 from core.domain.prompt import Message
 from core.domain.role_manager import asked_for_less
 from core.local.http_server import HttpServer, Request, Response
-from core.ports.clock import SystemClock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import Outcome, SlotRequest
 from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy

@@ -13,11 +13,11 @@ from core.adapters import redis_keys
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_shaper import RedisShaper
+from core.adapters.system_clock import SystemClock
 from core.domain.task import TurnTask
 from core.local.cloud_tasks import CloudTasks
 from core.local.http_server import HttpServer, Request, Response
 from core.ports.backlog import Pace
-from core.ports.clock import SystemClock
 from core.ports.shaper import Arrival
 from core.usecases.turn.paced_slots import PacedSlots
 from tests.adapters.test_redis_backlog import event, names

@@ -13,6 +13,7 @@ import pytest_asyncio
 from core.adapters.redis_connection import connect
 from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain import consent
 from core.domain.budget import Decision, Kind, Reason, budget_day
@@ -25,7 +26,6 @@ from core.domain.task import TurnTask
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
-from core.ports.clock import SystemClock
 from core.ports.documents import Create, Key
 from core.ports.mailbox import Held, Lead
 from core.usecases.customers.memory_changes import MemoryChanges

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from core.adapters.system_clock import SystemClock
 from core.domain.texts import text
 from core.local.simulator import Sent
-from core.ports.clock import SystemClock
 from core.usecases.operate.conversation_control import ConversationControl
 from core.usecases.operate.stored_clinics import find_clinic
 from tests.support.fault_scene import FaultScene

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.bootstrap import webhook as bootstrap
 from core.domain.clinic import Clinic, Limits
@@ -19,7 +20,6 @@ from core.domain.errors import DocumentsUnavailableError, RedisUnavailableError,
 from core.domain.settings import Settings, required_by
 from core.domain.signature import sign
 from core.domain.task import TurnTask
-from core.ports.clock import SystemClock
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
 from core.usecases.webhook import refusals
