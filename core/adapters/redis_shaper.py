@@ -15,6 +15,7 @@ from core.adapters.redis_backlog import backlog_keys, told_every_ms
 from core.adapters.redis_mailbox import KNOWN_MS, encode_event, mailbox_script, own_message_id
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import MAX_WAITING
+from core.domain.settings import default
 from core.domain.task import TurnTask
 from core.ports.shaper import Arrival, Shaped
 
@@ -47,10 +48,10 @@ class RedisShaper:
         self,
         redis: Redis,
         *,
-        sender_per_10s: int = 5,
-        longest_s: float = 100,
-        patience_s: float = 120,
-        dispatches_per_s: float = 17,
+        sender_per_10s: int = default("SENDER_MESSAGES_PER_10S"),
+        longest_s: float = default("PATIENCE_S") - default("SLOT_WAIT_S"),
+        patience_s: float = default("PATIENCE_S"),
+        dispatches_per_s: float = default("TASKS_DISPATCHES_PER_S"),
         timeout_s: float = 0.030,
     ) -> None:
         self._script = mailbox_script(redis, "backlog.lua", "shape.lua")

@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 from core.adapters import redis_keys
 from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
+from core.domain.settings import default
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
 
 KEYS = [
@@ -39,10 +40,10 @@ class SlotOptions:
     since one strange header must not stop everybody. A call to Redis may take `call_ms`.
     """
 
-    global_limit: int = 15
-    per_org_limit: int = 5
-    lease_ms: int = 10_000
-    org_room: int = 20
+    global_limit: int = default("CHAT_MAX_CONCURRENT")
+    per_org_limit: int = default("CHAT_MAX_CONCURRENT_PER_ORG")
+    lease_ms: int = round(1000 * default("SLOT_LEASE_S"))
+    org_room: int = default("ORG_ROOM")
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     claim_ms: int = 5_000

@@ -1,7 +1,7 @@
 """Settings: read once from the environment into one frozen object, all problems reported together.
 
-The table `VARIABLES` is the one place that names a variable; the README's table and Terraform are tested
-against it.
+The fields of `Settings` are the one place that describes a variable: its type, limits, meaning, and default.
+The README's table and Terraform are tested against them; whoever needs a default asks `default`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -41,10 +41,24 @@ class Variable:
     roles: frozenset[Role] = BOTH
     default: str | None = None
     required: bool = False
+    secret: bool = False
 
     @property
     def attribute(self) -> str:
         return self.name.lower()
+
+
+def _setting(
+    parse: Callable[[str], Any],
+    meaning: str,
+    roles: frozenset[Role] = BOTH,
+    default: str | None = None,
+    *,
+    required: bool = False,
+    secret: bool = False,
+) -> Any:
+    described = {"parse": parse, "meaning": meaning, "roles": roles, "default": default}
+    return field(repr=not secret, metadata={**described, "required": required, "secret": secret})
 
 
 def _text(value: str) -> str:
@@ -152,85 +166,64 @@ _STORE = _matching(r"firestore|sqlite:.+", "firestore or sqlite:PATH")
 _SECRETS = _matching(r"secretmanager|file:.+", "secretmanager or file:PATH")
 _QUEUE = _matching(r"projects/[^/]+/locations/[^/]+/queues/[^/]+", "projects/P/locations/L/queues/Q")
 _HOSTPORT = _matching(r"[^\s/:]+:\d+", "host:port")
-_HIDDEN = frozenset({"REDIS_URL", "REDIS_CA_CERT", "OPENAI_API_KEY"})
 MAX_SLOTS = 100_000
 _MANY = _whole(1, MAX_SLOTS)
 _COUNT = _whole(1, 10_000_000)
 
-VARIABLES: tuple[Variable, ...] = (
-    Variable("GOOGLE_CLOUD_PROJECT", _text, "the project", required=True),
-    Variable("DOCUMENT_STORE", _STORE, "`firestore`, or `sqlite:PATH` (one machine)", default="firestore"),
-    Variable("FIRESTORE_DATABASE", _text, "name of the Firestore database", default="(default)"),
-    Variable("REDIS_URL", _redis, "`redis://`, `rediss://` or `unix://`", required=True),
-    Variable("REDIS_CA_CERT", _certificates, "PEM of the CA, for `rediss://`"),
-    Variable("SECRET_STORE", _SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager"),
-    Variable("SECRET_PREFIX", _prefix, "begins the names of secrets: `{prefix}line-{org_id}`"),
-    Variable("LINE_API_BASE_URL", _URL, "LINE's API", default="https://api.line.me"),
-    Variable("TASKS_QUEUE", _QUEUE, "`projects/P/locations/L/queues/Q`", required=True),
-    Variable("TASKS_DISPATCHES_PER_S", _whole(1, 500), "the queue's rate", default="17"),
-    Variable("TURN_URL", _URL, "where tasks are sent, and their OIDC audience", required=True),
-    Variable("TASKS_SERVICE_ACCOUNT", _text, "OIDC identity of the tasks; needed unless an emulator is set"),
-    Variable("CLOUD_TASKS_EMULATOR_HOST", _HOSTPORT, "`host:port` of a local queue, plaintext gRPC"),
-    Variable("OPENAI_API_KEY", _text, "the provider's key", TURN, required=True),
-    Variable("OPENAI_BASE_URL", _URL, "another OpenAI-compatible endpoint", TURN),
-    Variable("CHAT_MAX_CONCURRENT", _MANY, "calls at the provider at once, all instances", TURN, "15"),
-    Variable("CHAT_MAX_CONCURRENT_PER_ORG", _MANY, "of these, for one clinic", TURN, "5"),
-    Variable("LLM_REQUESTS_PER_MINUTE", _COUNT, "the provider's limit, enforced with the slots", TURN),
-    Variable("LLM_TOKENS_PER_MINUTE", _COUNT, "the provider's limit, enforced with the slots", TURN),
-    Variable("LLM_ATTEMPT_TIMEOUTS_S", _timeouts, "time limit of each attempt", TURN, "8,10,10"),
-    Variable("LLM_DEADLINE_S", _seconds(0.1, 600), "all attempts and backoffs of a turn", TURN, "29"),
-    Variable("LLM_BACKOFF_S", _seconds(0, 60), "first backoff; doubles", TURN, "1"),
-    Variable("LLM_JITTER_S", _seconds(0, 60), "random time added to a backoff", TURN, "0.5"),
-    Variable("SLOT_WAIT_S", _seconds(0.1, 600), "longest wait for a slot in one go", BOTH, "20"),
-    Variable("SLOT_LEASE_S", _seconds(0.5, 600), "lease of slots and conversations", TURN, "10"),
-    Variable("ORG_ROOM", _MANY, "waiters a clinic may have in the room", TURN, "20"),
-    Variable("PATIENCE_S", _seconds(1, 86_400), "age at which an event gets the busy message", BOTH, "120"),
-    Variable("ORG_MESSAGES_PER_MINUTE", _whole(1, 60_000), "a clinic's rate; excess waits", WEBHOOK, "30"),
-    Variable("SENDER_MESSAGES_PER_10S", _whole(1, 60_000), "a customer's rate; excess waits", WEBHOOK, "5"),
-    Variable("SESSION_TTL_S", _whole(1, 2_592_000), "how long a conversation is remembered", TURN, "1800"),
-    Variable("THB_PER_USD", _decimal, "exchange rate, recorded with every charge", TURN, "36"),
-    Variable("BUDGET_TIMEZONE", _timezone, "where a budget's day begins and ends", TURN, "Asia/Bangkok"),
-    Variable("LOG_LEVEL", _level, "DEBUG, INFO, WARNING or ERROR", default="INFO"),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One attribute a variable, in lower case. Secrets are kept out of the representation."""
+    """One field a variable, in lower case. Secrets are kept out of the representation."""
 
-    google_cloud_project: str
-    document_store: str
-    firestore_database: str
-    redis_url: str = field(repr=False)
-    redis_ca_cert: str | None = field(repr=False)
-    secret_store: str
-    secret_prefix: str | None
-    line_api_base_url: str
-    tasks_queue: str
-    tasks_dispatches_per_s: int
-    turn_url: str
-    tasks_service_account: str | None
-    cloud_tasks_emulator_host: str | None
-    openai_api_key: str = field(repr=False)
-    openai_base_url: str | None
-    chat_max_concurrent: int
-    chat_max_concurrent_per_org: int
-    llm_requests_per_minute: int | None
-    llm_tokens_per_minute: int | None
-    llm_attempt_timeouts_s: tuple[float, ...]
-    llm_deadline_s: float
-    llm_backoff_s: float
-    llm_jitter_s: float
-    slot_wait_s: float
-    slot_lease_s: float
-    org_room: int
-    patience_s: float
-    org_messages_per_minute: int
-    sender_messages_per_10s: int
-    session_ttl_s: int
-    thb_per_usd: Decimal
-    budget_timezone: str
-    log_level: str
+    google_cloud_project: str = _setting(_text, "the project", required=True)
+    document_store: str = _setting(_STORE, "`firestore`, or `sqlite:PATH` (one machine)", default="firestore")
+    firestore_database: str = _setting(_text, "name of the Firestore database", default="(default)")
+    redis_url: str = _setting(_redis, "`redis://`, `rediss://` or `unix://`", required=True, secret=True)
+    redis_ca_cert: str | None = _setting(_certificates, "PEM of the CA, for `rediss://`", secret=True)
+    secret_store: str = _setting(_SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager")
+    secret_prefix: str | None = _setting(_prefix, "begins the names of secrets: `{prefix}line-{org_id}`")
+    line_api_base_url: str = _setting(_URL, "LINE's API", default="https://api.line.me")
+    tasks_queue: str = _setting(_QUEUE, "`projects/P/locations/L/queues/Q`", required=True)
+    tasks_dispatches_per_s: int = _setting(_whole(1, 500), "the queue's rate", default="17")
+    turn_url: str = _setting(_URL, "where tasks are sent, and their OIDC audience", required=True)
+    tasks_service_account: str | None = _setting(
+        _text, "OIDC identity of the tasks; needed unless an emulator is set"
+    )
+    cloud_tasks_emulator_host: str | None = _setting(
+        _HOSTPORT, "`host:port` of a local queue, plaintext gRPC"
+    )
+    openai_api_key: str = _setting(_text, "the provider's key", TURN, required=True, secret=True)
+    openai_base_url: str | None = _setting(_URL, "another OpenAI-compatible endpoint", TURN)
+    chat_max_concurrent: int = _setting(_MANY, "calls at the provider at once, all instances", TURN, "15")
+    chat_max_concurrent_per_org: int = _setting(_MANY, "of these, for one clinic", TURN, "5")
+    llm_requests_per_minute: int | None = _setting(
+        _COUNT, "the provider's limit, enforced with the slots", TURN
+    )
+    llm_tokens_per_minute: int | None = _setting(
+        _COUNT, "the provider's limit, enforced with the slots", TURN
+    )
+    llm_attempt_timeouts_s: tuple[float, ...] = _setting(
+        _timeouts, "time limit of each attempt", TURN, "8,10,10"
+    )
+    llm_deadline_s: float = _setting(_seconds(0.1, 600), "all attempts and backoffs of a turn", TURN, "29")
+    llm_backoff_s: float = _setting(_seconds(0, 60), "first backoff; doubles", TURN, "1")
+    llm_jitter_s: float = _setting(_seconds(0, 60), "random time added to a backoff", TURN, "0.5")
+    slot_wait_s: float = _setting(_seconds(0.1, 600), "longest wait for a slot in one go", BOTH, "20")
+    slot_lease_s: float = _setting(_seconds(0.5, 600), "lease of slots and conversations", TURN, "10")
+    org_room: int = _setting(_MANY, "waiters a clinic may have in the room", TURN, "20")
+    patience_s: float = _setting(
+        _seconds(1, 86_400), "age at which an event gets the busy message", BOTH, "120"
+    )
+    org_messages_per_minute: int = _setting(_whole(1, 60_000), "a clinic's rate; excess waits", WEBHOOK, "30")
+    sender_messages_per_10s: int = _setting(
+        _whole(1, 60_000), "a customer's rate; excess waits", WEBHOOK, "5"
+    )
+    session_ttl_s: int = _setting(_whole(1, 2_592_000), "how long a conversation is remembered", TURN, "1800")
+    thb_per_usd: Decimal = _setting(  # noqa: RUF009  a field, not a value
+        _decimal, "exchange rate, recorded with every charge", TURN, "36"
+    )
+    budget_timezone: str = _setting(_timezone, "where a budget's day begins and ends", TURN, "Asia/Bangkok")
+    log_level: str = _setting(_level, "DEBUG, INFO, WARNING or ERROR", default="INFO")
 
     @property
     def region(self) -> str:
@@ -257,7 +250,7 @@ class Settings:
                 values[variable.attribute] = variable.parse(text)
             except ValueError as exc:
                 # A secret must not reach a log by way of an error message.
-                shown = "" if variable.name in _HIDDEN else f" {text!r}"
+                shown = "" if variable.secret else f" {text!r}"
                 problems.append(f"{variable.name}{shown}: {exc}")
         if "TURN_URL" in needs and not (
             values.get("tasks_service_account") or values.get("cloud_tasks_emulator_host")
@@ -266,6 +259,15 @@ class Settings:
         if problems:
             raise SettingsError(problems)
         return cls(**values)
+
+
+VARIABLES = tuple(Variable(each.name.upper(), **each.metadata) for each in fields(Settings))
+
+
+def default(name: str) -> Any:
+    """What holds where the variable `name` is not set."""
+    variable = next(v for v in VARIABLES if v.name == name)
+    return None if variable.default is None else variable.parse(variable.default)
 
 
 def required_by(role: Role) -> frozenset[str]:

@@ -15,8 +15,8 @@ from core.local.simulator import Sent
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of a customer and what came of it. Several lines may share a reply: `with_next` says that
-    the reply stands at a later one. `outcome`: answered, refused (bad signature) or silent (on purpose)."""
+    """One message of a customer and what came of it. Several lines may share a reply, which
+    stands at the last of them. `outcome`: answered, refused (bad signature) or silent (on purpose)."""
 
     at_ms: int
     org_id: str
@@ -29,7 +29,6 @@ class Line:
     instance: str = ""
     model: str = ""
     latency_ms: int | None = None
-    with_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def _line(
         return Line(*place, said, "unanswered")
     latency_ms = reply.at_ms - sent.sent_ms
     if last_of[id(reply)] != sent.event_id:
-        return Line(*place, said, "answered", latency_ms=latency_ms, with_next=True)
+        return Line(*place, said, "answered", latency_ms=latency_ms)
     calls = [call.model for call in demo.calls(sent) if call.outcome == "answered"] if sent.text else []
     return Line(
         *place,

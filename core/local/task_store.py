@@ -97,13 +97,11 @@ class DeadTask:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """`backlog`: tasks in the queue, running ones included. `waiting`: due but not running. `oldest_age_s`:
-    since the oldest was created."""
+    """`backlog`: tasks in the queue, running ones included. `waiting`: due but not running."""
 
     backlog: int
     waiting: int
     in_flight: int
-    oldest_age_s: float
     created: int
     dispatched: int
     succeeded: int
@@ -204,7 +202,6 @@ class TaskStore:
             backlog=len(tasks),
             waiting=sum(not t.in_flight and t.schedule_s <= now_s for t in tasks),
             in_flight=self.in_flight,
-            oldest_age_s=max((now_s - t.created_s for t in tasks), default=0.0),
             created=self.created,
             dispatched=self.dispatched,
             succeeded=self.succeeded,

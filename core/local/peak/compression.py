@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.domain.settings import VARIABLES, Settings
 from core.local import deployment
 from core.local.openai_api import Latency
 from core.local.peak.scenario import ScenarioOptions
@@ -49,22 +50,24 @@ class Compression:
 
     def environment(self, options: ScenarioOptions) -> dict[str, str]:
         """The functions' settings."""
-        requests_per_minute = int(deployment.settings({})["LLM_REQUESTS_PER_MINUTE"])
-        attempt_s = max(10 / self.speed, self.attempt_floor_s)
+        deployed = Settings.read(deployment.settings({}), ())
+        attempt_s = max(deployed.llm_attempt_timeouts_s[-1] / self.speed, self.attempt_floor_s)
         values: dict[str, Any] = {
             "CHAT_MAX_CONCURRENT": options.slots,
             "CHAT_MAX_CONCURRENT_PER_ORG": options.org_slots,
-            "LLM_REQUESTS_PER_MINUTE": round(requests_per_minute * self.speed),
+            "LLM_REQUESTS_PER_MINUTE": round((deployed.llm_requests_per_minute or 0) * self.speed),
             "LLM_ATTEMPT_TIMEOUTS_S": ",".join([_seconds(attempt_s)] * 3),
-            "LLM_DEADLINE_S": _seconds(max(29 / self.speed, 3 * self.attempt_floor_s + 1)),
-            "LLM_BACKOFF_S": _seconds(1 / self.speed),
-            "LLM_JITTER_S": _seconds(0.5 / self.speed),
-            "SLOT_WAIT_S": _seconds(max(20 / self.speed, self.slot_wait_floor_s)),
-            "SLOT_LEASE_S": _seconds(max(10 / self.speed, self.lease_floor_s)),
-            "PATIENCE_S": _seconds(max(120 / self.speed, self.patience_floor_s)),
-            "ORG_ROOM": round(20 * self.speed),
-            "ORG_MESSAGES_PER_MINUTE": min(60_000, round(30 * self.speed)),
-            "SENDER_MESSAGES_PER_10S": round(5 * self.speed),
+            "LLM_DEADLINE_S": _seconds(
+                max(deployed.llm_deadline_s / self.speed, 3 * self.attempt_floor_s + 1)
+            ),
+            "LLM_BACKOFF_S": _seconds(deployed.llm_backoff_s / self.speed),
+            "LLM_JITTER_S": _seconds(deployed.llm_jitter_s / self.speed),
+            "SLOT_WAIT_S": _seconds(max(deployed.slot_wait_s / self.speed, self.slot_wait_floor_s)),
+            "SLOT_LEASE_S": _seconds(max(deployed.slot_lease_s / self.speed, self.lease_floor_s)),
+            "PATIENCE_S": _seconds(max(deployed.patience_s / self.speed, self.patience_floor_s)),
+            "ORG_ROOM": round(deployed.org_room * self.speed),
+            "ORG_MESSAGES_PER_MINUTE": min(60_000, round(deployed.org_messages_per_minute * self.speed)),
+            "SENDER_MESSAGES_PER_10S": round(deployed.sender_messages_per_10s * self.speed),
             "LOG_LEVEL": "WARNING",
         }
         return {name: str(value) for name, value in values.items()}
@@ -72,6 +75,11 @@ class Compression:
     def table(self, options: ScenarioOptions) -> list[Scaled]:
         """For the report: every waiting time of the system."""
         here = self.environment(options)
+        deployed = {v.name: v.default for v in VARIABLES} | deployment.settings({})
+
+        def setting(name: str, why: str = "") -> Scaled:
+            return Scaled(name, deployed[name] or "none", here[name], why)
+
         floor = "not below this: the machine's own pauses do not shrink"
         queue, here_queue = replace(self, speed=1.0).queue(options), self.queue(options)
         at_once = "a number of dispatches at once: unscaled"
@@ -94,22 +102,20 @@ class Compression:
                 f"{queue.retry.min_backoff_s:g} s",
                 f"{here_queue.retry.min_backoff_s * 1000:.0f} ms",
             ),
-            Scaled("LLM_REQUESTS_PER_MINUTE", "500", here["LLM_REQUESTS_PER_MINUTE"]),
-            Scaled("LLM_BACKOFF_S", "1", here["LLM_BACKOFF_S"]),
-            Scaled("LLM_JITTER_S", "0.5", here["LLM_JITTER_S"]),
-            Scaled("LLM_ATTEMPT_TIMEOUTS_S", "8,10,10", here["LLM_ATTEMPT_TIMEOUTS_S"], floor),
-            Scaled("LLM_DEADLINE_S", "29", here["LLM_DEADLINE_S"], floor),
-            Scaled(
+            setting("LLM_REQUESTS_PER_MINUTE"),
+            setting("LLM_BACKOFF_S"),
+            setting("LLM_JITTER_S"),
+            setting("LLM_ATTEMPT_TIMEOUTS_S", floor),
+            setting("LLM_DEADLINE_S", floor),
+            setting(
                 "SLOT_WAIT_S",
-                "20",
-                here["SLOT_WAIT_S"],
                 "what follows it, a put-back of up to 1 s, is unscaled",
             ),
-            Scaled("SLOT_LEASE_S", "10", here["SLOT_LEASE_S"], floor),
-            Scaled("PATIENCE_S", "120", here["PATIENCE_S"], "not below: restarts and leases take their time"),
-            Scaled("ORG_ROOM", "20", here["ORG_ROOM"], "a full room puts back for 2 to 3 s, unscaled"),
-            Scaled("ORG_MESSAGES_PER_MINUTE", "30", here["ORG_MESSAGES_PER_MINUTE"], count),
-            Scaled("SENDER_MESSAGES_PER_10S", "5", here["SENDER_MESSAGES_PER_10S"], count),
+            setting("SLOT_LEASE_S", floor),
+            setting("PATIENCE_S", "not below: restarts and leases take their time"),
+            setting("ORG_ROOM", "a full room puts back for 2 to 3 s, unscaled"),
+            setting("ORG_MESSAGES_PER_MINUTE", count),
+            setting("SENDER_MESSAGES_PER_10S", count),
             Scaled("freshness of reply tokens", "50 s", "50 s", "LINE's rule is fixed in the code: unscaled"),
             Scaled("cooldown after a 429", "Retry-After", "Retry-After ÷ speed", "set by the stand-in"),
             Scaled("circuit's window and opening", "30 s, 15 s", "30 s, 15 s", "unscaled"),

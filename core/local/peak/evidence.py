@@ -103,9 +103,8 @@ class Cost:
 
 @dataclass(slots=True)
 class Evidence:
-    """`stopped`: events that the journal says a budget stopped. `unfinished`: tasks that were still queued at
-    the end; `dead`: tasks that the queue dropped. `dispatches` by event, as the queue counts them. `budgets`:
-    micro-baht a day, by clinic."""
+    """`stopped`: events that the journal says a budget stopped. `dead`: tasks that the queue dropped.
+    `dispatches` by event, as the queue counts them. `budgets`: micro-baht a day, by clinic."""
 
     scenario: Scenario
     speed: float
@@ -124,7 +123,6 @@ class Evidence:
     stopped: frozenset[str] = frozenset()
     most_running: int = 0
     most_by_clinic: dict[str, int] = field(default_factory=dict)
-    unfinished: int = 0
     dead: int = 0
     dispatches: dict[str, int] = field(default_factory=dict)
     costs: list[tuple[Cost, Cost]] = field(default_factory=list)

@@ -41,7 +41,6 @@ async def gather(
     evidence.broken_rules = [f"{rule.call}: {rule.rule}" for rule in stack.line.broken_rules]
     evidence.most_running = stack.openai.most
     evidence.most_by_clinic = dict(stack.openai.most_by_clinic)
-    evidence.unfinished = stack.tasks.stats().backlog
     evidence.dead = len(stack.tasks.dead)
     evidence.dispatches = _dispatches(stack)
     evidence.stopped = frozenset(await _stopped(documents))

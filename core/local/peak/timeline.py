@@ -26,14 +26,13 @@ class Interval:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Constant from `at_ms` to the next moment. `demand`: calls that could run if there were no limit but the
-    clinics' own; by clinic for those that run or wait."""
+    clinics' own; by clinic for those that run."""
 
     at_ms: int
     running: int
     waiting: int
     demand: int
     running_by_clinic: Mapping[str, int] = field(default_factory=dict)
-    waiting_by_clinic: Mapping[str, int] = field(default_factory=dict)
 
 
 def running(evidence: Evidence) -> list[Interval]:
@@ -78,7 +77,7 @@ def moments(runs: Sequence[Interval], waits: Sequence[Interval], org_limit: int)
             del counts[kind][clinic]
         totals[kind] += step
         demand += min(org_limit, counts[0].get(clinic, 0) + counts[1].get(clinic, 0))
-        yield Moment(at_ms, totals[0], totals[1], demand, counts[0], counts[1])
+        yield Moment(at_ms, totals[0], totals[1], demand, counts[0])
 
 
 @dataclass(frozen=True, slots=True)

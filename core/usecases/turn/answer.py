@@ -62,9 +62,9 @@ class AnswerPolicy:
     """`patience_s`: age of an event past which its customer gets the busy message. `timezone`: where a
     budget's day begins. `session_ttl_s`: how long a conversation goes on after its last turn."""
 
-    patience_s: float = 120.0
-    timezone: str = "Asia/Bangkok"
-    session_ttl_s: float = 1800.0
+    patience_s: float
+    timezone: str
+    session_ttl_s: float
 
 
 class Answer:

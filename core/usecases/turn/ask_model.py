@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from core.domain.errors import FairlaneError
 from core.domain.model_reply import CUT_OFF, CutOffError, DeclinedError, SchemaError
+from core.domain.settings import default
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
@@ -61,11 +62,11 @@ class _RetryError(FairlaneError):
 class RetryPolicy:
     """Seconds. One time limit an attempt; the number of limits is the number of attempts."""
 
-    attempt_timeouts_s: tuple[float, ...] = (8.0, 10.0, 10.0)
-    deadline_s: float = 29.0
-    backoff_s: float = 1.0
-    jitter_s: float = 0.5
-    slot_wait_s: float = 20.0
+    attempt_timeouts_s: tuple[float, ...] = default("LLM_ATTEMPT_TIMEOUTS_S")
+    deadline_s: float = default("LLM_DEADLINE_S")
+    backoff_s: float = default("LLM_BACKOFF_S")
+    jitter_s: float = default("LLM_JITTER_S")
+    slot_wait_s: float = default("SLOT_WAIT_S")
 
 
 @dataclass(slots=True)

@@ -50,10 +50,10 @@ class RunPolicy:
     `patience_s`: no event is put back beyond it; then its customer is told. `channel_pause_s`: how long a
     stored reply waits for its channel at LINE at a time; `channel_patience_s`: until its event is so old."""
 
-    lease_s: float = 10.0
+    lease_s: float
+    patience_s: float
     lead_for_s: float = 45.0
     drain_s: float = 6.0
-    patience_s: float = 120.0
     channel_pause_s: float = 5.0
     channel_patience_s: float = 600.0
 

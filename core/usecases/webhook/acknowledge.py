@@ -18,6 +18,7 @@ from core.domain.event import InboundEvent
 from core.domain.event_kinds import asks_model
 from core.domain.gathering import gather_ms
 from core.domain.line_events import NotAWebhookError, Webhook, destination_of, read_webhook
+from core.domain.settings import default
 from core.domain.signature import is_signed
 from core.domain.task import TurnTask
 from core.ports import log
@@ -45,7 +46,7 @@ class AckPolicy:
     attempt has the rest of the time, less `spare_s` to say how it ended. `in_flight`: attempts at once, a
     request."""
 
-    org_per_minute: int = 30
+    org_per_minute: int = default("ORG_MESSAGES_PER_MINUTE")
     ack_s: float = 1.8
     first_attempt_s: float = 0.7
     spare_s: float = 0.05
