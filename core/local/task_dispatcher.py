@@ -107,7 +107,6 @@ class TaskDispatcher:
         task.dispatches += 1
         task.first_attempt_s = task.first_attempt_s or time.time()
         self.store.in_flight += 1
-        self.store.dispatched += 1
         self._spawn(self._attempt(task))
 
     def _spawn(self, work: Any) -> None:

@@ -175,7 +175,6 @@ class CloudTasksService:
             now,
             deadline_s,
             _read_retry(raw.retry_config, queue.store.config.retry) if raw.HasField("retry_config") else None,
-            http.oidc_token.audience,
         )
         queue.store.add(task)
         queue.wake()

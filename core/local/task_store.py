@@ -70,7 +70,6 @@ class StoredTask:
     created_s: float
     deadline_s: float
     retry: RetryPolicy | None = None
-    oidc_audience: str = ""
     dispatches: int = 0
     responses: int = 0
     executions: int = 0
@@ -101,12 +100,8 @@ class QueueStats:
 
     backlog: int
     waiting: int
-    in_flight: int
-    created: int
-    dispatched: int
     succeeded: int
     failed_attempts: int
-    dead: int
 
 
 class TokenBucket:
@@ -150,7 +145,7 @@ class TaskStore:
         self.tasks: dict[str, StoredTask] = {}
         self.dead: list[DeadTask] = []
         self.finished: deque[StoredTask] = deque(maxlen=10_000)
-        self.created = self.dispatched = self.succeeded = self.failed_attempts = 0
+        self.succeeded = self.failed_attempts = 0
         self.in_flight = 0
         self._names: dict[str, float] = {}
         self._heap: list[tuple[float, int, StoredTask]] = []
@@ -162,7 +157,6 @@ class TaskStore:
 
     def add(self, task: StoredTask) -> None:
         self.tasks[task.name] = task
-        self.created += 1
         self.schedule(task)
 
     def schedule(self, task: StoredTask) -> None:
@@ -201,10 +195,6 @@ class TaskStore:
         return QueueStats(
             backlog=len(tasks),
             waiting=sum(not t.in_flight and t.schedule_s <= now_s for t in tasks),
-            in_flight=self.in_flight,
-            created=self.created,
-            dispatched=self.dispatched,
             succeeded=self.succeeded,
             failed_attempts=self.failed_attempts,
-            dead=len(self.dead),
         )

@@ -13,11 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from core.local.peak import faults as fault_plan
 from core.local.peak import report as reports
 from core.local.peak.evidence import Evidence
 from core.local.peak.judge import Verdict, judge
-from core.local.peak.old_system import OldSystem, simulate
 from core.local.peak.run import Live, PeakOptions, PeakRun
 from core.local.peak.scenario import ScenarioOptions
 
@@ -41,9 +39,6 @@ def peak(
     faults: Annotated[
         bool, typer.Option("--faults", help="Redeliveries, duplicates, 429 storms, kills, a lost Redis.")
     ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="The old design against the same arrivals, as a model.")
-    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Six minutes instead of the hour, at twelve times the speed.")
     ] = False,
@@ -66,7 +61,7 @@ def peak(
     Ends with 1 if a promise is broken. The defaults take about five minutes, --quick about one.
 
         fairlane peak --quick --faults
-        fairlane peak --faults --compare --report peak.html
+        fairlane peak --faults --report peak.html
         fairlane peak --clinics 50 --minutes 5 --speed 1     in real time
     """
     options = PeakOptions(
@@ -86,11 +81,10 @@ def peak(
         options = replace(options, compare_s=_QUICK_COMPARE_S)
     evidence = _run(options)
     verdict = judge(evidence)
-    old = _old_system(evidence, faults=faults) if compare else None
     if report is not None:
-        report.write_text(reports.to_html(evidence, verdict, old), "utf-8")
+        report.write_text(reports.to_html(evidence, verdict), "utf-8")
     if as_json:
-        typer.echo(json.dumps(reports.to_json(evidence, verdict, old), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(reports.to_json(evidence, verdict), ensure_ascii=False, indent=2))
     else:
         _show(Console(), verdict, report)
     if not verdict.kept:
@@ -116,12 +110,6 @@ def _run(options: PeakOptions) -> Evidence:
             progress.update(task, description=live.phase, completed=live.at_s, live=figures)
 
         return asyncio.run(PeakRun(options, show)())
-
-
-def _old_system(evidence: Evidence, *, faults: bool) -> OldSystem:
-    scenario = evidence.scenario
-    planned = fault_plan.plan(scenario.options.duration_s, evidence.instances, evidence.speed)
-    return simulate(scenario, evidence.instances, planned, faults=faults)
 
 
 def _show(console: Console, verdict: Verdict, report: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The parts of the peak hour that need no process: arrivals, matching, slots, fairness, the old design."""
+"""The parts of the peak hour that need no process: arrivals, matching, slots, fairness, plots."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from core.local.peak import faults, matching, scenario, timeline
 from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall
 from core.local.peak.judge import dispatches_promise, judge, percentile, size_of
-from core.local.peak.old_system import simulate
-from core.local.peak.plots import Series, nice_ticks, plot
+from core.local.peak.plots import plot
 from core.local.peak.scenario import ScenarioOptions
 from core.local.peak.timeline import Interval
 
@@ -165,38 +164,17 @@ def test_sizes_go_by_rank() -> None:
     assert percentile([3, 1, 2], 0.5) == 2
 
 
-def test_the_old_design_exceeds_the_limit_and_loses_what_a_restart_finds() -> None:
-    made = scenario.build(ScenarioOptions())
-    planned = faults.plan(made.options.duration_s, 4, 15)
-    old = simulate(made, 4, planned, faults=True)
-    assert old.most_at_once > made.options.slots
-    assert old.lost_on_restart > 0
-    assert old.refused_429 > 0
-    assert old.answered_twice > 0
-    assert len(old.latencies) + old.lost >= old.asked * 0.95
-    calm = simulate(made, 4, [], faults=False)
-    assert (calm.lost_on_restart, calm.answered_twice) == (0, 0)
-
-
 def test_kills_spare_the_instance_whose_memory_is_watched() -> None:
     assert {f.instance for f in faults.plan(3600, 4, 15) if f.kind == "instance killed"} == {1, 2, 3}
     assert not [f for f in faults.plan(3600, 1, 15) if f.kind == "instance killed"]
 
 
-@pytest.mark.parametrize(("highest", "ticks"), [(15, 4), (1, 6), (8, 5), (950, 6)])
-def test_axes_have_round_numbers_up_to_the_highest_value(highest: float, ticks: int) -> None:
-    found = nice_ticks(highest)
-    assert len(found) == ticks
-    assert found[0] == 0
-    assert found[-1] >= highest
-
-
-def test_a_plot_names_its_axes_and_series() -> None:
-    drawn = plot(
-        "p", [Series("a & b", [(0, 1), (1, 2)], "#000")], x_label="minute", y_label="calls", x_range=(0, 1)
-    )
+@pytest.mark.parametrize(("highest", "ticks"), [(15, 4), (1, 6), (8, 5), (950, 6), (0, 6)])
+def test_axes_of_a_plot_have_round_numbers_up_to_the_highest_value(highest: float, ticks: int) -> None:
+    drawn = plot("p", {"a & b": [(0, 0), (1, highest)]}, "calls", minutes=1)
     assert drawn.startswith('<svg id="p"')
-    assert all(text in drawn for text in ("minute", "calls", "a &amp; b", "polyline"))
+    assert drawn.count('class="grid"') == ticks
+    assert all(text in drawn for text in ("calls", "a &amp; b", f'<polyline points="0.000,0 1.000,{highest}'))
 
 
 def costs(*ratios: float, turns: int = 40) -> list[tuple[Cost, Cost]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-PLOTS = ("plot-backlog", "plot-slots", "plot-latency", "plot-campaign", "plot-spend")
-TABLES = ("promises", "latency", "figures", "old", "compression")
+PLOTS = ("plot-backlog", "plot-slots", "plot-latency", "plot-spend")
+TABLES = ("promises", "latency", "figures", "compression")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def peak(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], s
     """(result, standard error, report, seconds) of one quick run with all faults."""
     report = tmp_path_factory.mktemp("peak") / "peak.html"
     fairlane = Path(sys.executable).parent / "fairlane"
-    command = [fairlane, "peak", "--quick", "--faults", "--compare", "--json", "--report", report]
+    command = [fairlane, "peak", "--quick", "--faults", "--json", "--report", report]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     took_s = time.monotonic() - began
@@ -50,7 +50,6 @@ def test_a_quick_run_with_faults_keeps_every_promise(
     broken = [promise for promise in result["promises"] if promise["holds"] is False]
     assert not broken, said
     assert result["faults"]
-    assert result["old_system"]
 
 
 @pytest.mark.slow
@@ -74,7 +73,7 @@ def test_the_report_shows_its_plots_in_a_browser_and_needs_nothing_from_outside(
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     for name in PLOTS:
         drawn = dom.partition(f'<svg id="{name}"')[2].partition("</svg>")[0]
-        assert any(shape in drawn for shape in ("<polyline", "<polygon", "<circle")), name
+        assert '<polyline points="0' in drawn, name
         assert "NaN" not in drawn
     for name in TABLES:
         assert f'<table id="{name}"' in dom

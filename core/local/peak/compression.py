@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from core.domain.settings import VARIABLES, Settings
+from core.domain.settings import VARIABLES
 from core.local import deployment
 from core.local.openai_api import Latency
 from core.local.peak.scenario import ScenarioOptions
 from core.local.task_store import QueueConfig
 
-
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """One waiting time: its value in production and what it is here. `why` it isn't simply divided."""
-
-    name: str
-    real: str
-    here: str
-    why: str = ""
+_DEPLOYED = deployment.settings({v.name: v.default for v in VARIABLES if v.default is not None})
+# Floors: the machine's own pauses do not shrink, and an honest holder would lose a shorter lease.
+_ATTEMPT_FLOOR_S = 3.0
+_FLOORS_S = {
+    "LLM_DEADLINE_S": 3 * _ATTEMPT_FLOOR_S + 1,
+    "LLM_BACKOFF_S": 0.0,
+    "LLM_JITTER_S": 0.0,
+    "SLOT_WAIT_S": 20.0,
+    "SLOT_LEASE_S": 4.0,
+    "PATIENCE_S": 40.0,
+}
+_COUNTS = ("LLM_REQUESTS_PER_MINUTE", "ORG_ROOM", "ORG_MESSAGES_PER_MINUTE", "SENDER_MESSAGES_PER_10S")
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """`speed` simulated seconds pass in one real second. Floors are there because the machine's own pauses
-    (2 cores, seven processes) do not shrink: a lease below them would be lost by honest holders."""
+    """`speed` simulated seconds pass in one real second."""
 
     speed: float
-    lease_floor_s: float = 4.0
-    attempt_floor_s: float = 3.0
-    slot_wait_floor_s: float = 20.0
-    patience_floor_s: float = 40.0
 
     def latency(self, latency: Latency) -> Latency:
         return Latency(latency.median_s, latency.sigma, latency.scale / self.speed)
@@ -50,77 +48,41 @@ class Compression:
 
     def environment(self, options: ScenarioOptions) -> dict[str, str]:
         """The functions' settings."""
-        deployed = Settings.read(deployment.settings({}), ())
-        attempt_s = max(deployed.llm_attempt_timeouts_s[-1] / self.speed, self.attempt_floor_s)
-        values: dict[str, Any] = {
-            "CHAT_MAX_CONCURRENT": options.slots,
-            "CHAT_MAX_CONCURRENT_PER_ORG": options.org_slots,
-            "LLM_REQUESTS_PER_MINUTE": round((deployed.llm_requests_per_minute or 0) * self.speed),
-            "LLM_ATTEMPT_TIMEOUTS_S": ",".join([_seconds(attempt_s)] * 3),
-            "LLM_DEADLINE_S": _seconds(
-                max(deployed.llm_deadline_s / self.speed, 3 * self.attempt_floor_s + 1)
-            ),
-            "LLM_BACKOFF_S": _seconds(deployed.llm_backoff_s / self.speed),
-            "LLM_JITTER_S": _seconds(deployed.llm_jitter_s / self.speed),
-            "SLOT_WAIT_S": _seconds(max(deployed.slot_wait_s / self.speed, self.slot_wait_floor_s)),
-            "SLOT_LEASE_S": _seconds(max(deployed.slot_lease_s / self.speed, self.lease_floor_s)),
-            "PATIENCE_S": _seconds(max(deployed.patience_s / self.speed, self.patience_floor_s)),
-            "ORG_ROOM": round(deployed.org_room * self.speed),
-            "ORG_MESSAGES_PER_MINUTE": min(60_000, round(deployed.org_messages_per_minute * self.speed)),
-            "SENDER_MESSAGES_PER_10S": round(deployed.sender_messages_per_10s * self.speed),
+        return {
+            "CHAT_MAX_CONCURRENT": str(options.slots),
+            "CHAT_MAX_CONCURRENT_PER_ORG": str(options.org_slots),
             "LOG_LEVEL": "WARNING",
+            **self._scaled(),
         }
-        return {name: str(value) for name, value in values.items()}
 
-    def table(self, options: ScenarioOptions) -> list[Scaled]:
-        """For the report: every waiting time of the system."""
-        here = self.environment(options)
-        deployed = {v.name: v.default for v in VARIABLES} | deployment.settings({})
+    def table(self, options: ScenarioOptions) -> Iterator[tuple[str, str, str]]:
+        """(what, in production, here) of all that has to do with time."""
+        real, here = replace(self, speed=1.0).queue(options), self.queue(options)
+        median_s = options.latency.median_s
+        yield "the model's latency (median)", f"{median_s:g} s", f"{median_s / self.speed:.3g} s"
+        yield (
+            "the queue's dispatches a second",
+            f"{real.max_dispatches_per_s:g}",
+            f"{here.max_dispatches_per_s:g}",
+        )
+        yield (
+            "the queue's first backoff",
+            f"{real.retry.min_backoff_s:g} s",
+            f"{here.retry.min_backoff_s:.3g} s",
+        )
+        yield "cooldown after a 429", "Retry-After", "Retry-After ÷ speed"
+        for name, value in self._scaled().items():
+            yield name, _DEPLOYED[name], value
+        unscaled = ("the queue's room", f"{real.max_concurrent}"), ("freshness of reply tokens", "50 s")
+        for name, value in (*unscaled, ("circuit's window and opening", "30 s, 15 s")):
+            yield name, value, value
 
-        def setting(name: str, why: str = "") -> Scaled:
-            return Scaled(name, deployed[name] or "none", here[name], why)
+    def _scaled(self) -> dict[str, str]:
+        attempts_s = (float(attempt) for attempt in _DEPLOYED["LLM_ATTEMPT_TIMEOUTS_S"].split(","))
+        attempts = ",".join(self._seconds(attempt_s, _ATTEMPT_FLOOR_S) for attempt_s in attempts_s)
+        waits = {name: self._seconds(float(_DEPLOYED[name]), floor) for name, floor in _FLOORS_S.items()}
+        counts = {name: f"{float(_DEPLOYED[name]) * self.speed:.0f}" for name in _COUNTS}
+        return {"LLM_ATTEMPT_TIMEOUTS_S": attempts, **waits, **counts}
 
-        floor = "not below this: the machine's own pauses do not shrink"
-        queue, here_queue = replace(self, speed=1.0).queue(options), self.queue(options)
-        at_once = "a number of dispatches at once: unscaled"
-        count = "a count, scaled because what it is measured against is scaled"
-        latency = self.latency(options.latency)
-        return [
-            Scaled(
-                "the model's latency (median)",
-                f"{options.latency.median_s:g} s",
-                f"{latency.median_s * latency.scale * 1000:.0f} ms",
-            ),
-            Scaled(
-                "the queue's dispatches",
-                f"{queue.max_dispatches_per_s:g}/s",
-                f"{here_queue.max_dispatches_per_s:g}/s",
-            ),
-            Scaled("the queue's room", f"{queue.max_concurrent}", f"{here_queue.max_concurrent}", at_once),
-            Scaled(
-                "the queue's first backoff",
-                f"{queue.retry.min_backoff_s:g} s",
-                f"{here_queue.retry.min_backoff_s * 1000:.0f} ms",
-            ),
-            setting("LLM_REQUESTS_PER_MINUTE"),
-            setting("LLM_BACKOFF_S"),
-            setting("LLM_JITTER_S"),
-            setting("LLM_ATTEMPT_TIMEOUTS_S", floor),
-            setting("LLM_DEADLINE_S", floor),
-            setting(
-                "SLOT_WAIT_S",
-                "what follows it, a put-back of up to 1 s, is unscaled",
-            ),
-            setting("SLOT_LEASE_S", floor),
-            setting("PATIENCE_S", "not below: restarts and leases take their time"),
-            setting("ORG_ROOM", "a full room puts back for 2 to 3 s, unscaled"),
-            setting("ORG_MESSAGES_PER_MINUTE", count),
-            setting("SENDER_MESSAGES_PER_10S", count),
-            Scaled("freshness of reply tokens", "50 s", "50 s", "LINE's rule is fixed in the code: unscaled"),
-            Scaled("cooldown after a 429", "Retry-After", "Retry-After ÷ speed", "set by the stand-in"),
-            Scaled("circuit's window and opening", "30 s, 15 s", "30 s, 15 s", "unscaled"),
-        ]
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.4g}"
+    def _seconds(self, real_s: float, floor_s: float) -> str:
+        return f"{max(real_s / self.speed, floor_s):.4g}"

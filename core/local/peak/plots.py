@@ -1,134 +1,57 @@
-"""Small SVG plots: axes with units, a legend, nothing from outside."""
+"""Small SVG plots: lines over minutes, nothing from outside."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-_WIDTH, _HEIGHT = 860, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
+_LEFT, _TOP, _WIDTH, _HEIGHT = 56, 34, 788, 186
+_COLOURS = ("#2563ab", "#d97706", "#1a7f4b", "#7a8794", "#8b5cf6", "#0f766e")
 
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """`kind`: line, area, dots, or limit (dashed). Points are (x, y)."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    colour: str
-    kind: str = "line"
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A stretch of the x axis that is shaded, such as a campaign or a fault."""
-
-    name: str
-    start: float
-    end: float
-    colour: str
+Points = Sequence[tuple[float, float]]
 
 
 def plot(
     name: str,
-    series: Sequence[Series],
+    lines: Mapping[str, Points],
+    label: str,
     *,
-    x_label: str,
-    y_label: str,
-    x_range: tuple[float, float],
-    y_top: float | None = None,
-    bands: Sequence[Band] = (),
+    minutes: float,
+    limit: float | None = None,
+    bands: Iterable[tuple[str, float, float]] = (),
 ) -> str:
-    """An <svg> named `name`. The y axis begins at 0."""
-    highest = y_top or max((y for s in series for _, y in s.points), default=1.0)
-    ticks = nice_ticks(highest)
-    frame = _Frame(x_range, ticks[-1])
-    label = f"{escape(y_label)} over {escape(x_label)}"
-    parts = [f'<svg id="{name}" role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {_HEIGHT}">']
-    for band in bands:
-        left, right = frame.x(max(band.start, x_range[0])), frame.x(min(band.end, x_range[1]))
-        parts.append(
-            f'<rect x="{left:.1f}" y="{_TOP}" width="{max(1.5, right - left):.1f}" '
-            f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="{band.colour}">'
-            f"<title>{escape(band.name)}</title></rect>"
-        )
-    parts += _axes(frame, ticks, x_label, y_label)
-    parts += [_drawn(frame, one) for one in series]
-    parts.append(_legend(series, bands))
-    return "\n".join([*parts, "</svg>"])
-
-
-def nice_ticks(highest: float) -> list[float]:
-    """From 0 past `highest` in at most 6 steps of 1, 2 or 5 times a power of ten."""
-    raw = max(highest, 1e-9) / 6
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
-    return [i * step for i in range(math.ceil(highest / step - 1e-9) + 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    x_range: tuple[float, float]
-    top: float
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - min(value, self.top * 1.02) / self.top * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _axes(frame: _Frame, ticks: Sequence[float], x_label: str, y_label: str) -> list[str]:
-    parts = []
-    for tick in ticks:
-        y = frame.y(tick)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    low, high = frame.x_range
-    step = nice_ticks(high - low)[1]
-    parts += [
-        f'<text class="tick" x="{frame.x(i * step):.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
-        f'text-anchor="middle">{i * step:g}</text>'
-        for i in range(math.ceil(low / step), math.floor(high / step) + 1)
+    """An <svg> named `name`. `limit`: a dashed line. `bands`: (class, from, to) of what is shaded."""
+    highest = max([limit or 0.0, *(y for points in lines.values() for _, y in points)])
+    grid = _ticks(highest or 1.0)
+    top = grid[-1]
+    shapes = [
+        f'<rect class="{kind}" x="{a:.3f}" width="{b - a:.3f}" height="{top:g}"/>' for kind, a, b in bands
     ]
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(
-        f'<text class="label" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+    shapes += [f'<path class="grid" d="M0 {y:g}H{minutes:g}"/>' for y in grid]
+    shapes += [] if limit is None else [f'<path class="limit" d="M0 {limit:g}H{minutes:g}"/>']
+    texts = [f'<text x="4" y="14">{escape(label)}</text>']
+    texts += [
+        f'<text x="{_LEFT - 34}" y="{_TOP + _HEIGHT * (1 - y / top) + 4:.0f}">{y:g}</text>' for y in grid
+    ]
+    texts += [
+        f'<text x="{_LEFT + _WIDTH * x / minutes:.0f}" y="{_TOP + _HEIGHT + 18}">{x:g}</text>'
+        for x in _ticks(minutes)
+        if x <= minutes
+    ]
+    for i, ((title, points), colour) in enumerate(zip(lines.items(), _COLOURS, strict=False)):
+        path = " ".join(f"{x:.3f},{y:.4g}" for x, y in points)
+        shapes.append(f'<polyline points="{path}" stroke="{colour}"/>')
+        texts.append(f'<text x="{260 + 150 * i}" y="14" style="fill:{colour}">— {escape(title)}</text>')
+    return (
+        f'<svg id="{name}" role="img" viewBox="0 0 860 244">{"".join(texts)}<svg x="{_LEFT}" y="{_TOP}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {minutes:g} {top:g}" preserveAspectRatio="none">'
+        f'<g transform="matrix(1 0 0 -1 0 {top:g})">{"".join(shapes)}</g></svg></svg>'
     )
-    parts.append(f'<text class="label" x="4" y="{_TOP - 20}">{escape(y_label)}</text>')
-    return parts
 
 
-def _drawn(frame: _Frame, series: Series) -> str:
-    points = [(frame.x(x), frame.y(y)) for x, y in series.points]
-    if not points:
-        return ""
-    if series.kind == "dots":
-        return "".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{series.colour}" fill-opacity=".45"/>'
-            for x, y in points
-        )
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    if series.kind == "area":
-        base = frame.y(0)
-        return (
-            f'<polygon points="{points[0][0]:.1f},{base:.1f} {path} {points[-1][0]:.1f},{base:.1f}" '
-            f'fill="{series.colour}" fill-opacity=".35" stroke="{series.colour}"/>'
-        )
-    dash = ' stroke-dasharray="6 4"' if series.kind == "limit" else ""
-    return f'<polyline points="{path}" fill="none" stroke="{series.colour}" stroke-width="1.6"{dash}/>'
-
-
-def _legend(series: Sequence[Series], bands: Sequence[Band]) -> str:
-    entries = {one.name: one.colour for one in series} | {band.name: band.colour for band in bands}
-    x, parts = _WIDTH - _RIGHT, []
-    for name, colour in reversed(list(entries.items())):
-        x -= 24 + round(6.6 * len(name))
-        parts.append(
-            f'<rect x="{x}" y="8" width="12" height="10" fill="{colour}"/>'
-            f'<text class="tick" x="{x + 16}" y="17">{escape(name)}</text>'
-        )
-    return "".join(parts)
+def _ticks(highest: float) -> list[float]:
+    """From 0 past `highest` in at most 6 steps of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(highest / 6))
+    step = next(m * power for m in (1, 2, 5, 10) if 6 * m * power >= highest)
+    return [i * step for i in range(math.ceil(highest / step - 1e-9) + 1)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from core.local.peak.evidence import Evidence
@@ -26,13 +26,12 @@ class Interval:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Constant from `at_ms` to the next moment. `demand`: calls that could run if there were no limit but the
-    clinics' own; by clinic for those that run."""
+    clinics' own."""
 
     at_ms: int
     running: int
     waiting: int
     demand: int
-    running_by_clinic: Mapping[str, int] = field(default_factory=dict)
 
 
 def running(evidence: Evidence) -> list[Interval]:
@@ -77,7 +76,7 @@ def moments(runs: Sequence[Interval], waits: Sequence[Interval], org_limit: int)
             del counts[kind][clinic]
         totals[kind] += step
         demand += min(org_limit, counts[0].get(clinic, 0) + counts[1].get(clinic, 0))
-        yield Moment(at_ms, totals[0], totals[1], demand, counts[0])
+        yield Moment(at_ms, totals[0], totals[1], demand)
 
 
 @dataclass(frozen=True, slots=True)
