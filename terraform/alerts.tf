@@ -82,7 +82,7 @@ locals {
         More than 1 % of LINE's webhooks were not enqueued. LINE delivers them again only for channels with redelivery on; for others those messages are lost.
 
         1. Events `webhook.enqueue_failed` in the log say why. Stage `enqueue`: Cloud Tasks unavailable, its quota used up, or a permission missing. Stage `clinic`: Firestore or Secret Manager unavailable, or the secret of the clinic that is named.
-        2. None of these, but `webhook.refused` with status 503: somebody sends webhooks for many destinations that no clinic has, and looking those up is bounded. Clinics that an instance has seen are answered as ever.
+        2. None of these, but `webhook.refused` with reason `too_many_unknown`: somebody sends webhooks for many destinations that no clinic has, and looking those up is bounded. Clinics that an instance has seen are answered as ever.
         3. Right after a deployment: roll back ("Roll back" in terraform/README.md).
       EOT
     }
@@ -137,7 +137,7 @@ locals {
       title    = "A clinic's webhooks are refused"
       severity = "WARNING"
       # Not a single one: whoever knows a bot's id can send a webhook with a bad signature.
-      query    = "sum by (org) (increase(${local.prometheus.webhook_refused}{${local.revision},status=\"401\",org!=\"\"}[1h])) >= 5"
+      query    = "sum by (org) (increase(${local.prometheus.webhook_refused}{${local.revision},reason=\"wrong_signature\",org!=\"\"}[1h])) >= 5"
       duration = "0s"
       doc      = <<-EOT
         Five webhooks or more of the clinic in the label `org` had a wrong signature within an hour: LINE signs with another channel secret than the one stored here, or somebody else sends them. If LINE does, the clinic's customers get no answers; other clinics are not affected.

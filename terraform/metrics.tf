@@ -7,7 +7,7 @@ locals {
   event_counts = {
     webhook_acked          = { event = "webhook.acked", labels = [] }
     webhook_enqueue_failed = { event = "webhook.enqueue_failed", labels = [] }
-    webhook_refused        = { event = "webhook.refused", labels = ["org", "status"] }
+    webhook_refused        = { event = "webhook.refused", labels = ["org", "reason"] }
     shaper_failed_open     = { event = "shaper.failed_open", labels = [] }
     turn_failed            = { event = "turn.failed", labels = ["reason"] }
     turn_putback           = { event = "turn.putback", labels = ["reason"] }

@@ -15,7 +15,7 @@ PROCESS.check()
 
 @functions_framework.aio.http
 async def webhook(request: Request) -> Response:
-    """POST: see core.usecases.webhook.acknowledge for the statuses. GET: 200, for uptime checks."""
+    """POST: see core.edge.webhook for the statuses. GET: 200, for uptime checks."""
     if request.method != "POST":
         return Response(status_code=200 if request.method in {"GET", "HEAD"} else 405)
     body = bytearray()
@@ -26,5 +26,5 @@ async def webhook(request: Request) -> Response:
                 return Response("the body is larger than 1 MiB", status_code=413)
     except ClientDisconnect:
         return Response(status_code=400)  # for nobody: the sender has gone
-    ack = await acknowledge(bytes(body), request.headers)
-    return Response(ack.body, status_code=ack.status)
+    status, text = await acknowledge(bytes(body), request.headers)
+    return Response(text, status_code=status)

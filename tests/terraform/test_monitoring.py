@@ -140,9 +140,11 @@ def test_5xx_of_both_services_raise_a_critical_alarm() -> None:
 
 def test_reissued_channel_secret_is_seen_where_webhooks_are_refused() -> None:
     """By a number of them: anybody can send one webhook with a bad signature."""
-    alarm = r"""increase\(\$\{local.prometheus.webhook_refused\}\{.*status=\\"401\\".*\[1h\]\)\) >= \d"""
+    alarm = (
+        r"""increase\(\$\{local.prometheus.webhook_refused\}\{.*=\\"wrong_signature\\".*\[1h\]\)\) >= \d"""
+    )
     assert re.search(alarm, ALERTS)
-    assert _listened_to()["webhook.refused"] == {"org", "status"}
+    assert _listened_to()["webhook.refused"] == {"org", "reason"}
 
 
 def test_queries_say_of_which_type_of_resource_they_want_a_metric_that_several_have() -> None:

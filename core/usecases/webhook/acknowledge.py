@@ -1,10 +1,11 @@
-"""Acknowledge a webhook: 200 means that every event of it that needs an answer is durably enqueued."""
+"""Acknowledge a webhook once every event of it that needs an answer is durably enqueued."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 from core.domain.clinic import Clinic
@@ -29,7 +30,7 @@ from core.ports.tasks import TaskQueue
 from core.usecases.webhook.refusals import Refusals
 
 
-class ClinicDirectory(Protocol):
+class ClinicsByDestination(Protocol):
     """Raises FairlaneError when neither the cache nor the stores know."""
 
     async def by_destination(self, bot_user_id: str) -> tuple[Clinic, ChannelCredentials] | None: ...
@@ -53,24 +54,36 @@ class AckPolicy:
     in_flight: int = 32
 
 
+class Outcome(StrEnum):
+    """What became of a webhook. In doubt LINE shall deliver it again: the tasks' names de-duplicate what was
+    enqueued already."""
+
+    ENQUEUED = "enqueued"
+    NOT_A_WEBHOOK = "not_a_webhook"
+    UNKNOWN_DESTINATION = "unknown_destination"
+    TOO_MANY_UNKNOWN = "too_many_unknown"
+    WRONG_SIGNATURE = "wrong_signature"
+    IN_DOUBT = "in_doubt"
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """An HTTP answer: `status`, and a word of explanation for whoever debugs a channel's settings."""
+    """`detail`: a word of explanation for whoever debugs a channel's settings."""
 
-    status: int
-    body: str = ""
+    outcome: Outcome
+    detail: str = ""
 
 
 class AckWebhook:
     def __init__(
         self,
-        directory: ClinicDirectory,
+        clinics: ClinicsByDestination,
         shaper: Shaper,
         tasks: TaskQueue,
         clock: Clock,
         policy: AckPolicy | None = None,
     ) -> None:
-        self._directory = directory
+        self._clinics = clinics
         self._shaper = shaper
         self._tasks = tasks
         self._clock = clock
@@ -78,24 +91,22 @@ class AckWebhook:
         self._refusals = Refusals(clock)
 
     async def __call__(self, raw: bytes, signature: str | None, trace: str) -> Ack:
-        """`raw`: the body as it was signed. Statuses: 200 all enqueued, 400 not a webhook, 404 a destination
-        no clinic has, 401 a wrong signature, 503 in doubt, so that LINE delivers it again (the tasks' names
-        de-duplicate what was enqueued already). Never takes longer than the policy's `ack_s`."""
+        """`raw`: the body as it was signed. Never takes longer than the policy's `ack_s`."""
         reached: dict[str, Any] = {"stage": "clinic"}
         self._refusals.report()
         try:
             async with asyncio.timeout(self._policy.ack_s):
                 return await self._ack(raw, signature, trace, reached)
         except NotAWebhookError as exc:
-            return self._refused(400, str(exc), trace, reached.get("org"))
+            return self._refused(Outcome.NOT_A_WEBHOOK, str(exc), trace, reached.get("org"))
         except TooManyUnknownError as exc:
-            return self._refused(503, str(exc), trace)
+            return self._refused(Outcome.TOO_MANY_UNKNOWN, str(exc), trace)
         except (FairlaneError, TimeoutError) as exc:
             detail = str(exc) or f"no answer within {self._policy.ack_s:g} s"
             log.error(
                 "webhook.enqueue_failed", trace=trace, reason=type(exc).__name__, detail=detail, **reached
             )
-            return Ack(503, "try again")
+            return Ack(Outcome.IN_DOUBT, "try again")
 
     async def _ack(self, raw: bytes, signature: str | None, trace: str, reached: dict[str, Any]) -> Ack:
         """`reached`: what a log of a failure says: the stage it happened in, and whose request it was."""
@@ -105,10 +116,14 @@ class AckWebhook:
         if destination:
             clinic, signed = await self._clinic(destination, raw, signature)
         if clinic is None:
-            return self._refused(404, "no clinic has this destination", trace, destination=destination)
+            return self._refused(
+                Outcome.UNKNOWN_DESTINATION, "no clinic has this destination", trace, destination=destination
+            )
         reached["org"] = clinic.org_id
         if not signed:
-            return self._refused(401, "the signature is wrong or missing", trace, clinic.org_id)
+            return self._refused(
+                Outcome.WRONG_SIGNATURE, "the signature is wrong or missing", trace, clinic.org_id
+            )
         webhook = read_webhook(raw)
         if webhook.destination != destination:
             raise NotAWebhookError("`destination` stands in it twice")
@@ -119,11 +134,11 @@ class AckWebhook:
         self, destination: str, raw: bytes, signature: str | None
     ) -> tuple[Clinic | None, bool]:
         """Whose destination it is, and whether the body bears its signature."""
-        found = await self._directory.by_destination(destination)
+        found = await self._clinics.by_destination(destination)
         signed = found is not None and is_signed(found[1].channel_secret, raw, signature)
         if found and signature and not signed:
             # Perhaps by a secret that was reissued since the clinic was read.
-            found = await self._directory.by_destination_anew(destination)
+            found = await self._clinics.by_destination_anew(destination)
             signed = found is not None and is_signed(found[1].channel_secret, raw, signature)
         return found[0] if found else None, signed
 
@@ -152,7 +167,7 @@ class AckWebhook:
             delay_ms=max(delays_ms, default=0),
             ms=round((self._clock.monotonic() - started) * 1000, 1),
         )
-        return Ack(200)
+        return Ack(Outcome.ENQUEUED)
 
     async def _shape(
         self, events: Sequence[InboundEvent], clinic: Clinic, trace: str
@@ -214,12 +229,12 @@ class AckWebhook:
 
     def _refused(
         self,
-        status: int,
-        reason: str,
+        outcome: Outcome,
+        detail: str,
         trace: str,
         org: str | None = None,
         *,
         destination: str | None = None,
     ) -> Ack:
-        self._refusals.note(status, reason, trace, org=org, destination=destination)
-        return Ack(status, reason)
+        self._refusals.note(outcome, detail, trace, org=org, destination=destination)
+        return Ack(outcome, detail)

@@ -25,7 +25,7 @@ class Refusals:
         self._windows: dict[str | None, _Window] = {}
 
     def note(
-        self, status: int, reason: str, trace: str, *, org: str | None = None, destination: str | None = None
+        self, reason: str, detail: str, trace: str, *, org: str | None = None, destination: str | None = None
     ) -> None:
         """A made-up destination names no clinic, so that a flood of them hides no clinic's own trouble."""
         self.report()
@@ -35,7 +35,7 @@ class Refusals:
             return
         window.lines += 1
         log.warning(
-            "webhook.refused", trace=trace, status=status, reason=reason, org=org, destination=destination
+            "webhook.refused", trace=trace, reason=reason, detail=detail, org=org, destination=destination
         )
 
     def report(self) -> None:

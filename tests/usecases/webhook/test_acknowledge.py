@@ -23,7 +23,7 @@ from core.domain.task import TurnTask
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
 from core.usecases.webhook import refusals
-from core.usecases.webhook.acknowledge import Ack, AckPolicy, AckWebhook
+from core.usecases.webhook.acknowledge import Ack, AckPolicy, AckWebhook, Outcome
 from tests.support.clock import FakeClock
 
 BOT, SECRET, TRACE = "U" + "b" * 32, "channel-secret", "f" * 32
@@ -130,7 +130,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 async def test_every_event_of_the_batch_is_enqueued_before_200() -> None:
     scene = Scene()
     ack = await scene.post(body(*(event(f"e{i}", user=f"U{i % 3}") for i in range(40))))
-    assert ack.status == 200
+    assert ack.outcome is Outcome.ENQUEUED
     assert len(scene.tasks.created) == 40
     assert 1 < scene.tasks.most_together <= AckPolicy().in_flight
     task, _ = next(iter(scene.tasks.created.values()))
@@ -141,34 +141,34 @@ async def test_a_webhook_delivered_twice_makes_one_task() -> None:
     scene = Scene()
     raw = body(event("e1"))
     again = body(event("e1", deliveryContext={"isRedelivery": True}))
-    assert [(await scene.post(r)).status for r in (raw, raw, again)] == [200, 200, 200]
+    assert [(await scene.post(r)).outcome for r in (raw, raw, again)] == [Outcome.ENQUEUED] * 3
     assert scene.tasks.events() == ["e1"]
 
 
 @pytest.mark.parametrize(
-    ("raw", "signature", "status"),
+    ("raw", "signature", "outcome"),
     [
-        (b"nonsense", "good", 400),
-        (b"[]", "good", 400),
-        (b'{"events":[]}', "good", 400),
-        (json.dumps({"destination": BOT}).encode(), "good", 400),
-        (json.dumps({"destination": BOT, "events": 5}).encode(), "good", 400),
-        (body(event("e1")), None, 401),
-        (body(event("e1")), "", 401),
-        (body(event("e1")), "bm90IHRoZSBzaWduYXR1cmU=", 401),
-        (body(event("e1"), destination="U" + "0" * 32), "good", 404),
-        (body(event("e1"), destination="U" + "0" * 32), None, 404),
-        (body(event("e1"), destination="../x"), "good", 404),
-        (body(), "good", 200),
-        (body(event("e1", mode="standby")), "good", 200),
-        (body({"type": "teleport"}, None, 5), "good", 200),
+        (b"nonsense", "good", Outcome.NOT_A_WEBHOOK),
+        (b"[]", "good", Outcome.NOT_A_WEBHOOK),
+        (b'{"events":[]}', "good", Outcome.NOT_A_WEBHOOK),
+        (json.dumps({"destination": BOT}).encode(), "good", Outcome.NOT_A_WEBHOOK),
+        (json.dumps({"destination": BOT, "events": 5}).encode(), "good", Outcome.NOT_A_WEBHOOK),
+        (body(event("e1")), None, Outcome.WRONG_SIGNATURE),
+        (body(event("e1")), "", Outcome.WRONG_SIGNATURE),
+        (body(event("e1")), "bm90IHRoZSBzaWduYXR1cmU=", Outcome.WRONG_SIGNATURE),
+        (body(event("e1"), destination="U" + "0" * 32), "good", Outcome.UNKNOWN_DESTINATION),
+        (body(event("e1"), destination="U" + "0" * 32), None, Outcome.UNKNOWN_DESTINATION),
+        (body(event("e1"), destination="../x"), "good", Outcome.UNKNOWN_DESTINATION),
+        (body(), "good", Outcome.ENQUEUED),
+        (body(event("e1", mode="standby")), "good", Outcome.ENQUEUED),
+        (body({"type": "teleport"}, None, 5), "good", Outcome.ENQUEUED),
     ],
 )
 async def test_what_is_refused_or_needs_no_answer_makes_no_task(
-    raw: bytes, signature: str | None, status: int
+    raw: bytes, signature: str | None, outcome: Outcome
 ) -> None:
     scene = Scene()
-    assert (await scene.post(raw, signature)).status == status
+    assert (await scene.post(raw, signature)).outcome is outcome
     assert not scene.tasks.attempts
     assert not scene.shaper.calls
 
@@ -177,9 +177,9 @@ async def test_a_signature_by_a_reissued_secret_is_good_at_once() -> None:
     scene = Scene()
     scene.directory.stored_secret = "reissued"
     raw = body(event("e1"))
-    assert (await scene.post(raw, sign("reissued", raw))).status == 200
-    assert (await scene.post(raw, sign(SECRET, raw))).status == 401
-    assert (await scene.post(raw, sign("another", raw))).status == 401
+    assert (await scene.post(raw, sign("reissued", raw))).outcome is Outcome.ENQUEUED
+    assert (await scene.post(raw, sign(SECRET, raw))).outcome is Outcome.WRONG_SIGNATURE
+    assert (await scene.post(raw, sign("another", raw))).outcome is Outcome.WRONG_SIGNATURE
 
 
 async def test_delays_become_the_tasks_and_redis_clock_the_arrival() -> None:
@@ -235,7 +235,7 @@ def test_a_delay_leaves_patience_for_a_slot(
 async def test_without_redis_events_go_on_undelayed_by_the_local_clock() -> None:
     scene = Scene()
     scene.shaper.down = True
-    assert (await scene.post(body(event("e1")))).status == 200
+    assert (await scene.post(body(event("e1")))).outcome is Outcome.ENQUEUED
     [(task, delay)] = scene.tasks.created.values()
     assert delay == 0
     assert task.event.arrived_ms == pytest.approx(time.time() * 1000, abs=5000)
@@ -255,14 +255,14 @@ async def test_without_redis_too_what_looks_unfinished_waits_for_another() -> No
 async def test_an_attempt_that_fails_is_made_once_more() -> None:
     scene = Scene()
     scene.tasks.fail = {"e1": 1}
-    assert (await scene.post(body(event("e1")))).status == 200
+    assert (await scene.post(body(event("e1")))).outcome is Outcome.ENQUEUED
     assert scene.tasks.attempts == ["e1", "e1"]
 
 
 async def test_a_slow_queue_has_all_the_time_that_line_leaves() -> None:
     scene = Scene()
     scene.tasks.hang_s = 0.9
-    assert (await scene.post(body(event("e1")))).status == 200
+    assert (await scene.post(body(event("e1")))).outcome is Outcome.ENQUEUED
     assert scene.tasks.attempts == ["e1", "e1"]
 
 
@@ -270,30 +270,30 @@ async def test_in_doubt_it_is_5xx_and_the_other_events_are_enqueued() -> None:
     scene = Scene()
     scene.tasks.fail = {"e2": 2}
     raw = body(event("e1"), event("e2"), event("e3"))
-    assert (await scene.post(raw)).status == 503
+    assert (await scene.post(raw)).outcome is Outcome.IN_DOUBT
     assert scene.tasks.events() == ["e1", "e3"]
-    assert (await scene.post(raw)).status == 200
+    assert (await scene.post(raw)).outcome is Outcome.ENQUEUED
     assert scene.tasks.events() == ["e1", "e2", "e3"]
 
 
 async def test_a_directory_that_does_not_know_is_5xx() -> None:
     scene = Scene()
     scene.directory.fault = DocumentsUnavailableError("down")
-    assert (await scene.post(body(event("e1")))).status == 503
+    assert (await scene.post(body(event("e1")))).outcome is Outcome.IN_DOUBT
 
 
 async def test_a_queue_that_hangs_never_costs_lines_two_seconds() -> None:
     scene = Scene()
     scene.tasks.hang_s = 60
     started = time.perf_counter()
-    assert (await scene.post(body(*(event(f"e{i}") for i in range(100))))).status == 503
+    assert (await scene.post(body(*(event(f"e{i}") for i in range(100))))).outcome is Outcome.IN_DOUBT
     assert time.perf_counter() - started < 1.95
 
 
 async def test_an_event_that_can_not_be_answered_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="fairlane")
     scene = Scene()
-    assert (await scene.post(body(event("e1", user="a/\ud800"), event("e2")))).status == 200
+    assert (await scene.post(body(event("e1", user="a/\ud800"), event("e2")))).outcome is Outcome.ENQUEUED
     assert scene.tasks.events() == ["e2"]
     skipped, acked = logged(caplog)
     assert (skipped["message"], skipped["reason"]) == ("webhook.skipped", "source_id")
@@ -313,7 +313,7 @@ async def test_a_failure_says_where_it_happened_and_to_whom(
 ) -> None:
     scene = Scene(policy=AckPolicy(ack_s=0.1))
     scene.directory.hang_s, scene.tasks.hang_s = (5, 0) if hangs == "directory" else (0, 5)
-    assert (await scene.post(body(event("e1")))).status == 503
+    assert (await scene.post(body(event("e1")))).outcome is Outcome.IN_DOUBT
     failure = logged(caplog)[-1]
     assert failure["message"] == "webhook.enqueue_failed"
     assert failure.items() >= said.items()
@@ -334,7 +334,7 @@ async def test_a_destination_that_no_clinic_has_is_named_if_a_bot_can_have_it(
 ) -> None:
     await Scene().post(body(destination=destination))
     [refused] = logged(caplog)
-    assert (refused["status"], refused["destination"]) == (404, named)
+    assert (refused["reason"], refused["destination"]) == (Outcome.UNKNOWN_DESTINATION, named)
 
 
 @pytest.mark.parametrize("forged", [None, "é", "x" * 44, sign("another", b"")])
@@ -345,7 +345,10 @@ async def test_a_megabyte_that_nobody_signed_is_not_parsed(forged: str | None, b
 
     async def refused() -> float:
         began = time.perf_counter()
-        assert (await scene.post(raw, forged)).status in {401, 404}
+        assert (await scene.post(raw, forged)).outcome in {
+            Outcome.WRONG_SIGNATURE,
+            Outcome.UNKNOWN_DESTINATION,
+        }
         return time.perf_counter() - began
 
     def parsed() -> float:
@@ -359,7 +362,7 @@ async def test_a_megabyte_that_nobody_signed_is_not_parsed(forged: str | None, b
 async def test_a_body_that_names_two_destinations_is_no_webhook() -> None:
     scene = Scene()
     raw = body(event("e1"))[:-1] + b', "destination": "U' + b"0" * 32 + b'"}'
-    assert (await scene.post(raw)).status == 400
+    assert (await scene.post(raw)).outcome is Outcome.NOT_A_WEBHOOK
     assert not scene.tasks.attempts
 
 
@@ -377,7 +380,7 @@ async def test_a_destination_in_a_customers_words_is_not_taken_for_the_webhooks(
             "destination": BOT,
         }
     ).encode()
-    assert (await scene.post(raw)).status == 200
+    assert (await scene.post(raw)).outcome is Outcome.ENQUEUED
     assert scene.tasks.events() == ["e1"]
 
 
@@ -391,7 +394,10 @@ async def test_a_flood_of_refusals_is_logged_as_a_count_and_hides_no_clinics_own
         await scene.post(body(destination=f"U{n:032x}"), None)
     await scene.post(body(), sign("another", body()))
     lines = logged(caplog)
-    assert [line["status"] for line in lines] == [404] * refusals.MAX_LINES + [401]
+    assert [line["reason"] for line in lines] == [
+        *[Outcome.UNKNOWN_DESTINATION] * refusals.MAX_LINES,
+        Outcome.WRONG_SIGNATURE,
+    ]
     assert lines[-1]["org"] == "bkk-smile"
     caplog.clear()
     await clock.sleep(refusals.WINDOW_S)
@@ -479,11 +485,12 @@ async def bombard(count: int, seed: int) -> None:
         signed = chance.random() < 0.6
         forged = chance.choice([None, "", sign("another", raw), sign(SECRET, raw + b" "), "é", "\udcff" * 44])
         ack = await scene.post(raw, "good" if signed else forged)
-        assert ack.status in ({200, 400, 404} if signed else {400, 401, 404})
+        refused = {Outcome.NOT_A_WEBHOOK, Outcome.UNKNOWN_DESTINATION}
+        assert ack.outcome in refused | {Outcome.ENQUEUED if signed else Outcome.WRONG_SIGNATURE}
         if not signed:
             assert not scene.tasks.attempts
         elif not whole_mutated and not bytes_mutated:
-            assert ack.status == 200
+            assert ack.outcome is Outcome.ENQUEUED
             assert {e["webhookEventId"] for e in good} <= set(scene.tasks.events())
         scene.tasks.attempts.clear()
         scene.tasks.created.clear()
