@@ -14,14 +14,14 @@ from pytest_mock import MockerFixture
 
 from core.adapters.cloudtasks_tasks import CloudTasksQueue, connect
 from core.domain.errors import TasksUnavailableError
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 from core.local.processes import free_port
 from tests.support.faulty_link import FaultyLink
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
 URL = "https://turn-123.asia-southeast1.run.app"
-TASK = TurnTask(InboundEvent("e1", "a", "U1", "text", 1, 2, text="ราคาเท่าไหร่คะ"), "0" * 32)
+TASK = TurnTask(InboundEvent("e1", "a", "U1", EventKind.TEXT, 1, 2, text="ราคาเท่าไหร่คะ"), "0" * 32)
 
 
 class FarSide:

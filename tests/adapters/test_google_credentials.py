@@ -14,12 +14,12 @@ from core.domain.errors import (
     TasksUnavailableError,
     UnavailableError,
 )
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 from core.ports.documents import Create, Key
 
 KEY = Key("orgs", "a")
-TASK = TurnTask(InboundEvent("e1", "a", "U1", "text", 1, 2, text="a"), "0" * 32)
+TASK = TurnTask(InboundEvent("e1", "a", "U1", EventKind.TEXT, 1, 2, text="a"), "0" * 32)
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,8 @@ async def test_one_token_serves_all_processes(
     for _ in range(3):
         await make(RedisLineTokens(redis)).bot_info(CHANNEL)
     assert issued(line) == 1
-    (key,) = await redis.keys("*")
+    found: list[Any] = await redis.keys("*")
+    (key,) = found
     assert 0 < await redis.ttl(key) < 900
     assert CHANNEL.channel_secret not in key.decode()
 

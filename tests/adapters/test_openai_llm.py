@@ -329,7 +329,8 @@ class TestStatus:
     async def test_an_error_in_a_200_is_judged_by_its_code_and_was_not_billed(
         self, error: object, expected: LlmFault
     ) -> None:
-        for more in ({}, {"choices": []}, {"choices": None, "usage": None}):
+        shapes: list[dict[str, Any]] = [{}, {"choices": []}, {"choices": None, "usage": None}]
+        for more in shapes:
             fault = await fault_of(http(200, {"error": error, **more}, {"retry-after": "2"}))
             assert (fault.fault, fault.retry_after_ms) == (expected, 2000)
 

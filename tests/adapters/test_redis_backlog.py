@@ -13,7 +13,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 from core.ports.backlog import Pace
 from core.ports.shaper import Arrival
@@ -43,7 +43,7 @@ def backlog(redis: Redis) -> RedisBacklog:
 def event(sender: str = "", org: str = "a") -> InboundEvent:
     number = next(_ids)
     now_ms = time.time_ns() // 1_000_000
-    return InboundEvent(f"E{number}", org, sender or f"U{number}", "text", now_ms, now_ms, text="?")
+    return InboundEvent(f"E{number}", org, sender or f"U{number}", EventKind.TEXT, now_ms, now_ms, text="?")
 
 
 def arrivals(n: int) -> list[Arrival]:

@@ -20,7 +20,7 @@ from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.adapters.system_clock import SystemClock
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.local.redis_server import RedisServer
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival
@@ -84,7 +84,7 @@ def an_event(n: int) -> InboundEvent:
         event_id=f"E{n}",
         org_id="bkk-smile",
         chat_id=f"U{n}",
-        kind="text",
+        kind=EventKind.TEXT,
         timestamp_ms=n,
         arrived_ms=1,
         text="x",
@@ -242,7 +242,7 @@ class Refusing:
         writer.close()
 
 
-async def ask(far: Refusing, *, tries: int) -> bool | None:
+async def ask(far: Refusing, *, tries: int) -> object:
     server = await asyncio.start_server(far.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from core.adapters import redis_keys
 from core.adapters.redis_mailbox import RedisMailbox
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, Waiting
 
 LEASE_MS = 10_000
@@ -312,7 +313,7 @@ async def test_a_begin_whose_answer_was_lost_is_not_locked_out_by_itself(
     redis: Redis, mailbox: RedisMailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client repeats a call when the connection breaks; the first one may have been carried out."""
-    send = redis.execute_command
+    send: Any = redis.execute_command
 
     async def twice(*args: object, **options: object) -> object:
         await send(*args, **options)
@@ -329,7 +330,7 @@ async def test_an_event_of_a_newer_version_is_read(redis: Redis, mailbox: RedisM
     newer = b'2|1|{"novel":[],' + known + b"}"
     await redis.hset(redis_keys.mailbox(HERE, "events"), "E2", newer)
     waiting = await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True)
-    assert waiting == Waiting((InboundEvent("E2", "o", "U1", "text", 2, 1),))
+    assert waiting == Waiting((InboundEvent("E2", "o", "U1", EventKind.TEXT, 2, 1),))
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])

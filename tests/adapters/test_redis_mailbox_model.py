@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,15 +23,18 @@ from redis.asyncio import Redis
 from core.adapters import redis_keys
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 from core.ports.shaper import Arrival
+from tests.support.awaiting import result_of
 
 HERE = Conversation("bkk-smile", "line", "U1")
 MAX_EVENTS, MAX_CHARS = 3, 12
 FROM_MS = round(time.time() * 1000) + 3_600_000  # never so old that its place is forgotten
 EVENTS = [
-    InboundEvent(f"E{n}", "bkk-smile", "U1", "text", FROM_MS + at, 1, text="ก" * length, message_id=f"M{n}")
+    InboundEvent(
+        f"E{n}", "bkk-smile", "U1", EventKind.TEXT, FROM_MS + at, 1, text="ก" * length, message_id=f"M{n}"
+    )
     for n, (at, length) in enumerate([(5, 1), (3, 8), (3, 2), (9, 20), (1, 0), (7, 5), (8, 4), (2, 6)])
 ]
 
@@ -79,6 +84,9 @@ class Model:
 class MailboxMachine(RuleBasedStateMachine):
     redis_url = ""
 
+    def do(self, work: Awaitable[Any]) -> Any:
+        return self.runner.run(result_of(work))
+
     @initialize()
     def start(self) -> None:
         self.runner = asyncio.Runner()
@@ -92,14 +100,14 @@ class MailboxMachine(RuleBasedStateMachine):
         self.before_loss: set[int] = set()
         self.generation = 0
         self.seen: dict[str, int] = {}
-        self.runner.run(self.redis.flushall())
+        self.do(self.redis.flushall())
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):
             return
-        for key in set(self.runner.run(self.redis.keys("*"))) - {redis_keys.GENERATION.encode()}:
-            assert self.runner.run(self.redis.pttl(key)) > 0, "a key lives for ever"
-        self.runner.run(self.redis.aclose())
+        for key in set(self.do(self.redis.keys("*"))) - {redis_keys.GENERATION.encode()}:
+            assert self.do(self.redis.pttl(key)) > 0, "a key lives for ever"
+        self.do(self.redis.aclose())
         self.runner.close()
 
     def call_by(self, who: str) -> None:
@@ -116,7 +124,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(events=st.lists(st.sampled_from(EVENTS), min_size=1, max_size=3))
     def announce(self, events: list[InboundEvent]) -> None:
-        self.runner.run(self.shaper.shape([Arrival(event, 0) for event in events]))
+        self.do(self.shaper.shape([Arrival(event, 0) for event in events]))
         self.call_by("shaper")
         for event in events:
             if event.event_id in self.model.known:
@@ -131,18 +139,18 @@ class MailboxMachine(RuleBasedStateMachine):
     def what_was_announced_is_long_overdue(self) -> None:
         """It leaves the mailbox with the next event that begins."""
         key = redis_keys.mailbox(HERE, "announced")
-        self.runner.run(self.redis.zadd(key, dict.fromkeys(self.model.announced, 1)))
+        self.do(self.redis.zadd(key, dict.fromkeys(self.model.announced, 1)))
         self.model.overdue |= self.model.announced
 
     @precondition(lambda self: self.model.lost)
     @rule()
     def what_the_loss_cost_is_over(self) -> None:
-        self.runner.run(self.redis.hset(redis_keys.GENERATION, "lost", "over"))
+        self.do(self.redis.hset(redis_keys.GENERATION, "lost", "over"))
         self.model.lost = "over"
 
     @rule(event=st.sampled_from(EVENTS))
     def begin(self, event: InboundEvent) -> None:
-        begun = self.runner.run(self.mailbox.begin(event))
+        begun = self.do(self.mailbox.begin(event))
         model = self.model
         self.call_by("mailbox")
         model.known.add(event.event_id)
@@ -172,7 +180,7 @@ class MailboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         fence = data.draw(st.sampled_from(self.fences[-3:]))
-        renewed = self.runner.run(self.mailbox.renew(HERE, fence))
+        renewed = self.do(self.mailbox.renew(HERE, fence))
         assert renewed == self.leads(fence)
         if renewed:
             self.model.expired = False
@@ -187,7 +195,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, ids: set[str], session: bytes | None, go_on: bool) -> None:
         fence = data.draw(st.sampled_from(self.fences[-3:]))
         ids &= self.model.known  # what was taken along had come, or was announced
-        left = self.runner.run(self.mailbox.finish(HERE, fence, sorted(ids), session=session, go_on=go_on))
+        left = self.do(self.mailbox.finish(HERE, fence, sorted(ids), session=session, go_on=go_on))
         model = self.model
         if not self.leads(fence):
             assert left is None
@@ -204,7 +212,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(event=st.sampled_from(EVENTS))
     def unsend(self, event: InboundEvent) -> None:
-        removed = self.runner.run(self.mailbox.remove(HERE, event.message_id or ""))
+        removed = self.do(self.mailbox.remove(HERE, event.message_id or ""))
         assert removed == (event in self.model.events)
         self.model.events = [e for e in self.model.events if e != event]
         self.model.done.add(event.message_id or "")
@@ -213,13 +221,13 @@ class MailboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.leader is not None)
     @rule()
     def lease_runs_out(self) -> None:
-        self.runner.run(self.redis.hset(redis_keys.mailbox(HERE, "lead"), "until", 1))
+        self.do(self.redis.hset(redis_keys.mailbox(HERE, "lead"), "until", 1))
         self.model.expired = True
 
     @rule()
     def redis_restarts_empty(self) -> None:
-        self.runner.run(self.redis.flushall())
-        self.runner.run(self.redis.script_flush())
+        self.do(self.redis.flushall())
+        self.do(self.redis.script_flush())
         self.model = Model()
         self.before_loss = {*self.fences}
         self.generation += 1

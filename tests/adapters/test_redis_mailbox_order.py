@@ -16,7 +16,8 @@ from core.adapters import redis_keys
 from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import Conversation, EventKind, InboundEvent
+from core.ports.conversations import Led
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 from core.ports.shaper import Arrival
 
@@ -26,7 +27,7 @@ NOW_MS = round(time.time() * 1000)
 
 
 def an_event(n: int, **changes: Any) -> InboundEvent:
-    event = InboundEvent(f"E{n:04}", "bkk-smile", "U1", "text", NOW_MS + n, 1, message_id=f"M{n}")
+    event = InboundEvent(f"E{n:04}", "bkk-smile", "U1", EventKind.TEXT, NOW_MS + n, 1, message_id=f"M{n}")
     return replace(event, **changes)
 
 
@@ -173,7 +174,7 @@ async def test_an_unsent_message_is_not_taken_along_whatever_comes_first(
 async def test_a_begin_that_is_repeated_leads_although_another_was_announced_meanwhile(
     redis: Redis, mailbox: RedisMailbox, shaper: RedisShaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = redis.execute_command
+    send: Any = redis.execute_command
     await lead(mailbox, an_event(1, chat_id="U2"))  # the script is there now
 
     async def twice(*args: Any, **options: Any) -> Any:
@@ -207,9 +208,9 @@ async def test_what_is_announced_is_bounded_and_forgotten_with_the_customer(
     await announce(shaper, an_event(501))
     conversations = RedisConversations(redis, lease_ms=LEASE_MS)
     await redis.delete(redis_keys.mailbox(HERE, "lead"))
-    fence = await conversations.lead(HERE)
-    assert isinstance(fence, int)
-    await conversations.erase(HERE, fence, sender="U1")
+    led = await conversations.lead(HERE)
+    assert isinstance(led, Led)
+    await conversations.erase(HERE, led.fence, sender="U1")
     assert not await redis.exists(announced)
     assert isinstance(await mailbox.begin(an_event(501)), AlreadyDone)
 
@@ -299,10 +300,10 @@ async def test_forgetting_somebody_in_an_empty_redis_is_taken_for_no_loss(
     redis: Redis, mailbox: RedisMailbox
 ) -> None:
     conversations = RedisConversations(redis, lease_ms=LEASE_MS)
-    fence = await conversations.lead(HERE)
-    assert isinstance(fence, int)
-    await conversations.erase(HERE, fence, sender="U1")
-    assert await mailbox.finish(HERE, fence, ()) is None
+    led = await conversations.lead(HERE)
+    assert isinstance(led, Led)
+    await conversations.erase(HERE, led.fence, sender="U1")
+    assert await mailbox.finish(HERE, led.fence, ()) is None
     await lead(mailbox, an_event(1))
 
 

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from core.adapters import redis_keys
 from core.adapters.redis_shaper import RedisShaper
 from core.domain.errors import RedisUnavailableError
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.local.redis_server import RedisServer
 from core.ports.shaper import Arrival
 
@@ -47,7 +47,7 @@ _ids = count()
 def arrival(org: str, sender: str, rate: int = 30, event_id: str = "") -> Arrival:
     """A message that is new, unless it has an `event_id` of its own."""
     event_id = event_id or f"E{next(_ids)}"
-    return Arrival(InboundEvent(event_id, org, sender, "text", round(time.time() * 1000), 1), rate)
+    return Arrival(InboundEvent(event_id, org, sender, EventKind.TEXT, round(time.time() * 1000), 1), rate)
 
 
 def arrivals(n: int, *, org: str = "a", sender: str | None = None, rate: int = 30) -> list[Arrival]:
@@ -203,7 +203,8 @@ async def let_time_pass(redis: Redis, ms: int) -> None:
     rates = await redis.keys("rate:*")
     pipe = redis.pipeline()
     for key in rates:
-        pipe.pttl(key).get(key)
+        pipe.pttl(key)
+        pipe.get(key)
     found = await pipe.execute()
     for key, left_ms, at in zip(rates, found[::2], found[1::2], strict=True):
         if left_ms <= ms:

@@ -399,6 +399,7 @@ async def test_the_keys_of_an_idle_room_are_few(redis_url: str) -> None:
     async with process(redis_url) as slots:
         await asyncio.gather(*(room.turn(slots, f"o{n}", f"t{n}", 0.001) for n in range(50)))
     connection: Redis = client(redis_url)
-    keys = {key.decode() for key in await connection.keys("*")}
+    found: list[Any] = await connection.keys("*")
+    keys = {key.decode() for key in found}
     await connection.aclose(close_connection_pool=True)
     assert keys <= {redis_keys.slots(part) for part in ("state", "caps", "calls")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from core.adapters import redis_keys
 from core.adapters.redis_slots_scripts import KEYS, SlotOptions, SlotScripts
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
+from tests.support.awaiting import result_of
 from tests.support.slots_model import SlotsModel
 from tests.support.slots_scene import client
 
@@ -54,8 +55,8 @@ class SlotsMachine(RuleBasedStateMachine):
         self.do(self.pubsub.subscribe(CHANNEL))
         self.do(self.pubsub.get_message(timeout=2))
 
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(work)
+    def do(self, work: Awaitable[Any]) -> Any:
+        return self.runner.run(result_of(work))
 
     def teardown(self) -> None:
         self.do(self.pubsub.aclose())
@@ -193,7 +194,8 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_grant_and_eviction_was_announced(self) -> None:
-        granted, evicted = [], []
+        granted: list[str] = []
+        evicted: list[str] = []
         expected = len(self.model.announced) + len(self.model.evicted)
         for _ in range(expected + 1):
             timeout = 0.0 if len(granted) + len(evicted) == expected else 2.0

@@ -238,7 +238,8 @@ async def test_a_request_a_minute_ago_makes_room(redis_url: str, redis: Redis) -
         await call(slots, OutcomeKind.OK)
         # A minute passes: the entry's time is moved instead.
         starts = redis_keys.slots("starts")
-        ((entry, at),) = await redis.zrange(starts, 0, -1, withscores=True)
+        found: list[Any] = list(await redis.zrange(starts, 0, -1, withscores=True))
+        ((entry, at),) = found
         await redis.zadd(starts, {entry: at - 59_700})
         await room.turn(slots, "b", "next", wait_s=2)
     assert (room.order, room.refused) == (["next"], [])

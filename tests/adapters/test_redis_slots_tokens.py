@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_slots_operator import SlotsView
 from core.adapters.redis_slots_scripts import Acquired, SlotOptions
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
+from tests.support.awaiting import result_of
 from tests.support.slots_clocked import START_MS, ClockedScripts
 from tests.support.slots_scene import client
 from tests.support.slots_tokens_model import TokensModel
@@ -41,8 +42,8 @@ class Clocked:
         self.scripts = ClockedScripts(self.redis, SlotOptions(max_hold_ms=LASTING_MS, **given))
         self.do(self.redis.flushall())
 
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(work)
+    def do(self, work: Awaitable[Any]) -> Any:
+        return self.runner.run(result_of(work))
 
     def close(self) -> None:
         self.do(self.redis.aclose(close_connection_pool=True))
@@ -56,7 +57,7 @@ class Clocked:
         self, org: str, ticket: str, tokens: int, *, place: int | None = None, wait_ms: int = 600_000
     ) -> Acquired:
         request = SlotRequest(org, ticket, wait_ms / 1000, tokens=tokens)
-        return self.do(  # type: ignore[no-any-return]
+        return self.do(
             self.scripts.acquire(request, nonce=ticket, channel=CHANNEL, wait_ms=wait_ms, place=place)
         )
 

@@ -142,7 +142,8 @@ class _World:
         return self._seen(quiet, beside, rush, began)
 
     async def _everyday(self, for_s: float, tag: str) -> list[Sent]:
-        sent, sending = [], []
+        sent: list[Sent] = []
+        sending = []
         until = time.monotonic() + for_s / self.campaign.speed
         while time.monotonic() < until:
             await asyncio.sleep(self.dice.expovariate(SMALL / 10 * self.campaign.speed))

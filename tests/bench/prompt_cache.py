@@ -64,6 +64,7 @@ async def cached_share(persona: str, arrange: Callable[[Prompt], tuple[Message, 
                 at_ms = BEGAN_MS + (turn * CUSTOMERS + n) * 20_000
                 prompt = build_prompt(clinic, sessions[n], memories[n], [words], Moment(at_ms))
                 answer = await llm.complete(_request(prompt, arrange(prompt)), timeout_s=10)
+                assert answer.usage is not None
                 cached += answer.usage.cached
                 tokens += answer.usage.input
                 reply = f"{SERVICES[n]}มีคิวว่างค่ะ สะดวกช่วงเช้าหรือช่วงบ่ายคะ"

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import uvloop
 
+from core.adapters.redis_slots import RedisSlots
 from core.local.redis_server import RedisServer
 from tests.bench import slots_order, slots_provider, slots_room
 from tests.bench.slots_provider import ROOT
@@ -128,7 +129,7 @@ async def killed_holder(url: str) -> Row:
     return row(f"slot of a killed holder usable again (lease {LEASE_S:g} s)", under(worst, LEASE_S + 1, " s"))
 
 
-async def _first_slot(slots: slots_room.RedisSlots) -> None:
+async def _first_slot(slots: RedisSlots) -> None:
     async with slots.hold(request("b", "next", 30)):
         pass
 

@@ -24,7 +24,7 @@ from core.adapters.openai_llm import OpenAiLlm
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.clinic import Clinic, secret_name
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.local.openai_api import Latency
@@ -121,7 +121,7 @@ def _event(sim: LineSimulator, clinic: LineClinic, number: int) -> InboundEvent:
     return InboundEvent(
         org_id="bench",
         event_id=sent.event_id,
-        kind="text",
+        kind=EventKind.TEXT,
         chat_id=sent.chat_id,
         chat_type="user",
         user_id=sent.chat_id,

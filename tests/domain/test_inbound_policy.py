@@ -45,7 +45,7 @@ MESSAGE_PLANS = {
 
 # Event type -> (its own fields, what is done in a chat of one customer, what in groups and rooms).
 EVENTS: dict[str, tuple[dict[str, Any], Plan, Plan]] = {
-    "unsend": ({"unsend": {"messageId": "m1"}}, *[Plan(Action.FORGET_MESSAGE)] * 2),
+    "unsend": ({"unsend": {"messageId": "m1"}}, Plan(Action.FORGET_MESSAGE), Plan(Action.FORGET_MESSAGE)),
     "follow": ({"follow": {"isUnblocked": False}}, Plan(Action.TEXT, "greeting"), NOTHING),
     "unfollow": ({}, Plan(Action.PURGE), Plan(Action.PURGE)),
     "postback": ({"postback": {"data": "จองคิว"}}, ANSWER, ANSWER),
@@ -91,7 +91,9 @@ def message(kind: str, n: int = 1, **more: Any) -> InboundEvent:
     text = {"text": "ราคาเท่าไหร่คะ", "location": "สีลม", "postback": "จองคิว"}.get(kind, "")
     # LINE gives ids to messages, not to postbacks and follows.
     message_id = f"m{n}" if rules_of(kind).is_message or kind == "messageEdited" else None
-    event = InboundEvent(f"e{n}", "a", "U1", kind, NOW_MS + n, NOW_MS, text=text, message_id=message_id)
+    event = InboundEvent(
+        f"e{n}", "a", "U1", EventKind(kind), NOW_MS + n, NOW_MS, text=text, message_id=message_id
+    )
     return replace(event, **more)
 
 
@@ -219,7 +221,9 @@ class TestOneEvent:
         clinic = replace(CLINIC, silent_postbacks=("menu=2", "page:*"))
         tapped = message("postback", text=data)
         assert plan(tapped, clinic, Session(), CustomerMemory(), NOW_MS) == expected
-        assert plan(replace(tapped, kind="text"), clinic, Session(), CustomerMemory(), NOW_MS) == ANSWER
+        assert (
+            plan(replace(tapped, kind=EventKind.TEXT), clinic, Session(), CustomerMemory(), NOW_MS) == ANSWER
+        )
 
     def test_a_sticker_with_words_on_it_says_them(self) -> None:
         assert planned([message("sticker", text="ขอบคุณค่ะ")]) == ANSWER
@@ -338,11 +342,11 @@ class TestABurstThatGoesOnAfterItsText:
             InboundEvent("E2", "a", "U9", EventKind.TEXT, NOW_MS + 1, NOW_MS, text="อันนี้เป็นอะไรคะ"),
         ]
         turn = plan_turn(events, CLINIC, self.told("image", 5_000), CustomerMemory(), NOW_MS)
-        assert (turn.action, turn.taken) == (Action.ANSWER, {"E1", "E2"})
+        assert (turn.action, turn.taken) == (Action.ANSWER, frozenset({"E1", "E2"}))
 
 
 def test_what_is_said_to_people_belongs_to_the_conversation() -> None:
     event = InboundEvent("E1", "a", "U9", EventKind.TEXT, NOW_MS, NOW_MS, text="นัดวันศุกร์")
     in_handoff = CustomerMemory().handed_off(NOW_MS + 1, "keyword")
     turn = plan_turn([event], CLINIC, Session(), in_handoff, NOW_MS)
-    assert (turn.action, turn.words, turn.taken) == (Action.IGNORE, ("นัดวันศุกร์",), {"E1"})
+    assert (turn.action, turn.words, turn.taken) == (Action.IGNORE, ("นัดวันศุกร์",), frozenset({"E1"}))

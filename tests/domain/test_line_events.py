@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.line_events import NotAWebhookError, read_webhook
 from core.domain.line_words import MAX_TEXT_CHARS, cut
 from core.domain.signature import sign
@@ -210,7 +210,7 @@ def test_the_sdk_reads_the_same_events() -> None:
     ours = read_webhook(raw).events("bkk-smile", ARRIVED)
     assert len(ours) == len(answered)
     for mine, its in zip(ours, answered, strict=True):
-        said = getattr(its, "message", None)
+        said: Any = getattr(its, "message", None)
         assert mine.kind == (said.type if its.type == "message" else its.type)
         assert mine.event_id == its.webhook_event_id
         assert mine.timestamp_ms == its.timestamp
@@ -399,7 +399,7 @@ def test_what_is_missing_is_filled_in() -> None:
     }
     [event] = parsed(bare)
     assert event == InboundEvent(
-        "99", "bkk-smile", USER, "text", ARRIVED, ARRIVED, user_id=USER, text="x", message_id="99"
+        "99", "bkk-smile", USER, EventKind.TEXT, ARRIVED, ARRIVED, user_id=USER, text="x", message_id="99"
     )
 
 

@@ -33,7 +33,7 @@ FLAGS = re.compile("[\U0001f1e6-\U0001f1ff]*$")
 
 def cut_is_visible(before: str, after: str) -> bool:
     """An independent judgement: would a reader see that the text was cut between these two?"""
-    inside_a_flag = len(FLAGS.search(before).group()) % 2 == 1 and FLAGS.fullmatch(after[0])
+    inside_a_flag = len("".join(FLAGS.findall(before))) % 2 == 1 and FLAGS.fullmatch(after[0])
     is_mark = unicodedata.category(after[0]).startswith("M")
     return bool(is_mark or inside_a_flag or JOINED.fullmatch(before[-1] + after[0]))
 

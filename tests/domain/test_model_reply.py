@@ -43,7 +43,7 @@ def test_a_full_answer_is_read() -> None:
     assert reply == ModelReply(
         reply="ขูดหินปูน 900 บาทค่ะ",
         service="ขูดหินปูน",
-        stage="advising",
+        stage=Stage.ADVISING,
         preference="เช้าวันเสาร์",
         facts=(ProposedFact("name", "เมย์", "ชื่อเมย์ค่ะ"),),
         quick_replies=("จองเลย", "ดูราคา"),

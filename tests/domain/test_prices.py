@@ -70,7 +70,7 @@ def test_a_price_may_change_at_noon() -> None:
     prices = load_prices().overridden({"gpt-6-luna": {"prices": rows, "version": "contract 7"}})
     assert prices.price_at("gpt-6-luna", ms("2026-11-24T04:59:59")).input == 1
     noon = prices.price_at("gpt-6-luna", ms("2026-11-24T05:00:00"))
-    assert (noon.input, noon.version) == (3, "contract 7")
+    assert (noon.input, noon.version) == (Decimal(3), "contract 7")
 
 
 def test_a_document_overrides_what_it_says_and_nothing_else() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from core.domain.errors import MalformedTaskError
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 
-EVENT = InboundEvent("E1", "bkk-smile", "U1", "text", 1, 2, text="สวัสดีค่ะ", reply_token="t")
+EVENT = InboundEvent("E1", "bkk-smile", "U1", EventKind.TEXT, 1, 2, text="สวัสดีค่ะ", reply_token="t")
 TASK = TurnTask(EVENT, "trace", hop=2, place=7)
 
 

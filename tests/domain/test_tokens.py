@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.domain.prompt import Message
 from core.domain.tokens import PER_MESSAGE, PER_REQUEST, prompt_bound, text_bound
-from core.ports.llm import Message
 
 THAI = "อยากทราบราคาขูดหินปูนค่ะ 🦷 ว่างวันเสาร์บ่ายสองไหมคะ"
 

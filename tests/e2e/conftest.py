@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 import pytest
 import pytest_asyncio
 
 from tests.support.fault_scene import FaultScene, Row, Verdict, fault_scene
 
-Reckon = Callable[[Row, Verdict, str], None]
+
+class Reckon(Protocol):
+    def __call__(self, row: Row, verdict: Verdict, what: str = "") -> None: ...
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

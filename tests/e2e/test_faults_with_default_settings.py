@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -30,7 +31,7 @@ LASTING = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def defaults(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultScene]:
-    unset = dict.fromkeys(SETTINGS, "")
+    unset: dict[str, Any] = dict.fromkeys(SETTINGS, "")
     async with fault_scene(tmp_path_factory.mktemp("defaults"), **unset) as scene:
         yield scene
 

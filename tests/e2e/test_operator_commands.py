@@ -19,7 +19,7 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain import clinic as settings
 from core.domain import texts
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.turn import TurnState
 from core.local import demo_answers
 from core.local.line_api import LineCall, LineTrouble
@@ -204,7 +204,7 @@ async def test_forgotten_customer_is_a_stranger_and_nothing_is_answered_again(op
     clinic = await ops.clinic("forgetting")
     user = ops.sim.user(clinic, "ploy")
     first = await ops.say(clinic, user, "ชื่อคานารีค่ะ แพ้ยาคานารีค่ะ ราคาขูดหินปูนเท่าไหร่คะ")
-    waiting = InboundEvent("waits", "forgetting", user, "text", 1, 1, text="คานารีรออยู่", user_id=user)
+    waiting = InboundEvent("waits", "forgetting", user, EventKind.TEXT, 1, 1, text="คานารีรออยู่", user_id=user)
     redis = connect(ops.stack.redis.url)
     await RedisMailbox(redis, lease_ms=10, session_ttl_s=60).begin(waiting)
     await redis.aclose()

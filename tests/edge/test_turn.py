@@ -11,11 +11,11 @@ from core.domain.errors import (
     LineUnavailableError,
     RedisUnavailableError,
 )
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 from core.edge import turn
 
-BODY = TurnTask(InboundEvent("E1", "bkk-smile", "U1", "text", 0, 0), "trace").encode()
+BODY = TurnTask(InboundEvent("E1", "bkk-smile", "U1", EventKind.TEXT, 0, 0), "trace").encode()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def peak(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], s
     """(result, standard error, report, seconds) of one quick run with all faults."""
     report = tmp_path_factory.mktemp("peak") / "peak.html"
     fairlane = Path(sys.executable).parent / "fairlane"
-    command = [fairlane, "peak", "--quick", "--faults", "--json", "--report", report]
+    command = [str(fairlane), "peak", "--quick", "--faults", "--json", "--report", str(report)]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     took_s = time.monotonic() - began

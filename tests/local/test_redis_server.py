@@ -9,7 +9,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from core.local import redis_server
 from core.local.processes import PartFailedError
 from core.local.redis_server import RedisServer, find_redis
 
@@ -45,8 +44,8 @@ async def test_paused_server_hangs_and_resumes() -> None:
 
 
 async def test_missing_server_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server.shutil, "which", lambda *_, **__: None)
-    monkeypatch.setattr(redis_server.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("core.local.redis_server.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("core.local.redis_server.importlib.util.find_spec", lambda _: None)
     with pytest.raises(PartFailedError, match="apt-get install redis-server"):
         await RedisServer().start()
 
@@ -72,7 +71,7 @@ def test_an_installed_server_is_preferred_if_it_knows_what_the_deployed_one_know
 async def test_server_of_the_package_serves_scripts_that_say_what_they_may_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_server.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("core.local.redis_server.shutil.which", lambda *_, **__: None)
     async with RedisServer() as server, Redis.from_url(server.url) as redis:
         await redis.config_set("maxmemory", 1)
         assert await redis.eval("#!lua flags=allow-oom\nreturn redis.call('DEL', 'key')", 0) == 0

@@ -85,9 +85,8 @@ async def test_line_bot_sdk_reads_every_kind_of_event(
     clinic = simulator.clinic("bkk-smile")
     user, group = simulator.user(clinic, "a"), "C" + "2" * 32
     kinds = ("text", "sticker", "image", "video", "audio", "file", "location")
-    sent = [
-        simulator.message(clinic, user, kind, **({"text": "x"} if kind == "text" else {})) for kind in kinds
-    ]
+    text: dict[str, Any] = {"text": "x"}
+    sent = [simulator.message(clinic, user, kind, **(text if kind == "text" else {})) for kind in kinds]
     sent += [
         simulator.message(clinic, user, "text", text="hi", chat_id=group, mention_bot=True),
         simulator.event(clinic, user, "follow", follow={"isUnblocked": False}),

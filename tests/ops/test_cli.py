@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_help_lists_every_command_that_is_there_and_loads_none_of_them() -> None
         assert any(f"│ {name} " in line for line in shown) == (name in modules)
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if cli.find_spec(f"core.ops.{name}")])
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if find_spec(f"core.ops.{name}")])
 def test_every_command_has_help(name: str) -> None:
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0, result.output
@@ -104,7 +105,7 @@ def test_ctrl_c_is_130_without_a_traceback() -> None:
         silent.settimeout(20)
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         env = {"FIRESTORE_EMULATOR_HOST": address, "GOOGLE_CLOUD_PROJECT": "p"}
-        command = [FAIRLANE, "clinics", "list"]
+        command = [str(FAIRLANE), "clinics", "list"]
         with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
             connection, _ = silent.accept()  # it waits for the store now
             process.send_signal(signal.SIGINT)

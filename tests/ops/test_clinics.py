@@ -529,7 +529,7 @@ def test_list_shows_what_holds_and_where_it_comes_from(apply: Run, run: Run) -> 
 
 def test_the_console_script_applies_500_clinics_without_a_traceback_or_a_secret(folder: Path) -> None:
     (folder / "clinics.json").write_text(json.dumps({"clinics": [clinic(n) for n in range(500)]}))
-    command = [Path(sys.executable).parent / "fairlane", "clinics", "apply", "clinics.json"]
+    command = [str(Path(sys.executable).parent / "fairlane"), "clinics", "apply", "clinics.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
     assert "500 new, 0 changed, 0 unchanged" in done.stdout

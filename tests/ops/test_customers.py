@@ -16,7 +16,7 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Retention
-from core.domain.event import InboundEvent
+from core.domain.event import EventKind, InboundEvent
 from core.domain.memory import COLLECTION, CustomerMemory, Fact, document_id
 from core.domain.session import Session
 from core.domain.stages import Stage
@@ -81,7 +81,9 @@ async def _write(documents: DocumentStore, redis_url: str) -> None:
 
 
 def _message(event_id: str) -> InboundEvent:
-    return InboundEvent(event_id, *WHO, "text", 1, 1, text="words that wait", reply_token="secret-token")
+    return InboundEvent(
+        event_id, *WHO, EventKind.TEXT, 1, 1, text="words that wait", reply_token="secret-token"
+    )
 
 
 SAID = ("words of t1", "words in the session", "words that wait")

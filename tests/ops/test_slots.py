@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import fields, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.support.slots_scene import Room, process, request
 
 
 @pytest.fixture
-def fairlane(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def fairlane(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Coroutine[Any, Any, Result]]:
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "120")
 

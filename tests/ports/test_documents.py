@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -153,7 +154,7 @@ async def test_a_commit_is_all_or_nothing(documents: DocumentStore, failing: Seq
 
 
 async def test_values_come_back_as_they_were(documents: DocumentStore) -> None:
-    value = {
+    value: dict[str, Any] = {
         "none": None,
         "flag": True,
         "whole": 2**53,
@@ -309,10 +310,10 @@ class Refusing:
         self.status = grpc.StatusCode[status]
         self.commits = 0
 
-    async def _refuse(self, _request: bytes, context: grpc.aio.ServicerContext) -> None:
+    async def _refuse(self, _request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         await context.abort(self.status, "The database (default) does not exist")
 
-    async def _commit(self, request: bytes, context: grpc.aio.ServicerContext) -> None:
+    async def _commit(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         self.commits += 1
         await self._refuse(request, context)
 

@@ -54,8 +54,8 @@ def install(archive: Path, folder: Path) -> Path:
         packed.extractall(folder)
     home = folder.with_name(f"{folder.name}-venv")
     venv.create(home, with_pip=True)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", folder / "requirements.txt"], check=True)
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(folder / "requirements.txt")], check=True)
     return home / "bin"
 
 

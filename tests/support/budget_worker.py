@@ -20,6 +20,7 @@ from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
 from core.domain.clinic import BudgetPolicy
+from core.domain.event import EventKind
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Price
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
@@ -90,7 +91,7 @@ class Worker:
                 return previous
             draft = replace(previous.record, fence=self.fence)
         else:
-            events = (TurnEvent(turn_id, "text", said, now_ms, now_ms, "m1"),) if said else ()
+            events = (TurnEvent(turn_id, EventKind.TEXT, said, now_ms, now_ms, "m1"),) if said else ()
             draft = TurnRecord(
                 turn_id, ORG, "line", "U1", "user", TurnState.RESERVED, events, now_ms, fence=self.fence
             )

@@ -19,7 +19,7 @@ async def redis_text(url: str) -> str:
     lines = []
     async with redis.asyncio.Redis.from_url(url) as client:
         async for key in client.scan_iter():
-            kind = await client.type(key)
+            kind: Any = await client.type(key)
             if kind == b"none":  # it has run out meanwhile
                 continue
             bounds = ["0", "-1"] if kind in {b"list", b"zset"} else []

@@ -22,6 +22,9 @@ from core.ports.documents import ConflictError, Document, DocumentStore, Key, Ve
 CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
 
 
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
 class Fate(StrEnum):
     GOOD = "good"
     LANDED = "landed"  # made, but an error is answered
@@ -114,21 +117,23 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         method = str(details.method)
 
-        async def stream(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        async def stream(request: bytes, context: Context) -> AsyncIterator[bytes]:
+            call: Any = self._channel.unary_stream(method)
             try:
-                async for answer in self._channel.unary_stream(method)(request, metadata=_passed_on(context)):
+                async for answer in call(request, metadata=_passed_on(context)):
                     yield answer
             except grpc.aio.AioRpcError as exc:
                 await context.abort(exc.code(), exc.details() or "")
 
-        async def unary(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        async def unary(request: bytes, context: Context) -> bytes:
             fate, code = Fate.GOOD, ""
             if method.endswith("/Commit"):
                 fate, code = self._faults.next([n for n in self._faults.contended if n.encode() in request])
             answer = b""
+            call: Any = self._channel.unary_unary(method)
             try:
                 if fate in {Fate.GOOD, Fate.LANDED}:
-                    answer = await self._channel.unary_unary(method)(request, metadata=_passed_on(context))
+                    answer = await call(request, metadata=_passed_on(context))
             except grpc.aio.AioRpcError as exc:
                 await context.abort(exc.code(), exc.details() or "")
             if fate is not Fate.GOOD:
@@ -140,6 +145,6 @@ class _Handlers(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(unary)
 
 
-def _passed_on(context: grpc.aio.ServicerContext) -> list[tuple[str, Any]]:
+def _passed_on(context: Context) -> list[tuple[str, Any]]:
     own = ("user-agent", "content-type", "te", "grpc-")
     return [(name, value) for name, value in context.invocation_metadata() or () if not name.startswith(own)]

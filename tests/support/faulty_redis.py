@@ -127,7 +127,7 @@ class FaultyRedis:
             self._scripts[hashlib.sha1(source).hexdigest().encode()] = _flags_of_script(source)
         if name in _SCRIPTS:
             known = words[1] if name == "evalsha" else hashlib.sha1(words[1]).hexdigest().encode()
-            flags = flags | self._scripts.get(known, frozenset({"write", "denyoom"}))
+            flags = frozenset(flags).union(self._scripts.get(known, frozenset({"write", "denyoom"})))
         fault = self.fault
         if fault is None or not _REFUSES[fault](flags) or self._dice.random() >= self.share:
             return None

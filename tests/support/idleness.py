@@ -22,7 +22,7 @@ class Caller:
         self._kept = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
         assert await asyncio.to_thread(_answer, self._kept) == 200
 
-    async def wake(self) -> list[int | str]:
+    async def wake(self) -> tuple[int | str, int | str]:
         """The CPU comes with a request on the kept connection; another comes at once. What was answered."""
         assert self._kept is not None
         await asyncio.to_thread(self._kept.request, "GET", "/")

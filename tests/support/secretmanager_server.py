@@ -16,7 +16,7 @@ from google.cloud.secretmanager_v1 import (
 )
 from google.protobuf.empty_pb2 import Empty
 
-METHODS = {
+METHODS: dict[str, tuple[Any, Any]] = {
     "AccessSecretVersion": (AccessSecretVersionRequest, AccessSecretVersionResponse),
     "CreateSecret": (CreateSecretRequest, Secret),
     "AddSecretVersion": (AddSecretVersionRequest, SecretVersion),

@@ -66,7 +66,8 @@ async def test_answers_come_in_the_order_of_the_commands(faulty: FaultyRedis) ->
         for _ in range(20):
             pipeline = redis.pipeline(transaction=False)
             for n in range(10):
-                pipeline.set(f"k{n}", n).echo(f"{n}")
+                pipeline.set(f"k{n}", n)
+                pipeline.echo(f"{n}")
             answers = await pipeline.execute(raise_on_error=False)
             assert list(answers[1::2]) == [f"{n}".encode() for n in range(10)]
     assert 0 < faulty.refused[RedisFault.OOM] < 200
@@ -74,7 +75,7 @@ async def test_answers_come_in_the_order_of_the_commands(faulty: FaultyRedis) ->
 
 async def test_a_client_that_leaves_while_it_waits_is_missed_at_the_server(faulty: FaultyRedis) -> None:
     async with Redis.from_url(faulty.url) as redis, Redis(port=faulty.port) as other:
-        waiting = asyncio.create_task(redis.blpop(["list"], 0))
+        waiting = asyncio.ensure_future(redis.blpop(["list"], 0))
         await asyncio.sleep(0.1)
         waiting.cancel()
         await redis.connection_pool.disconnect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.domain.event import Conversation
+from core.domain.event import Conversation, EventKind
 from core.domain.turn import CLAIMS, COLLECTION, Money, TurnEvent, TurnRecord, TurnState, claim
 from core.ports.documents import Create, DocumentStore, Key
 
@@ -17,7 +17,7 @@ def sample(turn_id: str, **fields: Any) -> TurnRecord:
     created_ms = fields.setdefault("created_ms", BEGUN_MS)
     user_id = fields.get("user_id", CUSTOMER.chat_id)
     event = TurnEvent(
-        turn_id, "text", f"words of {turn_id}", created_ms - 900, created_ms - 500, "m1", user_id
+        turn_id, EventKind.TEXT, f"words of {turn_id}", created_ms - 900, created_ms - 500, "m1", user_id
     )
     values: dict[str, Any] = {
         "org_id": CUSTOMER.org_id,

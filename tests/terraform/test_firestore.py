@@ -28,7 +28,7 @@ def _queried() -> Iterator[str]:
                 yield ast.literal_eval(node.args[0])
             for keyword in node.keywords:
                 if keyword.arg == "order_by" and isinstance(keyword.value, ast.Constant):
-                    yield keyword.value.value
+                    yield str(keyword.value.value)
 
 
 def test_every_field_that_a_query_uses_has_an_index() -> None:

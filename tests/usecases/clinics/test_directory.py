@@ -6,6 +6,7 @@ import asyncio
 import time
 import timeit
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from core.domain.errors import (
     SecretsUnavailableError,
     TooManyUnknownError,
 )
-from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge
+from core.ports.documents import Create, Delete, Document, DocumentStore, Key, Merge, Version, Write
 from core.usecases.clinics import directory as clinic_directory
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.documents import (
@@ -49,6 +50,15 @@ class Counted(DocumentStore):
         if self.is_down:
             raise DocumentsUnavailableError("as asked")
         return await self.store.get_many(keys)
+
+    async def commit(self, writes: Sequence[Write]) -> list[Version]:
+        return await self.store.commit(writes)
+
+    async def query(self, collection: str, *args: Any, **more: Any) -> list[Document]:
+        return await self.store.query(collection, *args, **more)
+
+    async def close(self) -> None:
+        """The store is its fixture's."""
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.budget import DayBooks, Decision, Kind, Reason
 from core.domain.errors import DocumentsUnavailableError
-from core.domain.event import Conversation
+from core.domain.event import Conversation, EventKind
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.documents import DocumentStore
 from core.ports.llm import Usage
@@ -28,7 +28,7 @@ DAY_NAME = f"org_ai_spend/{ORG}:{DAY}"
 
 def draft(clock: FakeClock) -> TurnRecord:
     now_ms = clock.now_ms()
-    event = TurnEvent("E1", "text", "ราคาเท่าไหร่คะ", now_ms, now_ms, "m1")
+    event = TurnEvent("E1", EventKind.TEXT, "ราคาเท่าไหร่คะ", now_ms, now_ms, "m1")
     return TurnRecord("E1", ORG, "line", "U1", "user", TurnState.RESERVED, (event,), now_ms, fence=1)
 
 

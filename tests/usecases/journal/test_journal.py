@@ -11,7 +11,7 @@ from pytest_mock import MockerFixture
 from redis.asyncio import Redis
 
 from core.adapters.redis_mailbox import RedisMailbox
-from core.domain.event import Conversation, EventKind, InboundEvent
+from core.domain.event import TOKEN_FRESH_MS, Conversation, EventKind, InboundEvent
 from core.domain.turn import TurnEvent, TurnRecord, TurnState
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, LineError, LineFault, Sent
@@ -20,7 +20,7 @@ from core.usecases.journal.books import Books, day_key
 from core.usecases.journal.entries import Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.delivery import ANNOUNCED_FROM_MS, HandOver
-from core.usecases.turn.line_delivery import TOKEN_FRESH_MS, Deliver
+from core.usecases.turn.line_delivery import Deliver
 from tests.support.clock import FakeClock
 from tests.support.turn_samples import CUSTOMER, sample, store
 
@@ -38,7 +38,7 @@ def answered(clock: FakeClock, **changes: Any) -> TurnRecord:
         chat_type="user",
         user_id=CHAT,
         state=TurnState.ANSWERED,
-        events=(TurnEvent("E1", "text", "ราคาเท่าไหร่คะ", now_ms, now_ms, "m1"),),
+        events=(TurnEvent("E1", EventKind.TEXT, "ราคาเท่าไหร่คะ", now_ms, now_ms, "m1"),),
         created_ms=now_ms,
         fence=1,
         reply="900 บาทค่ะ",
@@ -111,7 +111,7 @@ async def test_unsending_reads_the_messages_own_turns_however_long_the_chat_is(
 
 
 def message(event_id: str, message_id: str) -> TurnEvent:
-    return TurnEvent(event_id, "text", "words", 1, 1, message_id)
+    return TurnEvent(event_id, EventKind.TEXT, "words", 1, 1, message_id)
 
 
 class CrashError(BaseException):

@@ -15,7 +15,7 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
 from core.domain import memory
 from core.domain.clinic import Retention
-from core.domain.event import Conversation, InboundEvent
+from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.session import Session
 from core.domain.turn import FORGOTTEN, Money, TurnRecord, TurnState
@@ -41,7 +41,9 @@ def words(turn_id: str, canary: str = CANARY, **fields: Any) -> TurnRecord:
 
 
 def message(event_id: str, chat: Conversation = CUSTOMER, text: str = f"{CANARY} waits") -> InboundEvent:
-    return InboundEvent(event_id, chat.org_id, chat.chat_id, "text", 1, 1, text=text, user_id=chat.chat_id)
+    return InboundEvent(
+        event_id, chat.org_id, chat.chat_id, EventKind.TEXT, 1, 1, text=text, user_id=chat.chat_id
+    )
 
 
 class Scene:

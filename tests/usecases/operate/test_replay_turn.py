@@ -10,6 +10,7 @@ import pytest
 
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.domain.errors import TasksUnavailableError
+from core.domain.event import EventKind
 from core.domain.task import TurnTask
 from core.domain.turn import CLAIMS, FORGOTTEN, TurnRecord, TurnState, claim
 from core.local.cloud_tasks import CloudTasks
@@ -177,7 +178,7 @@ async def test_running_turn_is_left_alone_until_it_is_stuck(replays: Replays) ->
     [
         sample("t1").without_words(),
         sample("t1", failure="undeliverable: quota").without_words(),
-        sample("t1", failure=FORGOTTEN, events=(replace(sample("t1").events[0], kind="image"),)),
+        sample("t1", failure=FORGOTTEN, events=(replace(sample("t1").events[0], kind=EventKind.IMAGE),)),
     ],
 )
 async def test_what_was_erased_is_not_replayed(replays: Replays, turn: TurnRecord) -> None:
@@ -188,7 +189,7 @@ async def test_what_was_erased_is_not_replayed(replays: Replays, turn: TurnRecor
 
 
 async def test_picture_that_failed_is_replayed_as_a_picture(replays: Replays) -> None:
-    event = replace(sample("t1").events[0], kind="image", text="")
+    event = replace(sample("t1").events[0], kind=EventKind.IMAGE, text="")
     await store(replays.documents, sample("t1", events=(event,), failure="defect"))
     await replays.replay("t1")
     assert [(task.event.kind, task.event.text) for task in replays.enqueued] == [("image", "")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -27,9 +28,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fault
 
 
 def bubble(scene: FaultScene, row: Row, kind: str = "text", text: str = "") -> Sent:
-    sent = scene.sim.message(
-        row.clinic, scene.sim.user(row.clinic, "a"), kind, **({"text": text} if text else {})
-    )
+    content: dict[str, Any] = {"text": text} if text else {}
+    sent = scene.sim.message(row.clinic, scene.sim.user(row.clinic, "a"), kind, **content)
     row.sent.append(sent)
     return sent
 

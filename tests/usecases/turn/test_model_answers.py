@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fault
 
 
 @pytest.fixture(autouse=True)
-def usual_answers(scene: FaultScene) -> AsyncIterator[None]:
+def usual_answers(scene: FaultScene) -> Iterator[None]:
     yield
     scene.stack.openai.answer = None
 

@@ -255,6 +255,7 @@ async def test_whatever_the_provider_sends_is_an_answer_or_a_named_fault(
         assert fault.code is None or len(fault.code) <= 64
     else:
         assert status == 200
+        assert answer is not None
         assert isinstance(answer.content, str)
         usage = answer.usage or Usage(1, 0)
         counts = (usage.input, usage.output, usage.cached, usage.cache_write)

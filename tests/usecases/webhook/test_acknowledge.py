@@ -90,6 +90,9 @@ class Tasks:
         self.created.setdefault(task.name, (task, delay_ms))
         return fresh
 
+    async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
+        return name in self.created
+
     async def close(self) -> None: ...
 
     def events(self) -> list[str]:
