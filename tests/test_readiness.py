@@ -8,37 +8,34 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import BENCHES
-from tests.readiness.__main__ import Judged, scores
-from tests.readiness.gathering import Result, read_junit
-from tests.readiness.promises import PROMISES, Dimension, Figure, Peak, Pytest
+from tests.readiness.gathering import read_junit
+from tests.readiness.promises import BEFORE, Judged, Seen, judge, promises, scores
 
 ROOT = Path(__file__).parents[1]
-PROOFS = [proof for promise in PROMISES for proof in promise.proofs]
+PROMISES = promises()
+PROOFS = sorted({proof for promise in PROMISES for proof in promise.proofs})
 
 
 def test_every_row_and_every_dimension_has_promises() -> None:
     assert {promise.row for promise in PROMISES} == set(range(1, 15))
-    assert {dimension for promise in PROMISES for dimension in promise.dimensions} == set(Dimension)
+    assert {dimension for promise in PROMISES for dimension in promise.dimensions} == set(BEFORE)
     assert all(promise.proofs for promise in PROMISES)
 
 
-@pytest.mark.parametrize("node", sorted({proof.node for proof in PROOFS if isinstance(proof, Pytest)}))
-def test_every_named_test_exists(node: str) -> None:
-    file, _, name = node.partition("::")
-    defined = rf"{name}\(" if name else "test_"
-    assert re.search(rf"^\s*(async )?def {defined}", (ROOT / file).read_text(), re.MULTILINE)
-
-
-@pytest.mark.parametrize("figure", [proof for proof in PROOFS if isinstance(proof, Figure)], ids=str)
-def test_every_named_figure_is_one_of_its_bench(figure: Figure) -> None:
-    assert figure.bench in BENCHES
-    sources = [path.read_text() for path in (ROOT / "tests" / "bench").glob(f"{figure.bench}*.py")]
-    assert any(f'"{figure.begins}' in source for source in "".join(sources).replace('f"', '"').split("\n"))
-
-
-@pytest.mark.parametrize("begins", [proof.begins for proof in PROOFS if isinstance(proof, Peak)])
-def test_every_named_promise_of_the_peak_hour_is_judged_there(begins: str) -> None:
-    assert f'"{begins}' in (ROOT / "core" / "local" / "peak" / "judge.py").read_text()
+@pytest.mark.parametrize("proof", PROOFS)
+def test_every_proof_exists(proof: str) -> None:
+    kind, _, begins = proof.partition(" | ")
+    if kind.startswith("tests/"):
+        file, _, name = kind.partition("::")
+        defined = rf"{name}\(" if name else "test_"
+        assert re.search(rf"^\s*(async )?def {defined}", (ROOT / file).read_text(), re.MULTILINE)
+    elif kind == "peak":
+        assert f'"{begins}' in (ROOT / "core" / "local" / "peak" / "judge.py").read_text()
+    elif kind != "tfcheck":
+        bench = kind.removeprefix("bench ")
+        assert bench in BENCHES
+        sources = [path.read_text() for path in (ROOT / "tests" / "bench").glob(f"{bench}*.py")]
+        assert f'"{begins}' in "".join(sources).replace('f"', '"')
 
 
 def test_every_bench_can_be_run() -> None:
@@ -47,17 +44,23 @@ def test_every_bench_can_be_run() -> None:
 
 
 def test_a_score_is_full_only_if_every_promise_of_the_dimension_holds() -> None:
-    def judged(*, last: bool | None) -> list[Judged]:
-        verdicts = [True] * (len(PROMISES) - 1) + [last]
-        return [
-            Judged(promise, ((promise.proofs[0], Result(holds, "1 passed")),))
-            for promise, holds in zip(PROMISES, verdicts, strict=True)
-        ]
+    def judged(*last: Seen) -> list[Judged]:
+        shown = [judge(one, [Seen(proof, held=True) for proof in one.proofs]) for one in PROMISES[:-1]]
+        rest = [Seen(proof, held=True) for proof in PROMISES[-1].proofs[1:]]
+        return [*shown, judge(PROMISES[-1], [*rest, *last])]
 
-    assert set(scores(judged(last=True)).values()) == {100}
+    first = PROMISES[-1].proofs[0]
+    assert set(scores(judged(Seen(first, held=True))).values()) == {100}
     touched = set(PROMISES[-1].dimensions)
-    for last in (False, None):
-        assert {d for d, score in scores(judged(last=last)).items() if score < 100} == touched
+    for last in ((), (Seen(first, held=False),), (Seen(first, held=True), Seen(first, held=False))):
+        assert {d for d, score in scores(judged(*last)).items() if score < 100} == touched
+
+
+def test_what_could_not_be_shown_holds_only_if_something_else_was_seen() -> None:
+    promise = PROMISES[0]
+    unseen = [Seen(proof, held=None, shown="left out") for proof in promise.proofs]
+    assert judge(promise, unseen).holds is None
+    assert judge(promise, [*unseen[1:], Seen(promise.proofs[0], held=True)]).holds is True
 
 
 def test_pytests_report_is_read_by_node() -> None:
