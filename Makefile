@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint format bench readiness lock clean
+.PHONY: help setup demo dev test test-slow coverage uncovered lint format bench readiness lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,17 @@ test: setup ## unit, contract, integration and end-to-end tests
 test-slow: setup ## the longer proofs
 	$(BIN)/pytest -m slow
 
+coverage: setup ## `make test` with its branches counted, then `make uncovered`
+	$(BIN)/coverage erase
+	PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory uncovered
+
+uncovered: setup ## the last count's figure, and what no test reaches of the turn, the journal, money and slots
+	@echo "lines and branches of core that tests reach: $$($(BIN)/coverage report --format=total) %"
+	@$(BIN)/coverage report --show-missing --skip-covered --include=$(MEASURED)
+
+MEASURED := core/usecases/turn/*,core/usecases/journal/*,core/domain/money.py,core/domain/budget.py,core/domain/prices.py,core/adapters/redis_slots*.py
+
 lint: setup ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -68,4 +79,4 @@ COMPILE := $(BIN)/pip-compile pyproject.toml --quiet --generate-hashes --allow-u
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --upgrade
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage .hypothesis .import_linter_cache build *.egg-info

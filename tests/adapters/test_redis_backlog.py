@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from itertools import count, pairwise
+from itertools import pairwise
 
 import pytest
 from redis.asyncio import Redis
@@ -13,14 +13,13 @@ from core.adapters import redis_keys
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
-from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
 from core.ports.backlog import Pace
 from core.ports.shaper import Arrival
+from tests.support.arrivals import event, names
 
 PACE = Pace(at_once=5, hold_ms=4_000)  # a place every 0.8 s, five in the room
 DISPATCHES_PER_S = 16
-_ids = count()
 
 
 @pytest.fixture
@@ -40,12 +39,6 @@ def backlog(redis: Redis) -> RedisBacklog:
     return RedisBacklog(redis, dispatches_per_s=DISPATCHES_PER_S, pace=PACE)
 
 
-def event(sender: str = "", org: str = "a") -> InboundEvent:
-    number = next(_ids)
-    now_ms = time.time_ns() // 1_000_000
-    return InboundEvent(f"E{number}", org, sender or f"U{number}", EventKind.TEXT, now_ms, now_ms, text="?")
-
-
 def arrivals(n: int) -> list[Arrival]:
     return [Arrival(event(), 60_000) for _ in range(n)]
 
@@ -54,10 +47,6 @@ async def in_the_room(redis: Redis, n: int, org: str = "a") -> None:
     """`n` turns of the clinic wait for a slot."""
     members = {f"{org} {1_000_000 + i:016d} t{i}": 0 for i in range(n)}
     await redis.zadd(redis_keys.slots("queue"), members)
-
-
-def names(arrived: list[Arrival]) -> list[str]:
-    return [TurnTask(arrival.event, "").name for arrival in arrived]
 
 
 async def test_while_no_turn_waits_nothing_is_planned(shaper: RedisShaper, backlog: RedisBacklog) -> None:

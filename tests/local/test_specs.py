@@ -14,7 +14,7 @@ from core.local.http_server import Request, ResetConnectionError, Response
 from core.local.line_events import EventFactory
 from core.local.specs import NEWER_EVENTS, Specs
 from core.ports.line import LineMessage
-from tests.domain.test_line_events import BOT, TABLE, envelope
+from tests.support.line_samples import BOT, TABLE, envelope
 
 REPLY = {"replyToken": "t", "messages": [{"type": "text", "text": "ค่ะ"}]}
 SENT = {"sentMessages": [{"id": "1", "quoteToken": "q"}]}

@@ -20,7 +20,7 @@ from core.local.http_server import HttpServer, Request, Response
 from core.ports.backlog import Pace
 from core.ports.shaper import Arrival
 from core.usecases.turn.paced_slots import PacedSlots
-from tests.adapters.test_redis_backlog import event, names
+from tests.support.arrivals import event, names
 from tests.support.slots_scene import process, request
 
 QUEUE = "projects/p/locations/l/queues/q"
