@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
+
+from core.domain.hours import OpeningHours
 
 ORG_ID = "[a-z0-9-]{1,40}"
 """What an org_id matches."""
@@ -56,6 +59,14 @@ class Retention:
     unfollow_days: int = 30
 
 
+class Mode(StrEnum):
+    """When the bot answers: always, only while the clinic is closed, never."""
+
+    LIVE = "live"
+    AFTER_HOURS = "after_hours"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Clinic:
     """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts).
@@ -78,6 +89,8 @@ class Clinic:
     messages: Mapping[str, str] = field(default_factory=dict)
     silent_postbacks: tuple[str, ...] = ()
     gather_s: float = GATHER_S
+    hours: OpeningHours = field(default_factory=OpeningHours)
+    mode: Mode = Mode.LIVE
 
     def is_silent(self, postback_data: str) -> bool:
         """A tap on a button whose postback the clinic has for purposes of its own."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 
 from core.domain.errors import InvalidInputError
 
@@ -18,6 +19,7 @@ CLOSED = "closed"
 
 _DAY_MINUTES = 24 * 60
 _SPAN = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*(?:([01]?\d|2[0-3]):([0-5]\d)|(24):(00))", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
 _LOOK_AHEAD_DAYS = 400
 """A clinic that is closed for longer has no next opening."""
@@ -92,15 +94,19 @@ class OpeningHours:
 def opening_hours(week: Mapping[str, str], holidays: Collection[str] = ()) -> OpeningHours:
     """As they are written: `{"mon-fri": "10:00-20:00", "sat,sun": "10:00-12:00, 13:00-18:00"}`. A day that is
     not named is closed. Raises InvalidInputError naming what can't be read."""
-    by_day: dict[str, tuple[Span, ...]] = {}
+    by_day: dict[str, str] = {}
     for days, spans in week.items():
-        parsed = parse_spans(spans)
-        for day in parse_days(days):
-            if day in by_day:
-                raise InvalidInputError(f"{day} is named twice: keep one")
-            by_day[day] = parsed
-    whole = tuple(by_day.get(day, ()) for day in DAYS) if week else None
+        by_day = with_days(by_day, days, spans)
+    whole = tuple(parse_spans(by_day.get(day, CLOSED)) for day in DAYS) if week else None
     return OpeningHours(whole, frozenset(map(parse_day, holidays)))
+
+
+def with_days(by_day: Mapping[str, str], days: str, spans: str) -> dict[str, str]:
+    """The spans of single days, and those of more `days`. Raises InvalidInputError."""
+    named = parse_days(days)
+    if twice := [day for at, day in enumerate(named) if day in by_day or day in named[:at]]:
+        raise InvalidInputError(f"{twice[0]} is named twice: keep one")
+    return {**by_day, **dict.fromkeys(named, spans)}
 
 
 def parse_days(text: str) -> list[str]:
@@ -120,7 +126,7 @@ def parse_spans(text: str) -> tuple[Span, ...]:
     if text.strip().lower() == CLOSED:
         return ()
     spans = sorted(_span(part.strip()) for part in text.split(","))
-    if any(before.closes > after.opens for before, after in zip(spans, spans[1:], strict=False)):
+    if any(before.closes > after.opens for before, after in pairwise(spans)):
         raise InvalidInputError(f"{text!r}: spans of a day overlap: join them")
     return tuple(spans)
 
@@ -128,9 +134,7 @@ def parse_spans(text: str) -> tuple[Span, ...]:
 def parse_day(text: str) -> date:
     """`2026-12-31`. Raises InvalidInputError."""
     try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-            raise ValueError
-        return date.fromisoformat(text)
+        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError:
         raise InvalidInputError(f"{text!r}: expected a day such as 2026-12-31") from None
 

@@ -13,6 +13,7 @@ from core.domain.clinic import Clinic
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import Action, asks_model, is_wordless, rules_of
 from core.domain.memory import CustomerMemory
+from core.domain.opening import SILENT_MODES
 from core.domain.session import Session
 from core.domain.texts import text
 
@@ -23,6 +24,9 @@ URGENT = "urgent"
 HANDED_OVER, TOLD_ALREADY = "handoff", "told_already"
 """Why the bot says nothing about what belongs to the conversation all the same: people have the chat, or the
 fixed text that would answer it was said a moment ago."""
+
+BY_PEOPLE = SILENT_MODES | {HANDED_OVER}
+"""The reasons for which it is the clinic's people who answer."""
 
 _BURST_MS, _IMAGE_SET_MS = 10_000, 60_000
 
@@ -36,15 +40,23 @@ class Plan:
     reason: str = ""
 
 
-def plan(event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int) -> Plan:
+def plan(
+    event: InboundEvent,
+    clinic: Clinic,
+    session: Session,
+    memory: CustomerMemory,
+    now_ms: int,
+    silence: str = "",
+) -> Plan:
     """For one event. In groups and rooms only what addresses us is answered: a mention, or an answer to one
-    of our messages. While people have taken over, the bot says nothing but the emergency number, where it is
-    urgent. Keywords are words that the customer has written: a postback's data is the clinic's."""
+    of our messages. While people have taken over, and for the reason `silence` (core.domain.opening), the bot
+    says nothing but the emergency number, where it is urgent. Keywords are words that the customer has
+    written: a postback's data is the clinic's."""
     rules = rules_of(event.kind)
     if rules.action is not None:
         return Plan(rules.action)
-    if reason := _silence(event, clinic, session, memory, now_ms):
-        is_urgent = reason == HANDED_OVER and handoff.must_name_emergency(event, memory, now_ms)
+    if reason := _silence(event, clinic, session, memory, now_ms, silence):
+        is_urgent = reason in BY_PEOPLE and handoff.must_name_emergency(event, memory, now_ms)
         return Plan(Action.TEXT, URGENT, URGENT) if is_urgent else Plan(Action.IGNORE, reason=reason)
     if (given := consent.tapped(event)) is not None:
         return Plan(Action.TEXT, "consent_given" if given else "consent_declined")
@@ -65,13 +77,15 @@ def _told_already(event: InboundEvent, clinic: Clinic, session: Session) -> bool
 
 
 def _silence(
-    event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int
+    event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int, silence: str
 ) -> str:
     """Why the bot says nothing, "" if it does."""
     if event.chat_type != "user" and not _addresses_us(event, session):
         return "group_talk"
     if memory.in_handoff(now_ms):
         return HANDED_OVER
+    if silence:
+        return silence
     if _told_already(event, clinic, session):
         return TOLD_ALREADY
     if event.kind == EventKind.POSTBACK and clinic.is_silent(event.text):
@@ -98,13 +112,18 @@ class TurnPlan:
     reason: str = ""
 
 
-_BELONGS = frozenset({HANDED_OVER, TOLD_ALREADY})
-_FOR_PEOPLE = frozenset({HANDED_OVER, URGENT})
+_BELONGS = BY_PEOPLE | {TOLD_ALREADY}
+_FOR_PEOPLE = BY_PEOPLE | {URGENT}
 _PRECEDENCE = (Action.HANDOFF, Action.ANSWER, Action.TEXT)
 
 
 def plan_turn(
-    events: Sequence[InboundEvent], clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int
+    events: Sequence[InboundEvent],
+    clinic: Clinic,
+    session: Session,
+    memory: CustomerMemory,
+    now_ms: int,
+    silence: str = "",
 ) -> TurnPlan:
     """One reply for several events: people if they were asked for, else the model if anything was said, else
     the fixed text of the newest event that has one."""
@@ -118,7 +137,7 @@ def plan_turn(
     if unfollowed_ms is not None:
         # Nothing reaches this customer: a call would be paid for nobody.
         return TurnPlan(Action.IGNORE, unfollowed_ms=unfollowed_ms, reason="unfollowed")
-    plans = [(event, plan(event, clinic, session, memory, now_ms)) for event in left]
+    plans = [(event, plan(event, clinic, session, memory, now_ms, silence)) for event in left]
     talk = {Action.ANSWER, Action.HANDOFF}
     turn = TurnPlan(
         Action.IGNORE,

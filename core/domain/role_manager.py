@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from core.domain.clinic import Clinic
 from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
+from core.domain.moment import Moment
+from core.domain.opening import state_of
 from core.domain.prompt import Message, Prompt
 from core.domain.session import Session
 from core.domain.texts import house_rules, shorter_rule
@@ -27,17 +26,6 @@ from core.domain.tokens import prompt_bound, request_estimate, text_bound
 WORDS_TOKENS = 3 * MAX_WAITING_CHARS + MAX_WAITING
 """Upper bound of the tokens of a customer's words, counted in bytes: all that a mailbox keeps fits whole,
 each message on its own line. Only characters of four bytes (emoji) may exceed it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When a turn runs, where the clinic is. Unix milliseconds and a time zone's name."""
-
-    now_ms: int
-    timezone: str = "Asia/Bangkok"
-
-    def __str__(self) -> str:
-        return f"{datetime.fromtimestamp(self.now_ms / 1000, ZoneInfo(self.timezone)):%A %Y-%m-%d %H:%M}"
 
 
 def build_prompt(
@@ -64,6 +52,7 @@ def build_prompt(
         "stage": session.stage.value,
         "preference": session.preference,
         "greeted": session.greeted,
+        **state_of(clinic, moment),
     }
     if memory.had_handoff(moment.now_ms):
         state["people_had_the_chat"] = True
@@ -114,9 +103,13 @@ def asked_for_less(messages: Sequence[Message]) -> tuple[Message, ...]:
 def stable_prefix(clinic: Clinic) -> str:
     """Depends on nothing but the clinic's own document."""
     language = {"th": "Thai", "en": "English"}.get(clinic.language, "Thai")
+    hours = clinic.hours.in_words()
+    holidays = ", ".join(sorted(day.isoformat() for day in clinic.hours.holidays))
     return (
         f"{house_rules()}\n\nThe clinic: {clinic.name}\nLanguage when the customer's is unclear: {language}\n"
-        f"<clinic>\n{clinic.persona.strip()}\n</clinic>"
+        + (f"Opening hours: {hours}\n" if hours else "")
+        + (f"Closed on: {holidays}\n" if holidays else "")
+        + f"<clinic>\n{clinic.persona.strip()}\n</clinic>"
     )
 
 

@@ -17,6 +17,7 @@ from core.domain.clinic import (
     Clinic,
     Handoff,
     Limits,
+    Mode,
     ModelConfig,
     Retention,
 )
@@ -25,6 +26,7 @@ from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
 from core.domain.texts import LANGUAGES, TEXT_KEYS
 from core.domain.visible import is_damaged, looks_empty
+from core.ops.clinics_file_hours import read_hours, read_mode
 from core.ops.clinics_file_lines import ClinicsFile
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
@@ -50,6 +52,9 @@ clinics:
     retention: {memory_days: 365, unfollow_days: 30}
     messages: {busy: "We will be with you in a moment."}
     gather_s: 1.0                # 0 to 3: how long a message that looks unfinished waits for another
+    hours: {mon-fri: "10:00-20:00", sat: "10:00-12:00, 13:00-18:00", sun: closed}  # absent: always open
+    holidays: ["2026-12-31"]
+    mode: live                   # live, after_hours (answers only while closed) or off; absent: as it is
     silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """
 
@@ -70,6 +75,9 @@ CLINIC = (
     "retention",
     "silent_postbacks",
     "gather_s",
+    "hours",
+    "holidays",
+    "mode",
 )
 LINE = ("bot_user_id", "channel_id", "channel_secret")
 MODEL = tuple(model_document(ModelConfig()))
@@ -142,6 +150,7 @@ class _Reader:
         name = entry.text("name", "expected the clinic's name, as customers know it", required=True)
         channel = self._channel(line, org_id) if line else None
         model, budget = self._model(entry, org_id), self._budget(entry, org_id)
+        mode = read_mode(entry)
         clinic = Clinic(
             org_id=org_id or "",
             name=name or "",
@@ -157,9 +166,11 @@ class _Reader:
             retention=self._retention(entry),
             messages=self._messages(entry),
             gather_s=self._gather_s(entry),
+            hours=read_hours(entry),
+            mode=mode or Mode.LIVE,
             silent_postbacks=_texts(entry, "silent_postbacks", "expected a list of postback data: [menu=2]"),
         )
-        return WantedClinic(clinic, channel[1], model, budget) if channel else None
+        return WantedClinic(clinic, channel[1], model, budget, keeps_mode=mode is None) if channel else None
 
     def _channel(self, line: Fields, org_id: str | None) -> tuple[str, ChannelCredentials] | None:
         bot_user_id = line.text(

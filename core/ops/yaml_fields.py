@@ -127,8 +127,9 @@ class Fields:
     def line_of(self, name: str) -> int:
         return self._values[name][0] if name in self._values else self.line
 
-    def problem(self, name: str | None, message: str) -> None:
-        line = self.line_of(name) if name else self.line
+    def problem(self, name: str | None, message: str, line: int = 0) -> None:
+        """`line`: of what is wrong within the field, if it is not the field's own."""
+        line = max(line, self.line_of(name) if name else self.line)
         self._problems.append(Problem(line, self._way(name) if name else self.way, message))
 
     def text(
@@ -195,6 +196,18 @@ class Fields:
         if node is None:
             return None
         return Fields(node, self._way(name), allowed, self._problems, at_least=self.line_of(name))
+
+    def pairs(self, name: str, expected: str) -> list[tuple[str, str, int]]:
+        """A mapping of texts whose keys the file chooses: key, value and line of each."""
+        node = self._node(name)
+        if node is None:
+            return []
+        pairs = node.value if isinstance(node, MappingNode) else []
+        read = [(text_of(key), text_of(value), key.start_mark.line + 1) for key, value in pairs]
+        whole = [(key, value, max(self.line_of(name), line)) for key, value, line in read if key and value]
+        if not read or len(whole) < len(read):
+            self.problem(name, expected)
+        return whole
 
     def items(self, name: str, expected: str) -> list[Node]:
         node = self._node(name)

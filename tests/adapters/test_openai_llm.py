@@ -21,8 +21,9 @@ from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME, parse_reply
+from core.domain.moment import Moment
 from core.domain.prompt import Message
-from core.domain.role_manager import Moment, build_prompt
+from core.domain.role_manager import build_prompt
 from core.domain.session import Session
 from core.ports.llm import LlmError, LlmFault, LlmRequest, Usage
 

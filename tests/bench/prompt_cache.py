@@ -13,9 +13,10 @@ from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
 from core.domain.memory import CustomerMemory, Fact
+from core.domain.moment import Moment
 from core.domain.prices import load_prices
 from core.domain.prompt import Message, Prompt
-from core.domain.role_manager import Moment, build_prompt
+from core.domain.role_manager import build_prompt
 from core.domain.session import Session
 from core.local.openai_api import Latency, OpenAiApi
 from core.ports.llm import LlmRequest

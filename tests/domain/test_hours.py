@@ -133,8 +133,10 @@ def test_a_clinic_that_never_opens_has_no_next_opening() -> None:
     ("week", "in_words"),
     [
         (WRITTEN, "mon-fri 10:00-20:00; sat 10:00-18:00; sun closed"),
-        ({"fri-mon": "9:00-12:00,13:00-17:00"}, "mon 09:00-12:00, 13:00-17:00; tue-thu closed; "
-         "fri-sun 09:00-12:00, 13:00-17:00"),
+        (
+            {"fri-mon": "9:00-12:00,13:00-17:00"},
+            "mon 09:00-12:00, 13:00-17:00; tue-thu closed; fri-sun 09:00-12:00, 13:00-17:00",
+        ),
         ({"Sat, Sun": "00:00-24:00"}, "mon-fri closed; sat-sun 00:00-24:00"),
         ({"mon": "22:00 – 02:00"}, "mon 22:00-02:00; tue-sun closed"),
     ],

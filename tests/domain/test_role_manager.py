@@ -13,8 +13,9 @@ import pytest
 from core.domain.clinic import Clinic
 from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory, Fact
+from core.domain.moment import Moment
 from core.domain.prompt import Prompt
-from core.domain.role_manager import WORDS_TOKENS, Moment, build_prompt, shortened, stable_prefix
+from core.domain.role_manager import WORDS_TOKENS, build_prompt, shortened, stable_prefix
 from core.domain.session import HISTORY_TOKENS, Session
 from core.domain.tokens import prompt_bound
 

@@ -29,6 +29,7 @@ TEXT_KEYS: Final = frozenset(
         "consent_given",  # answers a tap on the first
         "consent_declined",  # on the second, also later: a withdrawal
         "handoff",  # people take over
+        "handoff_closed",  # people take over when the clinic opens: `{opens}` says when
         "urgent",  # people have the chat, and the customer writes that something is urgent
         "handoff_ended",  # the bot is back, on an operator's command
         "sticker",
@@ -42,15 +43,18 @@ TEXT_KEYS: Final = frozenset(
 )
 
 
-def text(clinic: Clinic, key: str) -> str:
-    """The clinic's own text for `key`, else its language's (Thai if there is none). `{clinic}` is its name.
+def text(clinic: Clinic, key: str, **values: str) -> str:
+    """The clinic's own text for `key`, else its language's (Thai if there is none). `{clinic}` is its
+    name, and `values` stand for their names in the same way.
 
     Raises KeyError for a key that is not in TEXT_KEYS.
     """
     language = clinic.language if clinic.language in LANGUAGES else "th"
     own = clinic.messages.get(key, "")
     template = texts_of(language)[key] if looks_empty(own) else own
-    return template.replace("{clinic}", clinic.name).strip()
+    for name, value in {"clinic": clinic.name, **values}.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template.strip()
 
 
 def greeting(clinic: Clinic) -> str:

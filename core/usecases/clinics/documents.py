@@ -19,16 +19,19 @@ from core.domain.clinic import (
     Clinic,
     Handoff,
     Limits,
+    Mode,
     ModelConfig,
     Retention,
 )
 from core.domain.errors import InvalidInputError
+from core.domain.hours import OpeningHours, opening_hours
 
 ORGS = "orgs"
 CHANNELS = "line_channels"
 MODELS = "ai_model_config"
 BUDGETS = "org_ai_budgets"
 DEFAULT = "default"
+MODES = ", ".join(Mode)
 
 _DECIMALS = 6  # what micro-baht can hold exactly
 _EXACT = 2**53  # from here on a float skips whole numbers
@@ -58,6 +61,9 @@ def org_document(clinic: Clinic) -> dict[str, Any]:
         "messages": dict(clinic.messages),
         "silent_postbacks": list(clinic.silent_postbacks),
         "gather_s": clinic.gather_s,
+        "hours": clinic.hours.written(),
+        "holidays": sorted(day.isoformat() for day in clinic.hours.holidays),
+        "mode": clinic.mode.value,
     }
 
 
@@ -125,11 +131,28 @@ def clinic_from(
         messages={key: messages.text(key) for key in messages},
         silent_postbacks=fields.texts("silent_postbacks"),
         gather_s=_gather_s(fields.number("gather_s")),
+        hours=_hours(org_id, fields),
+        mode=_mode(org_id, fields.text("mode")),
     )
 
 
 def _gather_s(stored: float | None) -> float:
     return GATHER_S if stored is None else min(max(stored, 0.0), MAX_GATHER_S)
+
+
+def _hours(org_id: str, fields: _Fields) -> OpeningHours:
+    week = fields.inner("hours")
+    try:
+        return opening_hours({days: week.text(days) for days in week}, fields.texts("holidays"))
+    except InvalidInputError as exc:
+        raise InvalidInputError(f"{ORGS}/{org_id}, field hours or holidays: {exc}") from exc
+
+
+def _mode(org_id: str, stored: str) -> Mode:
+    try:
+        return Mode(stored or Mode.LIVE)
+    except ValueError:
+        raise InvalidInputError(f"{ORGS}/{org_id}, field mode: {stored!r}: expected {MODES}") from None
 
 
 def org_of_channel(bot_user_id: str, channel: Data) -> str:

@@ -30,12 +30,19 @@ _BUDGET_FIELDS = frozenset(budget_document(BudgetPolicy()))
 @dataclass(frozen=True, slots=True)
 class WantedClinic:
     """`model` and `budget` are documents of only what the clinic sets for itself; the rest follows the
-    documents `default`. None: all of it does."""
+    documents `default`. None: all of it does. `keeps_mode`: the file does not name the clinic's mode."""
 
     clinic: Clinic
     credentials: ChannelCredentials
     model: Data | None = None
     budget: Data | None = None
+    keeps_mode: bool = False
+
+    def org_document(self, stored: Document | None) -> dict[str, Any]:
+        """With the stored mode, where an operator's switch is to outlast what says nothing of it."""
+        document = org_document(self.clinic)
+        kept = stored.data.get("mode") if stored and self.keeps_mode else None
+        return document if kept is None else document | {"mode": kept}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,9 @@ class Change:
 def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str], has_secret: bool) -> Change:
     """`wanted`: the bot_user_ids of all wanted clinics, since one may move from a clinic to another."""
     clinic, org_id = each.clinic, each.clinic.org_id
+    org = each.org_document(stored.orgs.get(org_id))
     writes = [
-        _write(Key(ORGS, org_id), stored.orgs, org_document(clinic)),
+        _write(Key(ORGS, org_id), stored.orgs, org),
         _write(Key(CHANNELS, clinic.bot_user_id), stored.channels, channel_document(org_id)),
         _write(Key(MODELS, org_id), stored.models, each.model, _MODEL_FIELDS),
         _write(Key(BUDGETS, org_id), stored.budgets, each.budget, _BUDGET_FIELDS),
@@ -88,7 +96,7 @@ def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str]
         ),
     ]
     before = _shown(*(_data(by_id, org_id) for by_id in (stored.orgs, stored.models, stored.budgets)))
-    fields = _differences(before, _shown(org_document(clinic), each.model, each.budget))
+    fields = _differences(before, _shown(org, each.model, each.budget))
     if not has_secret:
         fields.append(FieldChange("line.channel_secret", None, "(secret)"))
     return Change(

@@ -18,8 +18,10 @@ from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import URGENT, Action, TurnPlan, plan_turn, unsent_ids
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import FOR_STAFF, ModelReply
+from core.domain.moment import Moment
+from core.domain.opening import handed_over, silence_of
 from core.domain.prices import UnpricedModelError
-from core.domain.role_manager import Moment, build_prompt
+from core.domain.role_manager import build_prompt
 from core.domain.session import Session
 from core.domain.speakers import label
 from core.domain.stages import next_stage
@@ -120,7 +122,14 @@ class Answer:
         clinic, channel = found
         remembered = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
         turn = replace(turn, session=turn.session.with_sent(q.message_id for q in quotes if q.is_ours))
-        plan = plan_turn(turn.waiting.events, clinic, turn.session, remembered, now_ms)
+        plan = plan_turn(
+            turn.waiting.events,
+            clinic,
+            turn.session,
+            remembered,
+            now_ms,
+            silence_of(clinic, self._moment(now_ms)),
+        )
         scene = Scene(turn, clinic, channel, look, remembered, now_ms, quotes)
         scene = await self._lifecycle(scene, plan, {record.id for record in forgotten})
         if look.claims:
@@ -190,7 +199,7 @@ class Answer:
             session,
             known,
             words,
-            Moment(scene.now_ms, self._policy.timezone),
+            self._moment(scene.now_ms),
             overflow=draft.overflow,
             also_sent=[event.note for event in draft.events if event.note],
             quotes=quotes_in_prompt(scene, draft),
@@ -253,7 +262,7 @@ class Answer:
             answer = f"{greeting(scene.clinic)}\n\n{answer}"
         if reply.handoff:
             known = known.handed_off(handoff.until_ms(scene.clinic, now_ms), reply.handoff)
-            answer, quick_replies = f"{answer}\n\n{text(scene.clinic, 'handoff')}", ()
+            answer, quick_replies = f"{answer}\n\n{handed_over(scene.clinic, self._moment(now_ms))}", ()
             log.warning("handoff.started", by="model")
         elif learnt.ask:
             answer, updates["consent_asked"] = f"{answer}\n\n{text(scene.clinic, 'consent')}", True
@@ -296,6 +305,7 @@ class Answer:
             until_ms = handoff.until_ms(scene.clinic, scene.now_ms)
             known = scene.memory.handed_off(until_ms, plan.reason)
             effects.append(scene.remembering(known))
+            words = handed_over(scene.clinic, self._moment(scene.now_ms))
             log.warning("handoff.started", by="customer")
         if key == URGENT:
             draft = replace(draft, push_allowed=False)
@@ -339,6 +349,9 @@ class Answer:
     async def _deliver(self, scene: Scene, stored: Stored, called_before: str | None = None) -> Session:
         delivered = await self._hand_over(scene.channel, stored, called_before=called_before)
         return self._told(scene, delivered.record)
+
+    def _moment(self, now_ms: int) -> Moment:
+        return Moment(now_ms, self._policy.timezone)
 
     def _told(self, scene: Scene, record: TurnRecord) -> Session:
         oldest_ms = self._clock.now_ms() - round(self._policy.session_ttl_s * 1000)

@@ -10,7 +10,7 @@ from core.domain.budget import Kind
 from core.domain.clinic import Clinic
 from core.domain.consent import is_health
 from core.domain.event import Conversation, EventKind, InboundEvent
-from core.domain.inbound_policy import HANDED_OVER, TurnPlan, as_they_stand
+from core.domain.inbound_policy import BY_PEOPLE, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
 from core.domain.quotes import Quote
 from core.domain.session import Exchange, Session
@@ -203,7 +203,7 @@ def heard(session: Session, draft: TurnRecord, reason: str) -> Session:
     said = said_in(draft)
     if not said:
         return session
-    if reason == HANDED_OVER:
+    if reason in BY_PEOPLE:
         said = f"[to the clinic's people]\n{said}"
     return session.with_exchange(Exchange(draft.id, draft.created_ms, said, "", *_speaker(draft, said)))
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, ModelConfig
+from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, Mode, ModelConfig
 from core.domain.errors import InvalidInputError
+from core.domain.hours import opening_hours
 from core.usecases.clinics.documents import (
     budget_document,
     channel_document,
@@ -35,6 +36,8 @@ FULL = Clinic(
     limits=Limits(3, 45),
     handoff=Handoff(("staff", "แอดมิน"), 4),
     messages={"busy": "รอสักครู่ค่ะ"},
+    hours=opening_hours({"mon-fri": "10:00-12:00, 13:00-20:00", "sat": "22:00-02:00"}, ["2026-12-31"]),
+    mode=Mode.AFTER_HOURS,
 )
 
 
@@ -95,6 +98,9 @@ def test_a_stored_amount_reads_back_exactly(amount: Decimal) -> None:
         ({"handoff": {"keywords": "staff"}}, {}, {}, "orgs/a, field handoff, field keywords:"),
         ({"messages": {"busy": 1.5}}, {}, {}, "orgs/a, field messages, field busy:"),
         ({"persona": ["x"]}, {}, {}, "orgs/a, field persona:"),
+        ({"hours": {"mon": "10-20"}}, {}, {}, "orgs/a, field hours"),
+        ({"holidays": ["31.12."]}, {}, {}, "orgs/a, field hours or holidays"),
+        ({"mode": "night"}, {}, {}, "orgs/a, field mode: 'night': expected live, after_hours, off"),
         ({"memory": "no"}, {}, {}, "orgs/a, field memory:"),
         ({}, {"temperature": float("inf")}, {}, "ai_model_config/a, field temperature:"),
         ({}, {"max_tokens": "600"}, {}, "ai_model_config/a, field max_tokens:"),

@@ -11,7 +11,8 @@ from core.domain.clinic import Clinic
 from core.domain.event import EventKind, InboundEvent
 from core.domain.inbound_policy import HANDED_OVER
 from core.domain.memory import CustomerMemory
-from core.domain.role_manager import Moment, build_prompt
+from core.domain.moment import Moment
+from core.domain.role_manager import build_prompt
 from core.domain.session import Session
 from core.domain.turn import Money, TurnEvent, TurnRecord, TurnState, journaled
 from core.usecases.turn.context import heard, told
