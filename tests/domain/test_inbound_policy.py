@@ -15,6 +15,7 @@ from core.domain.event_kinds import KINDS, rules_of
 from core.domain.inbound_policy import Action, Plan, TurnPlan, plan, plan_turn
 from core.domain.line_events import read_webhook
 from core.domain.memory import CustomerMemory
+from core.domain.opening import SILENT_MODES
 from core.domain.session import Exchange, Session
 from core.domain.texts import text
 
@@ -343,6 +344,31 @@ class TestABurstThatGoesOnAfterItsText:
         ]
         turn = plan_turn(events, CLINIC, self.told("image", 5_000), CustomerMemory(), NOW_MS)
         assert (turn.action, turn.taken) == (Action.ANSWER, frozenset({"E1", "E2"}))
+
+
+class TestWhileTheModeSaysSilence:
+    @pytest.mark.parametrize("silence", sorted(SILENT_MODES))
+    @pytest.mark.parametrize("kind", [EventKind.TEXT, EventKind.IMAGE, EventKind.FOLLOW, EventKind.STICKER])
+    def test_nothing_is_answered_and_the_reason_is_kept(self, silence: str, kind: EventKind) -> None:
+        event = InboundEvent("E1", "a", "U9", kind, NOW_MS, NOW_MS, text="ขอคุยกับแอดมิน")
+        turn = plan_turn([event], CLINIC, Session(), CustomerMemory(), NOW_MS, silence)
+        assert (turn.action, turn.reason, turn.taken) == (Action.IGNORE, silence, frozenset({"E1"}))
+
+    @pytest.mark.parametrize("silence", sorted(SILENT_MODES))
+    def test_urgent_words_get_the_emergency_number_once_an_hour(self, silence: str) -> None:
+        event = InboundEvent(
+            "E1", "a", "U9", EventKind.TEXT, NOW_MS, NOW_MS, text="หายใจไม่ออก", reply_token="t"
+        )
+        for told_ms, expected in ((None, Action.TEXT), (NOW_MS - 1, Action.IGNORE)):
+            memory = CustomerMemory(urgent_ms=told_ms)
+            turn = plan_turn([event], CLINIC, Session(), memory, NOW_MS, silence)
+            assert turn.action is expected
+            assert turn.words == (event.text,)
+
+    def test_a_groups_own_talk_stays_its_own(self) -> None:
+        event = InboundEvent("E1", "a", "C9", EventKind.TEXT, NOW_MS, NOW_MS, text="x", chat_type="group")
+        turn = plan_turn([event], CLINIC, Session(), CustomerMemory(), NOW_MS, "mode is off")
+        assert (turn.reason, turn.taken) == ("group_talk", frozenset())
 
 
 def test_what_is_said_to_people_belongs_to_the_conversation() -> None:

@@ -193,6 +193,28 @@ def test_what_leaves_the_file_goes_back_to_the_default(apply: Run, run: Run) -> 
     assert (shown["budget"]["hard_stop_enabled"], shown["budget"]["fallback_model"]) == (True, "gpt-6-luna")
 
 
+def test_an_operators_switch_outlasts_a_file_that_says_nothing_of_the_mode(apply: Run) -> None:
+    apply({"clinics": [clinic(1), clinic(2)]})
+    in_store(lambda store: store.commit([Merge(Key("orgs", "clinic-1"), {"mode": "off"})]))
+    changed = json.loads(apply({"clinics": [clinic(1, persona="ใหม่"), clinic(2)]}, "--json").stdout)
+    assert [change["field"] for change in changed["clinics"][0]["changes"]] == ["persona"]
+    assert stored()["orgs/clinic-1"]["mode"] == "off"
+    apply({"clinics": [clinic(1, mode="live")]})
+    assert stored()["orgs/clinic-1"]["mode"] == "live"
+
+
+def test_hours_that_leave_the_file_leave_the_store(apply: Run) -> None:
+    week = {"mon-sat": "10:00-20:00", "sun": "closed"}
+    apply({"clinics": [clinic(1, hours=week, holidays=["2026-12-31"])]})
+    assert stored()["orgs/clinic-1"]["hours"] == {
+        **dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat"), "10:00-20:00"),
+        "sun": "closed",
+    }
+    apply({"clinics": [clinic(1)]})
+    assert stored()["orgs/clinic-1"]["hours"] == {}
+    assert stored()["orgs/clinic-1"]["holidays"] == []
+
+
 def test_what_others_wrote_to_a_clinics_documents_stays(apply: Run) -> None:
     apply({"clinics": [clinic(1, messages={"busy": "รอสักครู่", "budget": "เต็ม"})]})
     in_store(lambda store: store.commit([Merge(Key("orgs", "clinic-1"), {"connected_at": 1})]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.clinic import Mode
 from core.domain.errors import InvalidInputError
 from core.domain.prices import load_prices
 from core.ops.clinics_file import Rules, read_clinics_file
@@ -110,3 +111,44 @@ def test_a_model_answers_at_most_so_many_tokens(model: str, most: int) -> None:
     assert prices.too_long_for(model, most) is None
     assert prices.too_long_for(model, most + 1) == most
     assert prices.too_long_for("of nobody's", most + 1) is None
+
+
+HOURS = """\
+    hours: {mon-fri: "10:00-12:00, 13:00-20:00", sat: 22:00-02:00, sun: closed}
+    holidays: ["2026-12-31", 2027-01-01]
+"""
+
+
+def test_hours_and_holidays_are_read(read: Read) -> None:
+    (wanted,) = read(one(HOURS)).wanted.clinics
+    hours = wanted.clinic.hours
+    assert hours.in_words() == "mon-fri 10:00-12:00, 13:00-20:00; sat 22:00-02:00; sun closed"
+    assert {day.isoformat() for day in hours.holidays} == {"2026-12-31", "2027-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("    hours: 10:00-20:00\n", "5: a: hours: expected days and hours, such as {mon-fri:"),
+        ("    hours: {}\n", "5: a: hours: expected days and hours, such as {mon-fri:"),
+        ("    hours: {mon: }\n", "5: a: hours: expected days and hours, such as {mon-fri:"),
+        ("    hours: {mon: [10, 20]}\n", "5: a: hours: expected days and hours, such as {mon-fri:"),
+        ("    hours:\n      mon: 10-20\n", "6: a: hours: '10-20': expected hours such as 10:00-20:00"),
+        ("    hours:\n      monday: closed\n", "6: a: hours: 'monday': expected days such as mon"),
+        ("    hours:\n      mon-fri: closed\n      tue: 9:00-10:00\n", "7: a: hours: tue is named twice"),
+        ("    hours:\n      mon: 9:00-12:00, 11:00-13:00\n", "6: a: hours: '9:00-12:00, 11:00-13:00': spans"),
+        ("    holidays: 2026-12-31\n", "5: a: holidays: expected a list of days"),
+        ("    holidays:\n      - 2026-02-30\n", "6: a: holidays: '2026-02-30': expected a day such as"),
+        ("    mode: night\n", "5: a: mode: 'night': expected live, after_hours, off"),
+        ("    mode: true\n", "5: a: mode: 'true': expected live, after_hours, off"),
+    ],
+)
+def test_hours_that_cannot_be_read_are_named_with_their_line(read: Read, more: str, problem: str) -> None:
+    assert f"clinics.yaml:{problem}" in refused(read, one(more))
+
+
+@pytest.mark.parametrize("written", ["off", '"off"', "false", "False"])
+def test_off_is_a_mode_however_yaml_takes_it(read: Read, written: str) -> None:
+    (wanted,) = read(one(f"    mode: {written}\n")).wanted.clinics
+    assert wanted.clinic.mode is Mode.OFF
+    assert not wanted.keeps_mode
