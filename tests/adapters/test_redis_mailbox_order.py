@@ -136,6 +136,18 @@ async def test_one_whose_task_was_never_enqueued_does_not_wait_for_a_later_conve
     assert await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True) == Waiting((an_event(1),))
 
 
+async def test_nor_does_one_that_the_mailboxs_bounds_have_left_as_an_id(
+    redis: Redis, shaper: RedisShaper
+) -> None:
+    mailbox = RedisMailbox(redis, lease_ms=LEASE_MS, session_ttl_s=1800, max_events=1, overdue_ms=50)
+    await announce(shaper, an_event(1))
+    begun = await lead(mailbox, an_event(2))
+    assert begun.waiting == Waiting((an_event(2),), ("E0001",))
+    await mailbox.finish(HERE, begun.fence, ["E0002"])
+    await asyncio.sleep(0.1)
+    assert (await lead(mailbox, an_event(3))).waiting == Waiting((an_event(3),))
+
+
 async def test_one_that_is_late_by_far_may_have_been_answered_and_is_not_taken_along(
     mailbox: RedisMailbox, shaper: RedisShaper
 ) -> None:

@@ -28,7 +28,7 @@ local now_generation = generation_of(generation, now_us, ARGV[16])
 
 -- Its task has begun; whoever delivers it again need not announce it.
 redis.call('ZREM', announced, id)
-forget_overdue(announced, events, now - tonumber(ARGV[13]))
+forget_overdue(announced, events, overflow, now - tonumber(ARGV[13]))
 redis.call('ZADD', known, 'NX', now, id)
 redis.call('ZREMRANGEBYSCORE', known, '-inf', now - tonumber(ARGV[14]))
 redis.call('ZREMRANGEBYRANK', known, 0, -tonumber(ARGV[15]) - 1)

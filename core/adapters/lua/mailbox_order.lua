@@ -43,9 +43,10 @@ local function leads(lead, generation, fence, now_us)
 end
 
 -- Of what was announced, what is overdue leaves the mailbox: its task was never enqueued, or brings it again.
-local function forget_overdue(announced, events, before)
+local function forget_overdue(announced, events, overflow, before)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', announced, '-inf', before)) do
     redis.call('HDEL', events, id)
+    redis.call('ZREM', overflow, id)
     redis.call('ZREM', announced, id)
   end
 end
