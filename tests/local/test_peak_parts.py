@@ -121,7 +121,7 @@ def test_slots_count_as_idle_only_while_somebody_could_use_them() -> None:
     found = timeline.use(evidence(options), timeline.moments(runs, waits, 1))
     assert found.backlog_ms == 10_000
     assert found.busy_ms == 2_000 + 16_000
-    disturbed = evidence(options, disturbances=[Disturbance("kill", 9_000, 12_000)])
+    disturbed = evidence(options, disturbances=[Disturbance(9_000, 12_000)])
     assert timeline.use(disturbed, timeline.moments(runs, waits, 1)).share == 1.0
 
 
@@ -165,8 +165,8 @@ def test_sizes_go_by_rank() -> None:
 
 
 def test_kills_spare_the_instance_whose_memory_is_watched() -> None:
-    assert {f.instance for f in faults.plan(3600, 4, 15) if f.kind == "instance killed"} == {1, 2, 3}
-    assert not [f for f in faults.plan(3600, 1, 15) if f.kind == "instance killed"]
+    assert {f.instance for f in faults.plan(3600, 4, 15) if f.kind == faults.KILL} == {1, 2, 3}
+    assert not [f for f in faults.plan(3600, 1, 15) if f.kind == faults.KILL]
 
 
 @pytest.mark.parametrize(("highest", "ticks"), [(15, 4), (1, 6), (8, 5), (950, 6), (0, 6)])

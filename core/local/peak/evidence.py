@@ -14,7 +14,7 @@ from core.local.peak.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One bubble as LINE knows it. `acked_ms`: its first 200. `copies`: deliveries of its webhook."""
+    """One bubble as LINE knows it. `acked_ms`: its first 200."""
 
     event_id: str
     clinic: str
@@ -24,7 +24,6 @@ class Message:
     sent_ms: int
     reply_token: str | None
     acked_ms: int | None
-    copies: int = 1
     campaign: bool = False
 
 
@@ -59,7 +58,6 @@ class Sample:
 
     at_ms: int
     answered: int
-    running: int
     turn_cpu_s: float
     turn_memory: Mapping[str, int]
     redis_calls: int
@@ -76,14 +74,10 @@ class BooksSeen:
     held_micro_baht: int
 
 
-REDIS_LOST = "Redis lost"
-
-
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """A fault of the kind that takes capacity away, until `until_ms`."""
 
-    kind: str
     from_ms: int
     until_ms: int
 

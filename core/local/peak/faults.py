@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from core.local.openai_api import Call, LlmFaultKind, LlmTrouble
-from core.local.peak.evidence import REDIS_LOST, Disturbance
+from core.local.peak.evidence import Disturbance
 from core.local.stack import LocalStack
 from core.local.task_dispatcher import Attempt, DispatchPlan
 
-REDELIVERED = 0.03
-DUPLICATED = 0.05
+_REDELIVERED = 0.03
+_DUPLICATED = 0.05
+KILL, STORM, LOSS = "instances killed", "storms of 429", "Redis restarted empty"
 # Shares of the hour. None during the campaign, whose effect on small clinics is to be seen alone.
 _KILLS = (0.14, 0.27, 0.38, 0.5, 0.86)
 _STORMS = (0.2, 0.57)
@@ -39,12 +40,12 @@ def plan(duration_s: float, instances: int, speed: float) -> list[Planned]:
     has fewer faults: a new process takes seconds to start, however time is compressed."""
     short = duration_s / speed < _SHORT_S
     kills = [
-        Planned(share * duration_s, "instance killed", 1 + i % (instances - 1))
+        Planned(share * duration_s, KILL, 1 + i % (instances - 1))
         for i, share in enumerate(_KILLS[::3] if short else _KILLS)
         if instances > 1
     ]
-    storms = [Planned(share * duration_s, "429 storm") for share in (_STORMS[:1] if short else _STORMS)]
-    planned = [*kills, *storms, Planned(_REDIS_LOST * duration_s, REDIS_LOST)]
+    storms = [Planned(share * duration_s, STORM) for share in (_STORMS[:1] if short else _STORMS)]
+    planned = [*kills, *storms, Planned(_REDIS_LOST * duration_s, LOSS)]
     return sorted(planned, key=lambda fault: fault.at_s)
 
 
@@ -70,19 +71,19 @@ class Faults:
 
     def redelivers(self) -> bool:
         """Is this webhook delivered twice?"""
-        again = self._dice.random() < REDELIVERED
+        again = self._dice.random() < _REDELIVERED
         self.counts["webhooks delivered twice"] += again
         return again
 
     async def run(self, planned: list[Planned], wait_until: Callable[[float], Awaitable[None]]) -> None:
-        acts = {"instance killed": self._kill, "429 storm": self._storm, REDIS_LOST: self._lose_redis}
+        acts = {KILL: self._kill, STORM: self._storm, LOSS: self._lose_redis}
         for fault in planned:
             await wait_until(fault.at_s)
-            self.counts[_COUNTED[fault.kind]] += 1
+            self.counts[fault.kind] += 1
             began = _now_ms()
             after_s = await acts[fault.kind](fault)
             until = _now_ms() + round(after_s * 1000)
-            self.disturbances.append(Disturbance(fault.kind, began, until))
+            self.disturbances.append(Disturbance(began, until))
 
     async def _kill(self, fault: Planned) -> float:
         """SIGKILL, and at once a new process, as a platform does; the others get its requests meanwhile."""
@@ -109,17 +110,10 @@ class Faults:
         return raining
 
     def _duplicate(self, _: Attempt) -> DispatchPlan | None:
-        if self._dice.random() >= DUPLICATED:
+        if self._dice.random() >= _DUPLICATED:
             return None
         self.counts["tasks dispatched twice"] += 1
         return DispatchPlan(copies=2)
-
-
-_COUNTED = {
-    "instance killed": "instances killed",
-    "429 storm": "storms of 429",
-    REDIS_LOST: "Redis restarted empty",
-}
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 
 from core.domain.money import charge
@@ -66,7 +66,6 @@ def _message(sent: Sent, campaign: set[str]) -> Message:
         sent_ms=sent.sent_ms,
         reply_token=sent.reply_token,
         acked_ms=min(acked, default=None),
-        copies=len(sent.acks),
         campaign=sent.event_id in campaign,
     )
 
@@ -94,13 +93,9 @@ def _call(call: Call, texts: set[str], prices: Prices, end_ms: int) -> ModelCall
         started_ms=call.started_ms,
         ended_ms=call.ended_ms or end_ms,
         outcome=call.outcome,
-        quoted=tuple(_known_lines(call.last_words, texts)),
+        quoted=tuple(line for line in call.last_words.splitlines() if line in texts),
         cost_micro_baht=cost,
     )
-
-
-def _known_lines(words: str, texts: set[str] | Mapping[str, object]) -> Iterator[str]:
-    return (line for line in words.splitlines() if line in texts)
 
 
 async def _stopped(documents: DocumentStore) -> Iterator[str]:

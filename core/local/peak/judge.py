@@ -92,6 +92,10 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(promises, latencies.by_size(), _figures(evidence, hour, use))
 
 
+def _open(name: str, target: str, note: str) -> Promise:
+    return Promise(name, target, "–", None, None, note)
+
+
 def _zero(name: str, count: int, note: str = "") -> Promise:
     return Promise(name, "0", f"{count:,}", count, count == 0, note)
 
@@ -129,7 +133,7 @@ def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
     share at the calls' real length."""
     name, target = "slots busy while there is a backlog", "≥ 95 %"
     if use.share is None or use.backlog_ms < 1_000:
-        return Promise(name, target, "–", None, None, "no backlog of a second: more load would make one")
+        return _open(name, target, "no backlog of a second: more load would make one")
     mean_s = evidence.scenario.options.mean_latency_s
     calls = use.busy_ms / (mean_s / evidence.speed * 1000)
     idle_s = (use.backlog_ms * use.slots - use.busy_ms) / 1000 / max(calls, 1)
@@ -144,14 +148,7 @@ def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
 def _fair(fair: timeline.Fairness) -> Promise:
     name, target = "fairness over backlogged clinics (Jain)", "≥ 0.95"
     if fair.index is None:
-        return Promise(
-            name,
-            target,
-            "–",
-            None,
-            None,
-            f"never were two clinics backlogged for {timeline.WINDOW_MS / 1000:g} s",
-        )
+        return _open(name, target, f"never were two clinics backlogged for {timeline.WINDOW_MS / 1000:g} s")
     windows = f"{fair.windows} windows of {timeline.WINDOW_MS / 1000:g} s"
     note = f"mean of {windows}, up to {fair.clinics} clinics backlogged throughout"
     return Promise(name, target, f"{fair.index:.3f}", fair.index, fair.index >= 0.95, note)
@@ -196,7 +193,7 @@ def _small_clinics(latencies: Latencies) -> Iterable[Promise]:
     during, calm = latencies.small(campaign=True), latencies.small(campaign=False)
     if min(len(during), len(calm)) < 20:
         for name, target in ((ratio, "≤ 2"), (difference, "≤ 1 s")):
-            yield Promise(name, target, "–", None, None, "fewer than 20 messages to compare")
+            yield _open(name, target, "fewer than 20 messages to compare")
         return
     one, other = percentile(during, 0.95), percentile(calm, 0.95)
     note = f"{one:.1f} s of {len(during)} messages, {other:.1f} s of {len(calm)}"
@@ -209,7 +206,7 @@ def dispatches_promise(evidence: Evidence) -> Promise:
     name, target = "the queue's dispatches a message of the campaign", "≤ 3"
     campaign = [message.event_id for message in evidence.messages if message.campaign]
     if not campaign:
-        return Promise(name, target, "–", None, None, "no campaign")
+        return _open(name, target, "no campaign")
     share = sum(evidence.dispatches.get(event_id, 0) for event_id in campaign) / len(campaign)
     return Promise(name, target, f"{share:.2f}", share, share <= 3, f"{len(campaign):,} messages")
 
@@ -219,7 +216,7 @@ def _free(hour: Sequence[Fate]) -> Promise:
     fresh = [by_reply for latency_ms, by_reply in answers if latency_ms <= TOKEN_FRESH_MS]
     name, target = "free replies, of answers in reply-token time", "≥ 95 %"
     if not fresh:
-        return Promise(name, target, "–", None, None, "nothing was answered in that time")
+        return _open(name, target, "nothing was answered in that time")
     share = sum(fresh) / len(fresh)
     note = f"{len(fresh):,} answers within 50 s (that time is not compressed)"
     return Promise(name, target, f"{share:.1%}", share, share >= 0.95, note)
@@ -230,7 +227,7 @@ def _cost(evidence: Evidence) -> Iterable[Promise]:
     second, last = (memory_in(evidence, quarter) for quarter in (1, 3))
     name = "memory of a turn process, last quarter ÷ second"
     if not second or not last:
-        yield Promise(name, "≤ 1.1", "–", None, None, "too short to sample")
+        yield _open(name, "≤ 1.1", "too short to sample")
     else:
         growth, note = last / second, f"{second / 2**20:.0f} MiB, then {last / 2**20:.0f} MiB"
         yield Promise(name, "≤ 1.1", f"{growth:.2f}", growth, growth <= 1.1, note)
@@ -240,7 +237,7 @@ def _cpu(evidence: Evidence) -> Promise:
     """The median of pairs of phases: what else the machine does in one of them moves one ratio only."""
     few, every = ([pair[side] for pair in evidence.costs] for side in (0, 1))
     if not evidence.costs or min(sum(c.turns for c in few), sum(c.turns for c in every)) < 100:
-        return Promise("CPU a turn, all clinics ÷ 10", "≤ 1.2", "–", None, None, "too few turns to compare")
+        return _open("CPU a turn, all clinics ÷ 10", "≤ 1.2", "too few turns to compare")
     ratio = median(every_.turn_ms / few_.turn_ms for few_, every_ in evidence.costs)
     name = f"CPU a turn, {every[0].clinics} clinics ÷ {few[0].clinics}"
     many_ms, few_ms = median(c.turn_ms for c in every), median(c.turn_ms for c in few)

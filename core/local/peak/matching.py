@@ -18,10 +18,6 @@ class Fate:
     stopped: bool = False
 
     @property
-    def answered(self) -> Answer | None:
-        return self.answers[0] if self.answers else None
-
-    @property
     def lost(self) -> bool:
         return not self.answers and not self.stopped
 

@@ -58,7 +58,6 @@ class Observer:
             sample = Sample(
                 at_ms=time.time_ns() // 1_000_000,
                 answered=len(self._stack.line.deliveries),
-                running=self._stack.openai.running,
                 turn_cpu_s=self._cpu.read(used),
                 turn_memory=memory,
                 redis_calls=await self._redis_calls(),
