@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core.adapters import redis_keys
+from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
 from core.domain.task import TurnTask
 from core.ports.backlog import Next, Pace
@@ -20,9 +21,15 @@ class RedisBacklog:
     def __init__(self, redis: Redis, *, dispatches_per_s: float, pace: Pace) -> None:
         lua = resources.files("core.adapters").joinpath("lua")
         shared = lua.joinpath("backlog.lua").read_text()
+        # Who is refused a slot is told when to come also by a Redis without memory left. Nobody is brought
+        # forward then, to be refused at the mailbox.
         self._open, self._next, self._again = (
-            redis.register_script(shared + lua.joinpath(f"backlog_{name}.lua").read_text())
-            for name in ("open", "next", "again")
+            redis.register_script(when_full + shared + lua.joinpath(f"backlog_{name}.lua").read_text())
+            for name, when_full in (
+                ("open", ALLOWED_WHEN_FULL),
+                ("next", REFUSED_WHEN_FULL),
+                ("again", ALLOWED_WHEN_FULL),
+            )
         )
         self._told_every_ms = told_every_ms(dispatches_per_s)
         self._pace = pace

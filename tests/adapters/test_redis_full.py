@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_connection import Redis, connect
 from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
@@ -14,7 +16,9 @@ from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.redis_slots_scripts import SlotOptions, SlotScripts
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import Conversation
+from core.domain.task import TurnTask
 from core.local.redis_server import RedisServer
+from core.ports.backlog import Pace
 from core.ports.conversations import Led
 from core.ports.mailbox import Lead
 from core.ports.shaper import Arrival
@@ -88,3 +92,22 @@ async def test_conversations_end_and_are_erased_but_none_begins(redis: Redis) ->
         assert (await conversations.look(here)).session is None
     await grow(redis)
     assert isinstance(await mailbox.begin(an_event(5)), Lead)
+
+
+async def test_whoever_is_refused_a_slot_is_told_when_to_come_but_nobody_is_brought_forward(
+    redis: Redis,
+) -> None:
+    backlog = RedisBacklog(redis, dispatches_per_s=17, pace=Pace(1, 1_000))
+    first, second = (TurnTask(an_event(n), "t") for n in (1, 2))
+    patience_until_ms = round(time.time() * 1000) + 120_000
+
+    async def again(task: TurnTask) -> int:
+        return await backlog.again(task, shut_ms=5_000, patience_until_ms=patience_until_ms)
+
+    await fill(redis)
+    first_ms, second_ms = await again(first), await again(second)
+    assert 5_000 <= first_ms < second_ms
+    with pytest.raises(RedisUnavailableError, match="maxmemory"):
+        await backlog.next("bkk-smile")
+    await grow(redis)
+    assert (await backlog.next("bkk-smile")).names == [first.name, second.name]
