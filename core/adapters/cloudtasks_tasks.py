@@ -15,7 +15,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpc
 
 from core.adapters import google_credentials
 from core.domain.errors import TasksUnavailableError
-from core.domain.task import TurnTask
+from core.domain.task import Task
 
 # A task waits for a lost connection as long as its time-out allows, instead of failing at once; and gRPC,
 # which waits up to two minutes before it tries again, must have tried by then: a webhook has two seconds.
@@ -69,7 +69,7 @@ class CloudTasksQueue:
             http.oidc_token.audience = url
         self._template.task.dispatch_deadline.seconds = dispatch_deadline_s
 
-    async def create(self, task: TurnTask, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
+    async def create(self, task: Task, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
         """See the port. Raises TasksUnavailableError."""
         if self._client is None:
             self._client = connect(self._emulator_host)
@@ -124,7 +124,7 @@ class CloudTasksQueue:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    def _request(self, task: TurnTask, delay_ms: int) -> CreateTaskRequest:
+    def _request(self, task: Task, delay_ms: int) -> CreateTaskRequest:
         request = type(self._template)()
         request.CopyFrom(self._template)
         request.task.name = f"{self._queue}/tasks/{task.name}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -75,6 +76,17 @@ class LineMessagingApi:
             await self._call(channel, "POST", "/v2/bot/chat/markAsRead", {"markAsReadToken": read_token})
         except FairlaneError as exc:
             log.debug("line.read_mark_failed", reason=str(exc))
+
+    async def display_name(
+        self, channel: ChannelCredentials, user_id: str, *, chat_id: str, chat_type: str
+    ) -> str:
+        """See the port. https://developers.line.biz/en/reference/messaging-api/#get-profile"""
+        user = quote(user_id, safe="")
+        path = f"/v2/bot/profile/{user}"
+        if chat_type != "user":
+            path = f"/v2/bot/{chat_type}/{quote(chat_id, safe='')}/member/{user}"
+        name = _json(await self._call(channel, "GET", path)).get("displayName")
+        return name if isinstance(name, str) else ""
 
     async def bot_info(self, channel: ChannelCredentials) -> Mapping[str, Any]:
         """See the port."""

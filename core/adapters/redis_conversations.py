@@ -44,12 +44,13 @@ class RedisConversations:
     async def erase(
         self, conversation: Conversation, fence: int, *, sender: str, also_done: Sequence[str] = ()
     ) -> int | None:
-        """See the port. The shaper's key lies in another hash slot, hence a second call."""
+        """See the port. The other keys lie in other hash slots, hence further calls."""
         dropped = await call(self._erase, keys_of(conversation), [fence, RETENTION_MS, *also_done])
         if dropped is None:
             return None
         try:
             await self._redis.delete(redis_keys.shaper_sender(conversation.org_id, sender))
+            await self._redis.delete(redis_keys.display_name(conversation.org_id, sender))
         except (RedisError, OSError) as exc:
             raise RedisUnavailableError(f"Redis: {type(exc).__name__}: {exc}") from exc
         return int(dropped)

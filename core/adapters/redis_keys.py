@@ -55,3 +55,8 @@ def shaper_sender(org_id: str, sender: str) -> str:
 def line_token(channel_id: str, secret_digest: str) -> str:
     """A channel access token; a changed secret must not live on what the old one was issued."""
     return f"line:token:{channel_id}:{secret_digest}"
+
+
+def display_name(org_id: str, user_id: str) -> str:
+    """What LINE calls a person."""
+    return f"line:name:{org_id}:{user_id}"

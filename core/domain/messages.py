@@ -112,7 +112,8 @@ def reply_messages(
 
 def bare(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same texts with nothing around them: what LINE may still take if it refused the messages."""
-    return [{"type": "text", "text": message["text"]} for message in messages if "text" in message]
+    texts = (message.get("text", message.get("altText")) for message in messages)
+    return [{"type": "text", "text": text} for text in texts if text]
 
 
 def one_line(text: str) -> str:

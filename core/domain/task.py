@@ -1,4 +1,5 @@
-"""The body of a task: one event on its way to a turn, and how often it was put back."""
+"""The bodies of tasks, one envelope for all kinds: an event on its way to a turn, or an effect that a turn or a
+person caused besides a reply, to be done exactly once."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from typing import Any
 
 from core.domain.errors import MalformedTaskError
@@ -13,7 +15,14 @@ from core.domain.event import InboundEvent
 
 SCHEMA_VERSION = 1
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
-_SHOWN = 64  # characters of an event's id; LINE's have 26
+_SHOWN = 64  # characters of an id; those of LINE's events have 26
+_TURN = "turn"
+
+
+class EffectKind(StrEnum):
+    """Who does an effect: see core.usecases.outbox."""
+
+    NOTICE = "notice"  # `notices/{id}` is pushed to the clinic's desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +46,7 @@ class TurnTask:
         stands first, since names with a common beginning are slow there; the rest is for people who look for
         a clinic's backlog in the console."""
         org_id, event_id = self.event.org_id, self.event.event_id
-        digest = hashlib.sha256(f"{org_id}\n{event_id}".encode()).hexdigest()[:40]
-        shown = _NOT_IN_A_NAME.sub("_", f"{org_id}-{event_id[:_SHOWN]}")
-        return f"{digest}-{shown}-{self.hop}"
+        return _name(f"{org_id}\n{event_id}", f"{org_id}-{event_id[:_SHOWN]}", self.hop)
 
     def encode(self) -> bytes:
         """JSON, UTF-8. Unset fields are left out."""
@@ -49,12 +56,12 @@ class TurnTask:
     @classmethod
     def decode(cls, body: bytes) -> TurnTask:
         """Raises MalformedTaskError when the body is not a task of ours."""
-        try:
-            raw = json.loads(body)
-        except (ValueError, RecursionError) as exc:
-            raise MalformedTaskError("the task's body is not JSON") from exc
-        if not isinstance(raw, dict) or raw.get("v") != SCHEMA_VERSION:
-            raise MalformedTaskError(f"the task's body is not a turn task of version {SCHEMA_VERSION}")
+        return cls._of(_envelope(body))
+
+    @classmethod
+    def _of(cls, raw: dict[str, Any]) -> TurnTask:
+        if raw.get("kind", _TURN) != _TURN:
+            raise MalformedTaskError("the task is of another kind")
         event = _typed(InboundEvent, raw.get("event"), "event")
         if not (event.event_id and event.org_id and event.chat_id):
             raise MalformedTaskError("the task's event names no event, clinic or chat")
@@ -65,7 +72,65 @@ class TurnTask:
             raise MalformedTaskError(f"the task lacks a field: {exc}") from exc
 
 
-def _set_fields(value: TurnTask | InboundEvent) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class EffectTask:
+    """`kind` and `id` name what is to be done: a document says all of it, and whether it is done already.
+    `due_ms`: not before this moment (Unix ms). `hop` counts successors, `trace` is the correlation id."""
+
+    kind: str
+    org_id: str
+    id: str
+    due_ms: int = 0
+    trace: str = ""
+    hop: int = 0
+
+    def successor(self, due_ms: int) -> EffectTask:
+        return replace(self, hop=self.hop + 1, due_ms=due_ms)
+
+    @property
+    def name(self) -> str:
+        """As of a turn's task: whoever creates the same effect's task again creates none."""
+        key = f"{self.kind}\n{self.org_id}\n{self.id}"
+        return _name(key, f"{self.org_id}-{self.kind}-{self.id[:_SHOWN]}", self.hop)
+
+    def encode(self) -> bytes:
+        """JSON, UTF-8."""
+        body = {"v": SCHEMA_VERSION, **_set_fields(self)}
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def _of(cls, raw: dict[str, Any]) -> EffectTask:
+        fields_ = _checked(cls, raw, "")
+        if fields_.get("kind") not in set(EffectKind) or not (fields_.get("org_id") and fields_.get("id")):
+            raise MalformedTaskError("the task's kind is not known, or it names no clinic or document")
+        return cls(**fields_)
+
+
+Task = TurnTask | EffectTask
+
+
+def decode_task(body: bytes) -> Task:
+    """Raises MalformedTaskError when the body is not a task of ours, of a kind that is known here."""
+    raw = _envelope(body)
+    return TurnTask._of(raw) if raw.get("kind", _TURN) == _TURN else EffectTask._of(raw)  # noqa: SLF001  one module
+
+
+def _envelope(body: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedTaskError("the task's body is not JSON") from exc
+    if not isinstance(raw, dict) or raw.get("v") != SCHEMA_VERSION:
+        raise MalformedTaskError(f"the task's body is not a task of version {SCHEMA_VERSION}")
+    return raw
+
+
+def _name(key: str, shown: str, hop: int) -> str:
+    digest = hashlib.sha256(key.encode()).hexdigest()[:40]
+    return f"{digest}-{_NOT_IN_A_NAME.sub('_', shown)}-{hop}"
+
+
+def _set_fields(value: TurnTask | EffectTask | InboundEvent) -> dict[str, Any]:
     # By name, since asdict copies every value deeply: a third of a webhook's time.
     return {name: v for name in value.__slots__ if (v := getattr(value, name)) is not None}
 

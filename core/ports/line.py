@@ -72,6 +72,13 @@ class Line(Protocol):
         """A chat's messages up to the one that the token is of; best effort, never raises."""
         ...
 
+    async def display_name(
+        self, channel: ChannelCredentials, user_id: str, *, chat_id: str, chat_type: str
+    ) -> str:
+        """What a person is called: a friend of the bot's by their profile, a member of a group or room (as
+        `chat_type` says) by the member's."""
+        ...
+
     async def bot_info(self, channel: ChannelCredentials) -> Mapping[str, Any]:
         """`GET /v2/bot/info`: userId, displayName, chatMode, markAsReadMode."""
         ...

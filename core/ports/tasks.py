@@ -1,14 +1,14 @@
-"""The queue: one durable task an event, created once by name."""
+"""The queue: one durable task an event or effect, created once by name."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from core.domain.task import TurnTask
+from core.domain.task import Task
 
 
 class TaskQueue(Protocol):
-    async def create(self, task: TurnTask, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
+    async def create(self, task: Task, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
         """Enqueue `task` under its name, to be dispatched no earlier than `delay_ms` from now.
 
         True if it was created, False if a task of that name existed (which is success too). Raises

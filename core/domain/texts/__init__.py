@@ -1,4 +1,5 @@
-"""Every text that customers read and that no model wrote, one file a language; and the model's house rules.
+"""Every text that customers read and that no model wrote, one file a language; what staff read; and the model's
+house rules.
 
 A clinic's own words (`messages` in the clinics file) come before these.
 """
@@ -57,6 +58,15 @@ def text(clinic: Clinic, key: str, **values: str) -> str:
     return template.strip()
 
 
+def desk_text(clinic: Clinic, key: str, **values: object) -> str:
+    """What the clinic's staff read. `{clinic}` is its name, others are `values`. Raises KeyError."""
+    language = clinic.language if clinic.language in LANGUAGES else "th"
+    template = desk_texts(language)[key]
+    for name, value in {"clinic": clinic.name, **values}.items():
+        template = template.replace(f"{{{name}}}", str(value))
+    return template
+
+
 def greeting(clinic: Clinic) -> str:
     """For a new customer: the greeting and how their data is handled."""
     own = clinic.privacy_notice.strip()
@@ -68,6 +78,13 @@ def greeting(clinic: Clinic) -> str:
 def texts_of(language: str) -> Mapping[str, str]:
     """All texts of a language, by key."""
     return _toml(f"{language}.toml")
+
+
+@cache
+def desk_texts(language: str) -> Mapping[str, str]:
+    """All texts for staff of a language, by key."""
+    texts: Mapping[str, str] = _toml("desk.toml")[language]
+    return texts
 
 
 @cache

@@ -1,0 +1,157 @@
+"""A notice goes to the clinic's desk by one push, whatever dies or is said twice.
+
+Before LINE is called, the notice says where it goes and what the customer is called: whoever tries again says
+the same under the same retry key, which follows from the notice's id, and LINE accepts one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from core.domain.errors import ChannelUnavailableError
+from core.domain.notice import NO_DESK, NO_QUOTA, Notice, NoticeState
+from core.domain.notice_message import notice_messages
+from core.domain.task import EffectTask
+from core.ports import log
+from core.ports.clock import Clock
+from core.ports.documents import DocumentStore
+from core.ports.line import LineFault
+from core.usecases.clinics.directory import ClinicDirectory, Found
+from core.usecases.desk.names import Names
+from core.usecases.desk.records import DeskRecords, desk_from, desk_key, notice_from, notice_key
+from core.usecases.journal.books import turn_key
+from core.usecases.journal.entries import stored_from
+from core.usecases.turn.line_delivery import UNDELIVERABLE, Deliver, Delivered, DeliveryRequest
+
+_CHANNEL_PAUSE_MS = 5_000
+_KEPT_PAUSES_MS = (600_000, 6 * 3_600_000)
+"""How long a notice that is kept for the month's end waits between tries, at least and at most."""
+_CHANNEL_PATIENCE_MS = 24 * 3_600_000
+
+
+class PushNotice:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        directory: ClinicDirectory,
+        deliver: Deliver,
+        names: Names,
+        clock: Clock,
+    ) -> None:
+        self._documents = documents
+        self._records = DeskRecords(documents, clock)
+        self._directory = directory
+        self._deliver = deliver
+        self._names = names
+        self._clock = clock
+
+    async def __call__(self, task: EffectTask) -> int | None:
+        """See core.usecases.effects.run_effect."""
+        found, (document, desk_document) = await asyncio.gather(
+            self._directory.by_org(task.org_id),
+            self._documents.get_many([notice_key(task.id), desk_key(task.org_id)]),
+        )
+        if document is None or document.data.get("org_id") != task.org_id:
+            log.warning("notice.unknown", id=task.id)
+            return None
+        notice = notice_from(document)
+        if notice.state in {NoticeState.SENT, NoticeState.FAILED}:
+            log.info("notice.duplicate", id=notice.id, state=notice.state.value)
+            return None
+        if found is None:
+            await self.give_up(task, "no_clinic")
+            return None
+        desk = desk_from(task.org_id, desk_document)
+        if not desk.is_connected:
+            await self._keep(notice, NO_DESK)
+            return None
+        if (addressed := await self._addressed(found, notice, desk.chat_id)) is None:
+            return None
+        return await self._push(found, addressed)
+
+    async def give_up(self, task: EffectTask, reason: str) -> None:
+        """See core.usecases.effects.run_effect."""
+        await self._end(task.id, NoticeState.FAILED, reason)
+
+    async def _addressed(self, found: Found, notice: Notice, desk_chat_id: str) -> Notice | None:
+        """The notice with its desk and the customer's name in it; None if it was sent meanwhile."""
+        if notice.desk_chat_id == desk_chat_id:
+            return notice
+        name = notice.name or await self._names.of(
+            found[1], notice.org_id, notice.user_id, chat_id=notice.chat_id, chat_type=notice.chat_type
+        )
+
+        def address(current: Notice) -> Notice:
+            if current.state is NoticeState.SENT or current.desk_chat_id == desk_chat_id:
+                return current
+            return replace(current, desk_chat_id=desk_chat_id, name=name)
+
+        addressed = await self._records.change_notice(notice.id, address)
+        return addressed if addressed and addressed.state is not NoticeState.SENT else None
+
+    async def _push(self, found: Found, notice: Notice) -> int | None:
+        clinic, channel = found
+        request = DeliveryRequest(
+            channel=channel,
+            chat_id=notice.desk_chat_id,
+            messages=notice_messages(clinic, notice, await self._words(notice)),
+            turn_id=f"notice/{notice.id}",
+        )
+        now_ms = self._clock.now_ms()
+        try:
+            delivered = await self._deliver(request, _no_mark)
+        except ChannelUnavailableError as exc:
+            if now_ms - notice.created_ms > _CHANNEL_PATIENCE_MS:
+                await self._end(notice.id, NoticeState.FAILED, "channel_unavailable")
+                return None
+            age_ms = now_ms - notice.created_ms
+            return now_ms + max(exc.retry_after_ms or 0, min(_CHANNEL_PAUSE_MS + age_ms // 4, 600_000))
+        return await self._ended(notice, delivered)
+
+    async def _words(self, notice: Notice) -> str:
+        """The customer's last ones, as the turn has them: erased there, they are not said here."""
+        if not notice.turn_id:
+            return ""
+        (document,) = await self._documents.get_many([turn_key(notice.turn_id)])
+        if document is None or document.data.get("org_id") != notice.org_id:
+            return ""
+        texts = [event.text for event in stored_from(document).record.events if event.text]
+        return texts[-1] if texts else ""
+
+    async def _ended(self, notice: Notice, delivered: Delivered) -> int | None:
+        if delivered.failure is None:
+            await self._end(notice.id, NoticeState.SENT)
+            log.info("notice.sent", id=notice.id, kind=notice.kind)
+            return None
+        reason = delivered.failure.removeprefix(f"{UNDELIVERABLE}: ")
+        if reason != LineFault.QUOTA:
+            await self._end(notice.id, NoticeState.FAILED, reason)
+            return None
+        await self._keep(notice, NO_QUOTA)
+        now_ms = self._clock.now_ms()
+        least, most = _KEPT_PAUSES_MS
+        return now_ms + min(max(least, (now_ms - notice.created_ms) // 4), most)
+
+    async def _keep(self, notice: Notice, reason: str) -> None:
+        log.warning("notice.kept", id=notice.id, reason=reason)
+        await self._end(notice.id, NoticeState.KEPT, reason)
+
+    async def _end(self, notice_id: str, state: NoticeState, reason: str = "") -> None:
+        now_ms = self._clock.now_ms()
+
+        def end(current: Notice) -> Notice:
+            if current.state is NoticeState.SENT:
+                return current
+            ended = replace(current, state=state, reason=reason)
+            if state is NoticeState.SENT:
+                return replace(ended, sent_ms=now_ms, is_open=bool(current.actions) and current.is_open)
+            return ended
+
+        await self._records.change_notice(notice_id, end)
+        if state is NoticeState.FAILED:
+            log.error("notice.failed", id=notice_id, reason=reason)
+
+
+async def _no_mark(_: str | None) -> None:
+    """A push has its retry key: nothing needs to be known of an earlier try."""
