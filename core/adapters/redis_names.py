@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -18,10 +20,10 @@ class RedisNames:
 
     async def get(self, org_id: str, user_id: str) -> str | None:
         try:
-            name: bytes | None = await self._redis.get(redis_keys.display_name(org_id, user_id))
+            name: Any = await self._redis.get(redis_keys.display_name(org_id, user_id))
         except (RedisError, OSError):
             return None
-        return None if name is None else name.decode()
+        return None if name is None else str(name.decode())
 
     async def put(self, org_id: str, user_id: str, name: str) -> None:
         try:

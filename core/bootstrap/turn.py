@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
+from core.adapters.redis_names import RedisNames
 from core.adapters.redis_reachability import answers_within
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.domain.settings import Settings
+from core.domain.task import EffectKind
 from core.ports import log
 from core.ports.backlog import Pace
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges
+from core.usecases.desk.names import Names
+from core.usecases.effects.push_notice import PushNotice
+from core.usecases.effects.run_effect import RunEffect
 from core.usecases.journal.journal import Journal
+from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.answer import Answer, AnswerPolicy
 from core.usecases.turn.ask_model import AskModel, RetryPolicy
 from core.usecases.turn.delivery import HandOver
@@ -43,7 +50,19 @@ async def wait_for_redis(settings: Settings) -> None:
     (log.info if reached else log.warning)("process.redis_awaited", reached=reached, waited_ms=waited_ms)
 
 
-def build(settings: Settings) -> RunTurn:
+@dataclass(frozen=True, slots=True)
+class TurnParts:
+    """What does the queue's tasks: turns, and the effects that they cause."""
+
+    turns: RunTurn
+    effects: RunEffect
+
+    async def drain(self) -> None:
+        """An effect is short, and whoever finds one half done goes on with it."""
+        await self.turns.drain()
+
+
+def build(settings: Settings) -> TurnParts:
     clock = CorrectedClock()
     documents, redis = shared.documents(settings), shared.redis(settings)
     lease_ms = round(settings.slot_lease_s * 1000)
@@ -73,7 +92,8 @@ def build(settings: Settings) -> RunTurn:
     )
     directory = ClinicDirectory(documents, shared.secrets(settings), clock)
     marks = ReadMarks(line)
-    hand_over = HandOver(Deliver(line, clock), line, journal, mailbox, clock, marks)
+    deliver = Deliver(line, clock)
+    hand_over = HandOver(deliver, line, journal, mailbox, clock, marks)
     give_up = GiveUp(directory, journal, hand_over, clock, settings.budget_timezone)
     answer = Answer(
         directory,
@@ -93,7 +113,11 @@ def build(settings: Settings) -> RunTurn:
         AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    return RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy)
+    notices = PushNotice(documents, directory, deliver, Names(line, RedisNames(redis)), clock)
+    return TurnParts(
+        RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy),
+        RunEffect({EffectKind.NOTICE: notices}, Outbox(tasks, clock), clock),
+    )
 
 
 def slot_options(settings: Settings) -> SlotOptions:

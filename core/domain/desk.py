@@ -42,9 +42,7 @@ class Desk:
         return bool(self.chat_id)
 
     def with_code(self, code: str, now_ms: int) -> Desk:
-        return replace(
-            self, code_hash=code_hash(self.org_id, code), code_expires_ms=now_ms + CODE_LIFE_MS
-        )
+        return replace(self, code_hash=code_hash(self.org_id, code), code_expires_ms=now_ms + CODE_LIFE_MS)
 
     def matches(self, text: str) -> bool:
         """It is the code that was drawn last, whether or not it is still good."""
@@ -64,7 +62,9 @@ class Desk:
     @classmethod
     def decode(cls, org_id: str, data: Mapping[str, Any] | None) -> Desk:
         known = data or {}
-        return cls(org_id, **{name: known[name] for name in cls.__slots__ if name != "org_id" and name in known})
+        return cls(
+            org_id, **{name: known[name] for name in cls.__slots__ if name != "org_id" and name in known}
+        )
 
 
 def code_hash(org_id: str, code: str) -> str:

@@ -1,4 +1,5 @@
-"""A notice to a clinic's staff: `notices/{id}`, written in the commit that causes it, pushed to the desk once.
+"""A notice to a clinic's staff: `notices/{id}`, written in the commit that causes it, pushed to the desk
+once.
 
 States: pending -> sent | kept (it can't be sent now: no desk, or the month's messages are used up) | failed
 (LINE refuses it for good). A kept notice is sent when that has become possible. The customer's words are not

@@ -1,5 +1,5 @@
-"""The bodies of tasks, one envelope for all kinds: an event on its way to a turn, or an effect that a turn or a
-person caused besides a reply, to be done exactly once."""
+"""The bodies of tasks, one envelope for all kinds: an event on its way to a turn, or an effect, which a turn
+or a person caused besides a reply, to be done exactly once."""
 
 from __future__ import annotations
 

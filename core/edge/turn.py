@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.domain.errors import DefectAfterCallError, InvalidInputError, MalformedTaskError, UnavailableError
-from core.domain.task import TurnTask
+from core.domain.task import EffectTask, Task, TurnTask, decode_task
 from core.edge.process import Process, uncollected
 from core.ports import log
 
 with uncollected():
-    from core.bootstrap.turn import build, wait_for_redis
+    from core.bootstrap.turn import TurnParts, build, wait_for_redis
+    from core.usecases.effects.run_effect import RunEffect
     from core.usecases.turn.lead import RunTurn
 
 DEFECT_RETRIES = 10
 """Dispatches after which a task that fails by a defect is recorded as failed instead of lost one day."""
 
-PROCESS: Process[RunTurn] = Process("turn", build, RunTurn.drain, wait_for_redis)
+PROCESS: Process[TurnParts] = Process("turn", build, TurnParts.drain, wait_for_redis)
 
 
 async def execute(body: bytes, headers: Mapping[str, str]) -> int:
@@ -24,17 +25,20 @@ async def execute(body: bytes, headers: Mapping[str, str]) -> int:
 
     A body that isn't ours is recorded and finished with: sending it again would not make it better.
     """
-    run = PROCESS.app()
+    parts = PROCESS.app()
     try:
-        task = TurnTask.decode(body)
+        task = decode_task(body)
     except MalformedTaskError as exc:
         name = headers.get("x-cloudtasks-taskname")
         log.error("task.malformed", reason=str(exc), task=name, size=len(body))
-        await run.record_malformed(body, str(exc))
+        await parts.turns.record_malformed(body, str(exc))
         return 200
-    with log.bound(trace=task.trace, org=task.event.org_id, event=task.event.event_id):
+    retries = _count(headers.get("x-cloudtasks-taskretrycount"))
+    with log.bound(**_names(task)):
         try:
-            return await _run(run, task, _count(headers.get("x-cloudtasks-taskretrycount")))
+            if isinstance(task, EffectTask):
+                return await _run_effect(parts.effects, task, retries)
+            return await _run(parts.turns, task, retries)
         except UnavailableError as exc:
             log.warning("turn.unavailable", reason=type(exc).__name__, detail=str(exc))
             return 503
@@ -59,6 +63,26 @@ async def _run(run: RunTurn, task: TurnTask, retries: int) -> int:
             return 500
         await run.give_up(task, f"defect_{type(exc).__name__}")
     return 200
+
+
+async def _run_effect(run: RunEffect, task: EffectTask, retries: int) -> int:
+    try:
+        await run(task)
+    except UnavailableError:
+        raise
+    except Exception as exc:
+        log.error("effect.defect", exc=exc, reason=type(exc).__name__)
+        if retries < DEFECT_RETRIES:
+            return 500
+        await run.give_up(task, f"defect_{type(exc).__name__}")
+    return 200
+
+
+def _names(task: Task) -> dict[str, str]:
+    """What every line of the log says of a task."""
+    if isinstance(task, EffectTask):
+        return {"trace": task.trace, "org": task.org_id, "effect": task.id}
+    return {"trace": task.trace, "org": task.event.org_id, "event": task.event.event_id}
 
 
 def _count(header: str | None) -> int:

@@ -6,8 +6,9 @@ Source: developers.line.biz/en/reference/messaging-api/ and …/docs/messaging-a
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from core.local import line_rules as rules
@@ -42,6 +43,7 @@ _ROUTES: dict[tuple[str, str], LineCall] = {
     ("GET", "/v2/bot/message/quota"): LineCall.QUOTA,
     ("GET", "/v2/bot/message/quota/consumption"): LineCall.QUOTA,
 }
+_PROFILE = re.compile(r"/v2/bot/(?:profile|(?:group|room)/[^/]+/member)/[^/]+")
 _REFUSALS = {
     LineTrouble.RATE_LIMIT: (429, rules.RATE_LIMIT),
     LineTrouble.MONTHLY_LIMIT: (429, rules.MONTHLY_LIMIT),
@@ -108,6 +110,22 @@ class LineApi:
         """Deliveries to this user are accepted and reach nobody."""
         self.state.channels[channel_id].blocked.add(user_id)
 
+    def befriend(self, channel_id: str, user_id: str, name: str) -> None:
+        """A customer whose profile the bot may read."""
+        self.state.channels[channel_id].friends[user_id] = name
+
+    def join(self, channel_id: str, chat_id: str, members: Mapping[str, str]) -> None:
+        """The bot is invited to a group or room; `members`: their names by user id."""
+        channel = self.state.channels[channel_id]
+        channel.groups[chat_id] = {**channel.groups.get(chat_id, {}), **members}
+        channel.left.discard(chat_id)
+
+    def leave(self, channel_id: str, chat_id: str) -> None:
+        """The bot is taken out of a group or room: it can send nothing there."""
+        channel = self.state.channels[channel_id]
+        channel.groups.pop(chat_id, None)
+        channel.left.add(chat_id)
+
     def revoke(self, channel_id: str) -> None:
         """As when the channel's secret is reissued in LINE's console."""
         self.state.channels[channel_id].revoked = True
@@ -123,6 +141,8 @@ class LineApi:
         if request.path == "/oauth2/v3/token":
             return await self._with_faults(LineCall.TOKEN, None, request, self._calls.token)
         call = _ROUTES.get((request.method, request.path))
+        if request.method == "GET" and _PROFILE.fullmatch(request.path):
+            call = LineCall.PROFILE
         if call is None:
             return error(404, "Not found")
         state = self.state.channel_of(request.headers.get("authorization", ""), now_ms())

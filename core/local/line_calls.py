@@ -40,6 +40,7 @@ class LineCalls:
             LineCall.INFO: self._info,
             LineCall.WEBHOOK: self._webhook,
             LineCall.QUOTA: self._quota,
+            LineCall.PROFILE: self._profile,
         }
 
     def broke(self, state: ChannelState | None, call: LineCall, rule: str) -> None:
@@ -108,8 +109,8 @@ class LineCalls:
             headers = {"x-line-accepted-request-id": request_id}
             shown = {"message": rules.RETRY_KEY_ACCEPTED, "sentMessages": _sent_messages(delivery)}
             return Response.of_json(shown, 409, headers)
-        if state.monthly_limit is not None and state.pushed >= state.monthly_limit:
-            return error(429, rules.MONTHLY_LIMIT)
+        if refused := _refused_now(state, to):
+            return refused
         state.pushed += 1
         delivery = self.state.accept(state, to, LineCall.PUSH, body["messages"], now, retry_key=key)
         response = _sent(delivery)
@@ -162,12 +163,31 @@ class LineCalls:
             return Response.of_json({})
         return Response.of_json(await test_webhook(state.channel, url))
 
+    async def _profile(self, state: ChannelState, request: Request) -> Response:
+        """A friend's by the plain profile; whoever is in a group by the member's, friend or not."""
+        *_, chat_id, _, user_id = f"//{request.path}".split("/")
+        is_member = "/member/" in request.path
+        names = state.groups.get(chat_id, {}) if is_member else state.friends
+        if user_id not in names:
+            return error(404, "Not found")
+        shown = {"userId": user_id, "displayName": names[user_id]}
+        return Response.of_json(shown)
+
     async def _quota(self, state: ChannelState, request: Request) -> Response:
         if request.path.endswith("consumption"):
             return Response.of_json({"totalUsage": state.pushed})
         if state.monthly_limit is None:
             return Response.of_json({"type": "none"})
         return Response.of_json({"type": "limited", "value": state.monthly_limit})
+
+
+def _refused_now(state: ChannelState, to: str) -> Response | None:
+    """A push that is well formed, and that LINE takes from nobody in this place."""
+    if to in state.left:
+        return error(400, rules.FAILED_TO_SEND)
+    if state.monthly_limit is not None and state.pushed >= state.monthly_limit:
+        return error(429, rules.MONTHLY_LIMIT)
+    return None
 
 
 def _sent_messages(delivery: Delivery) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ AUTHENTICATION_FAILED: Final = (
     "authorization header is valid."
 )
 RETRY_KEY_ACCEPTED: Final = "The retry key is already accepted"
+FAILED_TO_SEND: Final = "Failed to send messages"
 INVALID_READ_TOKEN: Final = "Invalid markAsReadToken"  # noqa: S105  an error's words
 
 _KINDS: Final = frozenset(

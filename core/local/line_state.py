@@ -19,6 +19,7 @@ class LineCall(StrEnum):
     INFO = "info"
     WEBHOOK = "webhook"
     QUOTA = "quota"
+    PROFILE = "profile"
 
 
 class LineTrouble(StrEnum):
@@ -107,7 +108,8 @@ class ReadToken:
 class ChannelState:
     """`revoked`: its secret was reissued, so tokens and requests for tokens are refused.
     `monthly_limit`: pushed messages a month, None for no end; replies are free. `webhook_active` and
-    `chat_mode` are what a person switches in LINE's console."""
+    `chat_mode` are what a person switches in LINE's console. `friends`: names by user id. `groups`: by the id
+    of a group or room that the bot is in, its members' names; `left`: those that it was taken out of."""
 
     channel: Channel
     revoked: bool = False
@@ -117,6 +119,9 @@ class ChannelState:
     webhook_active: bool = True
     chat_mode: str = "bot"
     blocked: set[str] = field(default_factory=set)
+    friends: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, dict[str, str]] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
     accepted_keys: dict[str, tuple[str, Delivery]] = field(default_factory=dict)
 
 

@@ -41,8 +41,8 @@ class Conversations(Protocol):
     async def erase(
         self, conversation: Conversation, fence: int, *, sender: str, also_done: Sequence[str] = ()
     ) -> int | None:
-        """Drop the session and all of the mailbox, with the lease, what the shaper knows of `sender`, and their
-        name.
+        """Drop the session and all of the mailbox, with the lease, what the shaper knows of `sender`, and
+        their name.
 
         How many waiting messages were dropped; None if the fence no longer holds (nothing was erased). Their
         ids, and `also_done`, stay for a day as marks, so that tasks on their way end without an answer.

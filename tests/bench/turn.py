@@ -163,7 +163,7 @@ def _measured(settings: Settings, meter: Meter) -> tuple[Callable[[TurnTask], Aw
     with ExitStack() as exit_:
         for (module, name), part in parts.items():
             exit_.enter_context(mock.patch.object(module, name, part))
-        return bootstrap.build(settings), clients
+        return bootstrap.build(settings).turns, clients
 
 
 async def measure(turns: int, *, firestore: bool) -> list[Row]:

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.errors import MalformedTaskError
 from core.domain.event import EventKind, InboundEvent
-from core.domain.task import TurnTask
+from core.domain.task import EffectKind, EffectTask, TurnTask, decode_task
 
 EVENT = InboundEvent("E1", "bkk-smile", "U1", EventKind.TEXT, 1, 2, text="สวัสดีค่ะ", reply_token="t")
 TASK = TurnTask(EVENT, "trace", hop=2, place=7)
@@ -67,3 +67,31 @@ def test_fields_of_a_newer_sender_are_left_out() -> None:
 def test_what_is_not_ours_is_malformed(strange: bytes) -> None:
     with pytest.raises(MalformedTaskError):
         TurnTask.decode(strange)
+    with pytest.raises(MalformedTaskError):
+        decode_task(strange)
+
+
+EFFECT = EffectTask(EffectKind.NOTICE, "bkk-smile", "E1-handoff", due_ms=5, trace="t", hop=1)
+
+
+def test_an_envelope_says_which_kind_of_task_it_holds() -> None:
+    assert decode_task(EFFECT.encode()) == EFFECT
+    assert decode_task(TASK.encode()) == TASK
+
+
+def test_an_effect_has_one_name_whoever_enqueues_it_and_a_successor_another() -> None:
+    again = EffectTask(EffectKind.NOTICE, "bkk-smile", "E1-handoff", due_ms=9, trace="other", hop=1)
+    assert again.name == EFFECT.name
+    assert re.fullmatch(r"[0-9a-f]{40}-bkk-smile-notice-E1-handoff-1", EFFECT.name)
+    others = (EFFECT.successor(7), replace(EFFECT, org_id="b"), replace(EFFECT, id="E2-handoff"))
+    assert len({EFFECT.name, *(task.name for task in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kind": "stray"}, {"kind": 1}, {"kind": None}, {"id": ""}, {"org_id": ""}, {"due_ms": "1"}, {"id": 7}],
+)
+def test_a_stray_kind_or_a_nameless_effect_is_malformed(changes: dict[str, Any]) -> None:
+    body = json.dumps({**json.loads(EFFECT.encode()), **changes}).encode()
+    with pytest.raises(MalformedTaskError):
+        decode_task(body)

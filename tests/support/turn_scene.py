@@ -10,9 +10,10 @@ from unittest import mock
 
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
+from core.bootstrap.turn import TurnParts
 from core.domain.errors import UnavailableError
 from core.domain.settings import Settings, required_by
-from core.domain.task import TurnTask
+from core.domain.task import EffectTask, decode_task
 from core.local.http_server import HttpServer, Request, Response
 from core.local.openai_api import Latency
 from core.local.simulator import Sent
@@ -39,11 +40,12 @@ def said(scene: FaultScene, sent: Sent) -> list[str]:
 async def serving(scene: FaultScene, **environment: str) -> AsyncIterator[RunTurn]:
     """The use case as it is deployed, under these settings, taking the queue's tasks."""
     settings = Settings.read({**scene.stack.settings_env, **environment}, required_by("turn"))
-    run, clients = built(settings)
+    parts, clients = built(settings)
 
     async def handle(request: Request) -> Response:
         try:
-            await run(TurnTask.decode(request.body))
+            task = decode_task(request.body)
+            await (parts.effects(task) if isinstance(task, EffectTask) else parts.turns(task))
         except UnavailableError:
             return Response(503)
         return Response(200)
@@ -52,7 +54,7 @@ async def serving(scene: FaultScene, **environment: str) -> AsyncIterator[RunTur
     await server.start()
     scene.stack.tasks.targets = [server.url]
     try:
-        yield run
+        yield parts.turns
     finally:
         scene.stack.tasks.queue().store.purge(0)
         await server.stop()
@@ -60,8 +62,8 @@ async def serving(scene: FaultScene, **environment: str) -> AsyncIterator[RunTur
             await (client.aclose() if hasattr(client, "aclose") else client.close())
 
 
-def built(settings: Settings) -> tuple[RunTurn, list[Any]]:
-    """The use case and its clients, which are the caller's to close in reverse order."""
+def built(settings: Settings) -> tuple[TurnParts, list[Any]]:
+    """The use cases and their clients, which are the caller's to close in reverse order."""
     clients: list[Any] = []
 
     def kept(make: Callable[..., Any]) -> Callable[..., Any]:

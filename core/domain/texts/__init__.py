@@ -1,5 +1,5 @@
-"""Every text that customers read and that no model wrote, one file a language; what staff read; and the model's
-house rules.
+"""Every text that customers read and that no model wrote, one file a language; what staff read; and the
+model's house rules.
 
 A clinic's own words (`messages` in the clinics file) come before these.
 """

@@ -13,6 +13,7 @@ from core.domain.errors import ChannelUnavailableError
 from core.domain.notice import NO_DESK, NO_QUOTA, Notice, NoticeState
 from core.domain.notice_message import notice_messages
 from core.domain.task import EffectTask
+from core.domain.turn import UNDELIVERABLE
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
@@ -22,7 +23,7 @@ from core.usecases.desk.names import Names
 from core.usecases.desk.records import DeskRecords, desk_from, desk_key, notice_from, notice_key
 from core.usecases.journal.books import turn_key
 from core.usecases.journal.entries import stored_from
-from core.usecases.turn.line_delivery import UNDELIVERABLE, Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.line_delivery import Deliver, Delivered, DeliveryRequest
 
 _CHANNEL_PAUSE_MS = 5_000
 _KEPT_PAUSES_MS = (600_000, 6 * 3_600_000)

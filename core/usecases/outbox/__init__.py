@@ -1,1 +1,1 @@
-"""What is done besides a reply: written in the commit that causes it, enqueued under its own name after that."""
+"""What is done besides a reply: written in the commit that causes it, then enqueued under its own name."""

@@ -1,5 +1,5 @@
-"""Enqueue effects. Whoever commits one enqueues it next, and whoever finds it committed does so again: its name
-makes one task of it."""
+"""Enqueue effects. Whoever commits one enqueues it next, and whoever finds it committed does so again: its
+name makes one task of it."""
 
 from __future__ import annotations
 

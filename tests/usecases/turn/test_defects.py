@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 import pytest_asyncio
 
+from core.bootstrap.turn import TurnParts
 from core.domain.task import TurnTask
 from core.edge import turn as edge
 from core.usecases.turn.lead import RunTurn
@@ -49,7 +50,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fault
 async def as_the_queue_does(run: RunTurn, task: TurnTask) -> list[int]:
     """Until the task is finished with."""
     statuses: list[int] = []
-    with mock.patch.object(edge.PROCESS, "app", return_value=run):
+    with mock.patch.object(edge.PROCESS, "app", return_value=TurnParts(run, mock.Mock())):
         while not statuses or (statuses[-1] != 200 and len(statuses) < 15):
             headers = {"x-cloudtasks-taskretrycount": str(len(statuses))}
             try:

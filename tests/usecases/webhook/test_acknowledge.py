@@ -19,7 +19,7 @@ from core.domain.clinic import Clinic, Limits
 from core.domain.errors import DocumentsUnavailableError, RedisUnavailableError, TasksUnavailableError
 from core.domain.settings import Settings, required_by
 from core.domain.signature import sign
-from core.domain.task import TurnTask
+from core.domain.task import Task, TurnTask
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
 from core.usecases.webhook import refusals
@@ -74,7 +74,8 @@ class Tasks:
         self.hang_s = 0.0
         self.together = self.most_together = 0
 
-    async def create(self, task: TurnTask, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
+    async def create(self, task: Task, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
+        assert isinstance(task, TurnTask)
         task.encode()
         self.attempts.append(task.event.event_id)
         self.together += 1
