@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.nodes import Node
 
-from core.domain.clinic import (
-    GATHER_S,
-    MAX_GATHER_S,
-    ORG_ID,
-    BudgetPolicy,
-    Clinic,
-    Handoff,
-    Limits,
-    Mode,
-    ModelConfig,
-    Retention,
-)
+from core.domain.clinic import ORG_ID, Clinic, Mode
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
-from core.domain.texts import LANGUAGES, TEXT_KEYS
 from core.domain.visible import is_damaged, looks_empty
 from core.ops.clinics_file_hours import read_hours, read_mode
 from core.ops.clinics_file_lines import ClinicsFile
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
-from core.usecases.clinics.documents import DEFAULT, budget_document, model_document, stored_number
+from core.usecases.clinics.documents import DEFAULT, encoded
+from core.usecases.clinics.schema import (
+    BUDGET,
+    CLINIC,
+    MESSAGE,
+    MODEL,
+    Exact,
+    Flag,
+    Group,
+    Keyed,
+    Kind,
+    Model,
+    Number,
+    Schema,
+    Text,
+    Texts,
+    Whole,
+)
 from core.usecases.operate.clinic_changes import Wanted, WantedClinic
 
 EXAMPLE = """\
@@ -59,37 +65,8 @@ clinics:
 """
 
 TOP = ("clinics", "defaults")
-CLINIC = (
-    "org_id",
-    "name",
-    "line",
-    "persona",
-    "model",
-    "budget",
-    "limits",
-    "messages",
-    "language",
-    "memory",
-    "privacy_notice",
-    "handoff",
-    "retention",
-    "silent_postbacks",
-    "gather_s",
-    "hours",
-    "holidays",
-    "mode",
-)
 LINE = ("bot_user_id", "channel_id", "channel_secret")
-MODEL = tuple(model_document(ModelConfig()))
-BUDGET = tuple(budget_document(BudgetPolicy()))
-LIMITS = ("max_concurrent", "messages_per_minute")
-HANDOFF = ("keywords", "hours")
-RETENTION = ("memory_days", "unfollow_days")
-PERSONA_CHARACTERS = 20_000
-"""A persona goes into every prompt, and is paid for with every turn."""
-MESSAGE_CHARACTERS = 5_000
-MIN_OUTPUT_TOKENS = 100
-"""Below, an answer is cut off within its JSON: it is paid for and can't be used."""
+ENTRY = ("org_id", "line", "model", "budget", "hours", "holidays", "mode", *CLINIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +110,7 @@ class _Reader:
 
     def _clinic(self, node: Node, place: int) -> WantedClinic | None:
         """What could be read of it; what could not is among the problems, and then nothing is used."""
-        entry = Fields(node, _name_of(node) or f"clinics[{place}]", CLINIC, self._problems)
+        entry = Fields(node, _name_of(node) or f"clinics[{place}]", ENTRY, self._problems)
         org_id = entry.text(
             "org_id",
             "expected 1 to 40 small letters, digits and hyphens, such as bkk-smile",
@@ -147,28 +124,16 @@ class _Reader:
         line = entry.fields("line", LINE)
         if line is None:
             entry.problem("line", f"is missing: expected {', '.join(LINE)}, as in LINE's console")
-        name = entry.text("name", "expected the clinic's name, as customers know it", required=True)
         channel = self._channel(line, org_id) if line else None
         model, budget = self._model(entry, org_id), self._budget(entry, org_id)
         mode = read_mode(entry)
         clinic = Clinic(
             org_id=org_id or "",
-            name=name or "",
             bot_user_id=channel[0] if channel else "",
             channel_id=channel[1].channel_id if channel else "",
-            persona=entry.text("persona", longest=PERSONA_CHARACTERS) or "",
-            language=entry.text("language", f"expected {' or '.join(LANGUAGES)}", pattern="|".join(LANGUAGES))
-            or "th",
-            memory=entry.flag("memory") is not False,
-            privacy_notice=_read_by_customers(entry, "privacy_notice") or "",
-            limits=self._limits(entry),
-            handoff=self._handoff(entry),
-            retention=self._retention(entry),
-            messages=self._messages(entry),
-            gather_s=self._gather_s(entry),
             hours=read_hours(entry),
             mode=mode or Mode.LIVE,
-            silent_postbacks=_texts(entry, "silent_postbacks", "expected a list of postback data: [menu=2]"),
+            **{"name": "", **self._values(entry, CLINIC)},
         )
         return WantedClinic(clinic, channel[1], model, budget, keeps_mode=mode is None) if channel else None
 
@@ -206,16 +171,11 @@ class _Reader:
             return None
         for place in ("model_name", "max_tokens"):
             self._located(fields, org_id, place, f"model.{place}")
-        temperature = fields.decimal("temperature", 0, 2, "0.4")
-        name = self._priced(fields, "model_name")
-        if name and temperature is not None and not self._rules.prices.capabilities(name).temperature:
+        values = self._values(fields, MODEL)
+        name = values.get("model_name")
+        if name and "temperature" in values and not self._rules.prices.capabilities(name).temperature:
             self._warn(fields, "temperature", f"{name} takes no temperature: it is left out of calls")
-        document = {
-            "model_name": name,
-            "max_tokens": fields.whole("max_tokens", MIN_OUTPUT_TOKENS, 100_000),
-            "temperature": None if temperature is None else float(temperature),
-        }
-        return {key: value for key, value in document.items() if value is not None} or None
+        return encoded(MODEL, values) or None
 
     def _budget(self, entry: Fields, org_id: str | None) -> dict[str, Any] | None:
         """As for the model; a `fallback_model` that stands here empty means that there is none."""
@@ -223,59 +183,43 @@ class _Reader:
         if fields is None:
             return None
         self._located(fields, org_id, "fallback_model", "budget.fallback_model")
-        daily = fields.decimal("daily_budget_baht", 0, 100_000_000, "300 or 300.50")
-        if daily is not None:
-            try:
-                to_micro_baht(daily)
-            except InvalidInputError as exc:
-                fields.problem("daily_budget_baht", str(exc))
-        threshold = fields.decimal("downgrade_threshold", 0, 1, "0.8")
-        document = {
-            "daily_budget_baht": None if daily is None else stored_number(daily),
-            "hard_stop_enabled": fields.flag("hard_stop_enabled"),
-            "model_downgrade_enabled": fields.flag("model_downgrade_enabled"),
-            "downgrade_threshold": None if threshold is None else stored_number(threshold),
-            "fallback_model": self._priced(fields, "fallback_model"),
-        }
-        without = {"fallback_model"} if "fallback_model" in fields else set()
-        return {key: value for key, value in document.items() if value is not None or key in without} or None
+        document = encoded(BUDGET, self._values(fields, BUDGET))
+        if "fallback_model" in fields:
+            document.setdefault("fallback_model", None)
+        return document or None
 
-    def _limits(self, entry: Fields) -> Limits:
-        fields = entry.fields("limits", LIMITS)
-        if fields is None:
-            return Limits()
-        most = self._rules.max_concurrent
-        return Limits(
-            fields.whole("max_concurrent", 1, most, " (CHAT_MAX_CONCURRENT, all clinics together)"),
-            fields.whole("messages_per_minute", 1, 60_000),
-        )
+    def _values(self, fields: Fields, schema: Schema) -> dict[str, Any]:
+        """What stands in the file and can be read."""
+        read = {name: self._value(fields, name, kind) for name, kind in schema.items()}
+        return {name: value for name, value in read.items() if value is not None}
 
-    def _handoff(self, entry: Fields) -> Handoff:
-        fields = entry.fields("handoff", HANDOFF)
-        if fields is None:
-            return Handoff()
-        keywords = _texts(fields, "keywords", "expected a list of words, such as [staff, แอดมิน]")
-        return Handoff(keywords, fields.whole("hours", 1, 720) or Handoff().hours)
-
-    def _retention(self, entry: Fields) -> Retention:
-        fields, kept = entry.fields("retention", RETENTION), Retention()
-        if fields is None:
-            return kept
-        return Retention(
-            fields.whole("memory_days", 1, 3_650) or kept.memory_days,
-            fields.whole("unfollow_days", 1, 3_650) or kept.unfollow_days,
-        )
-
-    def _gather_s(self, entry: Fields) -> float:
-        seconds = entry.decimal("gather_s", 0, round(MAX_GATHER_S), "1.0")
-        return GATHER_S if seconds is None else float(seconds)
-
-    def _messages(self, entry: Fields) -> dict[str, str]:
-        fields = entry.fields("messages", sorted(TEXT_KEYS))
-        if fields is None:
-            return {}
-        texts = {key: _read_by_customers(fields, key) for key in sorted(TEXT_KEYS)}
-        return {key: text for key, text in texts.items() if text}
+    def _value(self, fields: Fields, name: str, kind: Kind) -> Any:
+        value: Any
+        match kind:
+            case Text():
+                value = _text(fields, name, kind)
+            case Model():
+                value = self._priced(fields, name)
+            case Flag():
+                value = fields.flag(name)
+            case Whole():
+                high = self._rules.max_concurrent if kind.high is None else kind.high
+                value = fields.whole(name, kind.low, high, kind.remark)
+            case Number():
+                number = fields.decimal(name, kind.low, kind.high, kind.example)
+                value = None if number is None else float(number)
+            case Exact():
+                value = _exact(fields, name, kind)
+            case Texts():
+                value = _texts(fields, name, kind.expected)
+            case Group():
+                inner = fields.fields(name, kind.fields)
+                value = None if inner is None else kind.kind(**self._values(inner, kind.fields))
+            case Keyed():
+                keys = sorted(kind.keys)
+                inner = fields.fields(name, keys)
+                value = None if inner is None else self._values(inner, dict.fromkeys(keys, MESSAGE))
+        return value
 
     def _priced(self, fields: Fields, name: str) -> str | None:
         """A model that can be called and charged; one that soon can't is warned of."""
@@ -329,13 +273,25 @@ def _texts(fields: Fields, name: str, expected: str) -> tuple[str, ...]:
     return kept
 
 
-def _read_by_customers(fields: Fields, name: str) -> str | None:
-    """A text that can be sent as it is: it is seen, and no letter of it was lost."""
-    text = fields.text(name, longest=MESSAGE_CHARACTERS)
-    if text is not None and (looks_empty(text) or is_damaged(text)):
+def _text(fields: Fields, name: str, kind: Text) -> str | None:
+    """One that customers read is seen, and no letter of it was lost."""
+    text = fields.text(
+        name, kind.expected, pattern=kind.pattern, longest=kind.max_chars, required=kind.required
+    )
+    if kind.visible and text is not None and (looks_empty(text) or is_damaged(text)):
         fields.problem(name, "expected text that customers can see, without control characters")
         return None
     return text
+
+
+def _exact(fields: Fields, name: str, kind: Exact) -> Decimal | None:
+    number = fields.decimal(name, kind.low, kind.high, kind.example)
+    if number is not None and kind.is_baht:
+        try:
+            to_micro_baht(number)
+        except InvalidInputError as exc:
+            fields.problem(name, str(exc))
+    return number
 
 
 def _name_of(node: Node) -> str | None:

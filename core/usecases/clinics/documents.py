@@ -12,19 +12,25 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from core.domain.clinic import (
-    GATHER_S,
-    MAX_GATHER_S,
-    BudgetPolicy,
-    Clinic,
-    Handoff,
-    Limits,
-    Mode,
-    ModelConfig,
-    Retention,
-)
+from core.domain.clinic import MAX_GATHER_S, BudgetPolicy, Clinic, Mode, ModelConfig
 from core.domain.errors import InvalidInputError
 from core.domain.hours import OpeningHours, opening_hours
+from core.usecases.clinics.schema import (
+    BUDGET,
+    CLINIC,
+    MODEL,
+    Exact,
+    Flag,
+    Group,
+    Keyed,
+    Kind,
+    Model,
+    Number,
+    Schema,
+    Text,
+    Texts,
+    Whole,
+)
 
 ORGS = "orgs"
 CHANNELS = "line_channels"
@@ -41,26 +47,10 @@ Data = Mapping[str, Any]
 
 def org_document(clinic: Clinic) -> dict[str, Any]:
     """`orgs/{org_id}`: everything but model and budget."""
+    channel = {"bot_user_id": clinic.bot_user_id, "channel_id": clinic.channel_id}
     return {
-        "name": clinic.name,
-        "bot_user_id": clinic.bot_user_id,
-        "channel_id": clinic.channel_id,
-        "persona": clinic.persona,
-        "language": clinic.language,
-        "memory": clinic.memory,
-        "privacy_notice": clinic.privacy_notice,
-        "limits": {
-            "max_concurrent": clinic.limits.max_concurrent,
-            "messages_per_minute": clinic.limits.messages_per_minute,
-        },
-        "handoff": {"keywords": list(clinic.handoff.keywords), "hours": clinic.handoff.hours},
-        "retention": {
-            "memory_days": clinic.retention.memory_days,
-            "unfollow_days": clinic.retention.unfollow_days,
-        },
-        "messages": dict(clinic.messages),
-        "silent_postbacks": list(clinic.silent_postbacks),
-        "gather_s": clinic.gather_s,
+        **channel,
+        **_document(CLINIC, clinic),
         "hours": clinic.hours.written(),
         "holidays": sorted(day.isoformat() for day in clinic.hours.holidays),
         "mode": clinic.mode.value,
@@ -74,22 +64,34 @@ def channel_document(org_id: str) -> dict[str, Any]:
 
 def model_document(model: ModelConfig) -> dict[str, Any]:
     """`ai_model_config/{org_id|default}`."""
-    return {
-        "model_name": model.model_name,
-        "max_tokens": model.max_tokens,
-        "temperature": model.temperature,
-    }
+    return _document(MODEL, model)
 
 
 def budget_document(budget: BudgetPolicy) -> dict[str, Any]:
     """`org_ai_budgets/{org_id|default}`. Amounts are numbers, as in the clinics file."""
-    return {
-        "daily_budget_baht": stored_number(budget.daily_budget_baht),
-        "hard_stop_enabled": budget.hard_stop_enabled,
-        "model_downgrade_enabled": budget.model_downgrade_enabled,
-        "downgrade_threshold": stored_number(budget.downgrade_threshold),
-        "fallback_model": budget.fallback_model,
-    }
+    return _document(BUDGET, budget)
+
+
+def _document(schema: Schema, value: Any) -> dict[str, Any]:
+    return encoded(schema, {name: getattr(value, name) for name in schema})
+
+
+def encoded(schema: Schema, values: Data) -> dict[str, Any]:
+    """`values` of some fields, as a document holds them."""
+    return {name: _encoded(schema[name], value) for name, value in values.items()}
+
+
+def _encoded(kind: Kind, value: Any) -> Any:
+    match kind:
+        case Group():
+            return _document(kind.fields, value)
+        case Texts():
+            return list(value)
+        case Keyed():
+            return dict(value)
+        case Exact():
+            return stored_number(value)
+    return value
 
 
 def stored_number(number: Decimal) -> int | float | str:
@@ -110,34 +112,19 @@ def clinic_from(
 ) -> Clinic:
     """Raises InvalidInputError naming the document and the field that can't be read."""
     fields = _Fields(f"{ORGS}/{org_id}", org)
-    limits, people, messages = (fields.inner(name) for name in ("limits", "handoff", "messages"))
-    days, kept = fields.inner("retention"), Retention()
+    values: dict[str, Any] = {"name": org_id, **fields.values(CLINIC)}
+    if "gather_s" in values:
+        values["gather_s"] = min(max(values["gather_s"], 0.0), MAX_GATHER_S)
     return Clinic(
         org_id=org_id,
-        name=fields.text("name") or org_id,
         bot_user_id=fields.text("bot_user_id"),
         channel_id=fields.text("channel_id"),
-        persona=fields.text("persona"),
-        language=fields.text("language") or "th",
-        memory=fields.flag("memory", default=True),
-        privacy_notice=fields.text("privacy_notice"),
         model=model_from(f"{MODELS}/{org_id}", {**(model_default or {}), **(model or {})}),
         budget=budget_from(f"{BUDGETS}/{org_id}", {**(budget_default or {}), **(budget or {})}),
-        limits=Limits(limits.whole("max_concurrent"), limits.whole("messages_per_minute")),
-        handoff=Handoff(people.texts("keywords"), people.whole("hours") or Handoff().hours),
-        retention=Retention(
-            days.whole("memory_days") or kept.memory_days, days.whole("unfollow_days") or kept.unfollow_days
-        ),
-        messages={key: messages.text(key) for key in messages},
-        silent_postbacks=fields.texts("silent_postbacks"),
-        gather_s=_gather_s(fields.number("gather_s")),
         hours=_hours(org_id, fields),
         mode=_mode(org_id, fields.text("mode")),
+        **values,
     )
-
-
-def _gather_s(stored: float | None) -> float:
-    return GATHER_S if stored is None else min(max(stored, 0.0), MAX_GATHER_S)
 
 
 def _hours(org_id: str, fields: _Fields) -> OpeningHours:
@@ -162,26 +149,11 @@ def org_of_channel(bot_user_id: str, channel: Data) -> str:
 
 
 def model_from(where: str, data: Data) -> ModelConfig:
-    fields, base = _Fields(where, data), ModelConfig()
-    # Written as nothing, it is not sent; not written, the default is.
-    temperature = fields.number("temperature") if "temperature" in data else base.temperature
-    return ModelConfig(
-        model_name=fields.text("model_name") or base.model_name,
-        max_tokens=fields.whole("max_tokens") or base.max_tokens,
-        temperature=temperature,
-    )
+    return ModelConfig(**_Fields(where, data).values(MODEL))
 
 
 def budget_from(where: str, data: Data) -> BudgetPolicy:
-    fields, base = _Fields(where, data), BudgetPolicy()
-    fallback = fields.text("fallback_model") if "fallback_model" in data else base.fallback_model
-    return BudgetPolicy(
-        daily_budget_baht=fields.decimal("daily_budget_baht", base.daily_budget_baht, decimals=_DECIMALS),
-        hard_stop_enabled=fields.flag("hard_stop_enabled", default=base.hard_stop_enabled),
-        model_downgrade_enabled=fields.flag("model_downgrade_enabled", default=base.model_downgrade_enabled),
-        downgrade_threshold=fields.decimal("downgrade_threshold", base.downgrade_threshold),
-        fallback_model=fallback or None,
-    )
+    return BudgetPolicy(**_Fields(where, data).values(BUDGET))
 
 
 class _Fields:
@@ -193,6 +165,33 @@ class _Fields:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._data)
+
+    def values(self, schema: Schema) -> dict[str, Any]:
+        """Of the fields that say something; for the others, the dataclass' own defaults hold."""
+        read = {name: self._value(name, kind) for name, kind in schema.items() if name in self._data}
+        return {name: value for name, value in read.items() if value is not None or schema[name].nullable}
+
+    def _value(self, name: str, kind: Kind) -> Any:
+        value: Any
+        match kind:
+            case Text() | Model():
+                value = self.text(name) or None
+            case Flag():
+                value = self.flag(name)
+            case Whole():
+                value = self.whole(name) or (None if kind.low else 0)
+            case Number():
+                value = self.number(name)
+            case Exact():
+                value = self.decimal(name, decimals=_DECIMALS if kind.is_baht else None)
+            case Texts():
+                value = self.texts(name)
+            case Group():
+                value = kind.kind(**self.inner(name).values(kind.fields))
+            case Keyed():
+                texts = self.inner(name)
+                value = {key: texts.text(key) for key in texts}
+        return value
 
     def inner(self, name: str) -> _Fields:
         """The fields of a map; without one, none."""
@@ -218,10 +217,10 @@ class _Fields:
             raise self._wrong(name, value, "a list of texts")
         return tuple(value)
 
-    def flag(self, name: str, *, default: bool) -> bool:
+    def flag(self, name: str) -> bool | None:
         value = self._data.get(name)
         if value is None:
-            return default
+            return None
         if not isinstance(value, bool):
             raise self._wrong(name, value, "true or false")
         return value
@@ -242,11 +241,11 @@ class _Fields:
             raise self._wrong(name, value, "a number")
         return float(value)
 
-    def decimal(self, name: str, default: Decimal, *, decimals: int | None = None) -> Decimal:
+    def decimal(self, name: str, *, decimals: int | None) -> Decimal | None:
         """`decimals`: how many there may be; None: any number, as of a share."""
         value = self._data.get(name)
         if value is None:
-            return default
+            return None
         try:
             number = Decimal("NaN") if isinstance(value, bool) else Decimal(str(value))
         except InvalidOperation:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
+from core.domain.clinic import Clinic
 from core.ports.documents import DELETE_FIELD, Create, Delete, Document, Key, Merge, Write
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.documents import (
@@ -16,15 +16,11 @@ from core.usecases.clinics.documents import (
     MODELS,
     ORGS,
     Data,
-    budget_document,
     channel_document,
-    model_document,
     org_document,
 )
+from core.usecases.clinics.schema import BUDGET, MODEL
 from core.usecases.operate.stored_clinics import ById, StoredClinics
-
-_MODEL_FIELDS = frozenset(model_document(ModelConfig()))
-_BUDGET_FIELDS = frozenset(budget_document(BudgetPolicy()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,8 @@ def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str]
     writes = [
         _write(Key(ORGS, org_id), stored.orgs, org),
         _write(Key(CHANNELS, clinic.bot_user_id), stored.channels, channel_document(org_id)),
-        _write(Key(MODELS, org_id), stored.models, each.model, _MODEL_FIELDS),
-        _write(Key(BUDGETS, org_id), stored.budgets, each.budget, _BUDGET_FIELDS),
+        _write(Key(MODELS, org_id), stored.models, each.model, MODEL),
+        _write(Key(BUDGETS, org_id), stored.budgets, each.budget, BUDGET),
         *(
             Delete(document.key, if_version=document.version)
             for document in stored.channels.values()
@@ -113,8 +109,8 @@ def change_of_defaults(wanted: Wanted, stored: StoredClinics) -> Change:
     model = wanted.model if wanted.model is not None else keep_model
     budget = wanted.budget if wanted.budget is not None else keep_budget
     writes = [
-        _write(Key(MODELS, DEFAULT), stored.models, model, _MODEL_FIELDS),
-        _write(Key(BUDGETS, DEFAULT), stored.budgets, budget, _BUDGET_FIELDS),
+        _write(Key(MODELS, DEFAULT), stored.models, model, MODEL),
+        _write(Key(BUDGETS, DEFAULT), stored.budgets, budget, BUDGET),
     ]
     fields = _differences(_shown(None, keep_model, keep_budget), _shown(None, model, budget))
     is_new = keep_model is None and keep_budget is None
