@@ -18,8 +18,8 @@ SIZES = ("big", "medium", "small")
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """`holds` None: this run could not show it, and `note` says why."""
+class Finding:
+    """What was seen of one promise. `holds` None: this run could not show it, and `note` says why."""
 
     name: str
     target: str
@@ -41,7 +41,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    promises: tuple[Promise, ...]
+    promises: tuple[Finding, ...]
     latency: dict[str, Percentiles]
     figures: dict[str, float | int | None]
 
@@ -92,15 +92,15 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(promises, latencies.by_size(), _figures(evidence, hour, use))
 
 
-def _open(name: str, target: str, note: str) -> Promise:
-    return Promise(name, target, "–", None, None, note)
+def _open(name: str, target: str, note: str) -> Finding:
+    return Finding(name, target, "–", None, None, note)
 
 
-def _zero(name: str, count: int, note: str = "") -> Promise:
-    return Promise(name, "0", f"{count:,}", count, count == 0, note)
+def _zero(name: str, count: int, note: str = "") -> Finding:
+    return Finding(name, "0", f"{count:,}", count, count == 0, note)
 
 
-def _safety(evidence: Evidence, fates: Sequence[Fate]) -> Iterable[Promise]:
+def _safety(evidence: Evidence, fates: Sequence[Fate]) -> Iterable[Finding]:
     options = evidence.scenario.options
     over_all = max(0, evidence.most_running - options.slots)
     over_one = max((most - options.org_slots for most in evidence.most_by_clinic.values()), default=0)
@@ -128,7 +128,7 @@ def _safety(evidence: Evidence, fates: Sequence[Fate]) -> Iterable[Promise]:
     yield _zero("LINE's rules broken", len(evidence.broken_rules), "; ".join(evidence.broken_rules[:2]))
 
 
-def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
+def _slots(evidence: Evidence, use: timeline.Use) -> Finding:
     """What is idle between two calls takes milliseconds that do not shrink with the calls: judged is the
     share at the calls' real length."""
     name, target = "slots busy while there is a backlog", "≥ 95 %"
@@ -142,16 +142,16 @@ def _slots(evidence: Evidence, use: timeline.Use) -> Promise:
         f"a slot idles {idle_s * 1000:.0f} ms between calls of {mean_s:.1f} s; "
         f"compressed as run: {use.share:.1%} over {use.backlog_ms / 1000:.1f} s of backlog"
     )
-    return Promise(name, target, f"{share:.1%}", share, share >= 0.95, note)
+    return Finding(name, target, f"{share:.1%}", share, share >= 0.95, note)
 
 
-def _fair(fair: timeline.Fairness) -> Promise:
+def _fair(fair: timeline.Fairness) -> Finding:
     name, target = "fairness over backlogged clinics (Jain)", "≥ 0.95"
     if fair.index is None:
         return _open(name, target, f"never were two clinics backlogged for {timeline.WINDOW_MS / 1000:g} s")
     windows = f"{fair.windows} windows of {timeline.WINDOW_MS / 1000:g} s"
     note = f"mean of {windows}, up to {fair.clinics} clinics backlogged throughout"
-    return Promise(name, target, f"{fair.index:.3f}", fair.index, fair.index >= 0.95, note)
+    return Finding(name, target, f"{fair.index:.3f}", fair.index, fair.index >= 0.95, note)
 
 
 class Latencies:
@@ -185,7 +185,7 @@ class Latencies:
         return kept
 
 
-def _small_clinics(latencies: Latencies) -> Iterable[Promise]:
+def _small_clinics(latencies: Latencies) -> Iterable[Finding]:
     ratio, difference = (
         "small clinics' p95 during the campaign ÷ without",
         "small clinics' p95 during the campaign − without",
@@ -197,21 +197,21 @@ def _small_clinics(latencies: Latencies) -> Iterable[Promise]:
         return
     one, other = percentile(during, 0.95), percentile(calm, 0.95)
     note = f"{one:.1f} s of {len(during)} messages, {other:.1f} s of {len(calm)}"
-    yield Promise(ratio, "≤ 2", f"{one / other:.2f}", one / other, one <= 2 * other, note)
-    yield Promise(difference, "≤ 1 s", f"{one - other:.1f} s", one - other, one - other <= 1, note)
+    yield Finding(ratio, "≤ 2", f"{one / other:.2f}", one / other, one <= 2 * other, note)
+    yield Finding(difference, "≤ 1 s", f"{one - other:.1f} s", one - other, one - other <= 1, note)
 
 
-def dispatches_promise(evidence: Evidence) -> Promise:
+def dispatches_promise(evidence: Evidence) -> Finding:
     """A put-back is a dispatch, too: it spends the queue's rate, which answers need."""
     name, target = "the queue's dispatches a message of the campaign", "≤ 3"
     campaign = [message.event_id for message in evidence.messages if message.campaign]
     if not campaign:
         return _open(name, target, "no campaign")
     share = sum(evidence.dispatches.get(event_id, 0) for event_id in campaign) / len(campaign)
-    return Promise(name, target, f"{share:.2f}", share, share <= 3, f"{len(campaign):,} messages")
+    return Finding(name, target, f"{share:.2f}", share, share <= 3, f"{len(campaign):,} messages")
 
 
-def _free(hour: Sequence[Fate]) -> Promise:
+def _free(hour: Sequence[Fate]) -> Finding:
     answers = [(f.latency_ms or 0, f.answers[0].by_reply) for f in hour if f.answers]
     fresh = [by_reply for latency_ms, by_reply in answers if latency_ms <= TOKEN_FRESH_MS]
     name, target = "free replies, of answers in reply-token time", "≥ 95 %"
@@ -219,10 +219,10 @@ def _free(hour: Sequence[Fate]) -> Promise:
         return _open(name, target, "nothing was answered in that time")
     share = sum(fresh) / len(fresh)
     note = f"{len(fresh):,} answers within 50 s (that time is not compressed)"
-    return Promise(name, target, f"{share:.1%}", share, share >= 0.95, note)
+    return Finding(name, target, f"{share:.1%}", share, share >= 0.95, note)
 
 
-def _cost(evidence: Evidence) -> Iterable[Promise]:
+def _cost(evidence: Evidence) -> Iterable[Finding]:
     yield _cpu(evidence)
     second, last = (memory_in(evidence, quarter) for quarter in (1, 3))
     name = "memory of a turn process, last quarter ÷ second"
@@ -230,10 +230,10 @@ def _cost(evidence: Evidence) -> Iterable[Promise]:
         yield _open(name, "≤ 1.1", "too short to sample")
     else:
         growth, note = last / second, f"{second / 2**20:.0f} MiB, then {last / 2**20:.0f} MiB"
-        yield Promise(name, "≤ 1.1", f"{growth:.2f}", growth, growth <= 1.1, note)
+        yield Finding(name, "≤ 1.1", f"{growth:.2f}", growth, growth <= 1.1, note)
 
 
-def _cpu(evidence: Evidence) -> Promise:
+def _cpu(evidence: Evidence) -> Finding:
     """The median of pairs of phases: what else the machine does in one of them moves one ratio only."""
     few, every = ([pair[side] for pair in evidence.costs] for side in (0, 1))
     if not evidence.costs or min(sum(c.turns for c in few), sum(c.turns for c in every)) < 100:
@@ -243,7 +243,7 @@ def _cpu(evidence: Evidence) -> Promise:
     many_ms, few_ms = median(c.turn_ms for c in every), median(c.turn_ms for c in few)
     ratios = ", ".join(f"{every_.turn_ms / few_.turn_ms:.2f}" for few_, every_ in evidence.costs)
     note = f"{many_ms:.1f} ms and {few_ms:.1f} ms of a core; pairs of phases: {ratios}"
-    return Promise(name, "≤ 1.2", f"{ratio:.2f}", ratio, ratio <= 1.2, note)
+    return Finding(name, "≤ 1.2", f"{ratio:.2f}", ratio, ratio <= 1.2, note)
 
 
 def hour_samples(evidence: Evidence) -> list[Sample]:
