@@ -29,12 +29,13 @@ from core.usecases.effects.run_effect import RunEffect
 from core.usecases.journal.journal import Journal
 from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.answer import Answer, AnswerPolicy
-from core.usecases.turn.ask_model import AskModel, RetryPolicy
-from core.usecases.turn.delivery import HandOver
+from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.give_up import GiveUp
+from core.usecases.turn.hold import Holds
 from core.usecases.turn.lead import RunPolicy, RunTurn
-from core.usecases.turn.line_delivery import Deliver
-from core.usecases.turn.model_turn import ModelTurn
+from core.usecases.turn.line_delivery import LineDelivery
+from core.usecases.turn.load import LoadTurn
+from core.usecases.turn.model import AskModel, RetryPolicy
 from core.usecases.turn.paced_slots import PacedSlots
 from core.usecases.turn.read_marks import ReadMarks
 
@@ -92,28 +93,27 @@ def build(settings: Settings) -> TurnParts:
     )
     directory = ClinicDirectory(documents, shared.secrets(settings), clock)
     marks = ReadMarks(line)
-    deliver = Deliver(line, clock)
-    hand_over = HandOver(deliver, line, journal, mailbox, clock, marks)
-    give_up = GiveUp(directory, journal, hand_over, clock, settings.budget_timezone)
+    line_delivery = LineDelivery(line, clock)
+    delivery = Delivery(line_delivery, line, journal, mailbox, clock, marks)
+    give_up = GiveUp(directory, journal, delivery, clock, settings.budget_timezone)
     answer = Answer(
-        directory,
+        LoadTurn(directory, journal, MemoryChanges(documents, clock), clock, settings.budget_timezone),
         journal,
-        MemoryChanges(documents, clock),
-        ModelTurn(
+        Holds(
             journal,
-            AskModel(llm, slots, clock, retry),
             PriceList(documents, clock),
             clock,
             thb_per_usd=settings.thb_per_usd,
             timezone=settings.budget_timezone,
         ),
-        hand_over,
+        AskModel(llm, slots, clock, retry),
+        delivery,
         give_up,
         clock,
-        AnswerPolicy(settings.patience_s, settings.budget_timezone, settings.session_ttl_s),
+        AnswerPolicy(settings.patience_s, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    notices = PushNotice(documents, directory, deliver, Names(line, RedisNames(redis)), clock)
+    notices = PushNotice(documents, directory, line_delivery, Names(line, RedisNames(redis)), clock)
     return TurnParts(
         RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy),
         RunEffect({EffectKind.NOTICE: notices}, Outbox(tasks, clock), clock),

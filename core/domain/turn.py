@@ -1,8 +1,9 @@
 """The journal's record of one turn: `turns/{turn_id}`.
 
-States: reserved (money is held, the model may have been called) -> answered (the reply is stored; LINE may
-have been called) -> delivered | failed. A failed turn was answered with a fallback text, or could not be
-answered at all; `failure` says why. An ignored turn was met with silence on purpose; `money.reason` says why.
+States: draft (in memory alone, never stored) -> reserved (money is held, the model may have been called) ->
+answered (the reply is stored; LINE may have been called) -> delivered | failed. A failed turn was answered
+with a fallback text, or could not be answered at all; `failure` says why. An ignored turn was met with
+silence on purpose; `money.reason` says why.
 This module is the one place that knows the document's fields.
 """
 
@@ -30,6 +31,7 @@ FORGOTTEN = "forgotten"
 
 
 class TurnState(StrEnum):
+    DRAFT = "draft"
     RESERVED = "reserved"
     ANSWERED = "answered"
     DELIVERED = "delivered"

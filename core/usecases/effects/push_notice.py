@@ -23,7 +23,7 @@ from core.usecases.desk.names import Names
 from core.usecases.desk.records import DeskRecords, desk_from, desk_key, notice_from, notice_key
 from core.usecases.journal.books import turn_key
 from core.usecases.journal.entries import stored_from
-from core.usecases.turn.line_delivery import Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.line_delivery import Delivered, DeliveryRequest, LineDelivery
 
 _CHANNEL_PAUSE_MS = 5_000
 _KEPT_PAUSES_MS = (600_000, 6 * 3_600_000)
@@ -36,7 +36,7 @@ class PushNotice:
         self,
         documents: DocumentStore,
         directory: ClinicDirectory,
-        deliver: Deliver,
+        deliver: LineDelivery,
         names: Names,
         clock: Clock,
     ) -> None:

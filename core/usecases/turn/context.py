@@ -1,4 +1,4 @@
-"""A turn's scene: what its leader was given, what was read for it, and the record that it begins with."""
+"""A turn's context: what its leader was given, what was read for it, and the record that it begins with."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 from core.domain import consent
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
-from core.domain.consent import is_health
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import BY_PEOPLE, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
+from core.domain.moment import Moment
+from core.domain.prompt import Prompt
 from core.domain.quotes import Quote
+from core.domain.role_manager import build_prompt
 from core.domain.session import Exchange, Session
 from core.domain.speakers import as_heard_by, label, tells_of_health
 from core.domain.turn import TurnRecord, TurnState, journaled
-from core.ports.documents import Create, Document, Merge, Write
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
-from core.usecases.customers.memory_changes import memory_key
-from core.usecases.journal.commits import Effect
 from core.usecases.journal.entries import Look
 from core.usecases.turn.line_delivery import PUSH, REPLY
 
@@ -37,6 +36,16 @@ class Turn:
     trace: str = ""
     place: int | None = None
 
+    @property
+    def id(self) -> str:
+        """The leader's event names the turn; if another one finished it already, the oldest that waits."""
+        ids = [event.event_id for event in self.waiting.events]
+        return self.leader_id if self.leader_id in ids else ids[0]
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        return (*(event.event_id for event in self.waiting.events), *self.waiting.overflow_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -47,42 +56,25 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One turn with everything that was read for it."""
+class TurnContext:
+    """One turn with everything that was read for it. `forgotten`: turns that a message which was unsent since
+    stands in."""
 
     turn: Turn
     clinic: Clinic
     channel: ChannelCredentials
     look: Look
     memory: CustomerMemory
-    now_ms: int
+    moment: Moment
     quotes: Sequence[Quote] = ()
+    forgotten: frozenset[str] = frozenset()
 
-    def remembering(self, known: CustomerMemory) -> Effect:
-        """What the turn changes of the customer's memory, kept for as long as the clinic says. Not if the
-        customer was forgotten since it was read; and without health facts if consent was withdrawn since."""
+    @property
+    def now_ms(self) -> int:
+        return self.moment.now_ms
 
-        def writes(document: Document | None) -> Sequence[Write]:
-            current = CustomerMemory.decode(document.data if document else None, self.now_ms)
-            if current.forgotten != self.memory.forgotten:
-                return ()
-            allowed = known
-            if current.consent != self.memory.consent and not current.consent:
-                allowed = replace(known, facts=tuple(f for f in known.facts if not is_health(f.key)))
-            data = allowed.changes(self.memory, self.now_ms, self.clinic.retention)
-            return [Merge(key, data, if_version=document.version) if document else Create(key, data)]
-
-        key = memory_key(self.turn.conversation)
-        return Effect(key, self.look.also[0], writes)
-
-    def with_session(self, session: Session) -> Scene:
+    def with_session(self, session: Session) -> TurnContext:
         return replace(self, turn=replace(self.turn, session=session))
-
-
-def turn_id_of(turn: Turn) -> str:
-    """The leader's event names the turn; if another one finished it already, the oldest that waits."""
-    ids = [event.event_id for event in turn.waiting.events]
-    return turn.leader_id if turn.leader_id in ids else ids[0]
 
 
 def of_one_speaker(turn: Turn) -> Turn:
@@ -100,17 +92,18 @@ def is_newcomer(record: TurnRecord) -> bool:
     return any(event.kind == EventKind.FOLLOW for event in record.events)
 
 
-def draft_of(scene: Scene, turn_id: str, events: Sequence[InboundEvent], plan: TurnPlan) -> TurnRecord:
+def draft_of(context: TurnContext, plan: TurnPlan) -> TurnRecord:
     # A group's talk that is not for us came along; its words are nobody's business here.
-    stand = as_they_stand(events)
+    turn = context.turn
+    stand = as_they_stand(turn.waiting.events)
     kept = [event if event.text in plan.words else replace(event, text="") for event in stand]
-    record = record_of(turn_id, scene.turn.conversation, kept, scene.now_ms)
+    record = record_of(turn.id, turn.conversation, kept, context.now_ms)
     return replace(
         record,
         events=tuple(e if e.id in plan.taken else replace(e, note=None) for e in record.events),
-        overflow=len(scene.turn.waiting.overflow_ids),
-        fence=scene.turn.fence,
-        trace=scene.turn.trace,
+        overflow=len(turn.waiting.overflow_ids),
+        fence=turn.fence,
+        trace=turn.trace,
     )
 
 
@@ -126,7 +119,7 @@ def record_of(
         chat_id=conversation.chat_id,
         chat_type=events[-1].chat_type,
         user_id=events[-1].user_id,
-        state=TurnState.ANSWERED,
+        state=TurnState.DRAFT,
         events=tuple(journaled(event) for event in events),
         created_ms=now_ms,
         reply_token=token.reply_token if token else None,
@@ -143,29 +136,45 @@ def _quote_token(events: Sequence[InboundEvent]) -> str | None:
     return worded[-1].quote_token if worded else None
 
 
-def in_prompt(scene: Scene, record: TurnRecord) -> tuple[Session, CustomerMemory]:
-    """What the model may know of the conversation and of whoever asks. In a group a reply is read by all, so
-    nothing that is remembered of anybody is used in it."""
-    session, known = scene.turn.session, scene.memory
-    if record.chat_type == "user":
+def prompt_of(context: TurnContext, draft: TurnRecord) -> Prompt:
+    """What the model is told. In a group a reply is read by all, so nothing that is remembered of anybody is
+    used in it."""
+    session, known = context.turn.session, context.memory
+    if draft.chat_type == "user":
         known = consent.in_prompt(known, session)
     else:
-        session, known = as_heard_by(session, record.user_id), replace(known, facts=())
-    return replace(session, greeted=session.greeted or is_newcomer(record)), known
+        session, known = as_heard_by(session, draft.user_id), replace(known, facts=())
+    session = replace(session, greeted=session.greeted or is_newcomer(draft))
+    return build_prompt(
+        context.clinic,
+        session,
+        known,
+        words_of(draft),
+        context.moment,
+        overflow=draft.overflow,
+        also_sent=[event.note for event in draft.events if event.note],
+        quotes=_quotes_in_prompt(context, draft),
+        speaker="" if draft.chat_type == "user" else label(session, draft.user_id),
+    )
 
 
-def quotes_in_prompt(scene: Scene, record: TurnRecord) -> list[dict[str, str]]:
+def words_of(record: TurnRecord) -> list[str]:
+    """The customer's, message by message."""
+    return [event.text for event in record.events if event.text]
+
+
+def _quotes_in_prompt(context: TurnContext, record: TurnRecord) -> list[dict[str, str]]:
     def author(quote: Quote) -> str:
         if quote.is_ours:
             return "us"
-        return (record.chat_type != "user" and label(scene.turn.session, quote.user_id)) or "the customer"
+        return (record.chat_type != "user" and label(context.turn.session, quote.user_id)) or "the customer"
 
-    return [{"from": author(quote), "text": quote.text} for quote in scene.quotes if quote.text]
+    return [{"from": author(quote), "text": quote.text} for quote in context.quotes if quote.text]
 
 
-def told(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
-    """The conversation after a turn that has ended; once, however often it is told. What ended before
-    `oldest_ms` belongs to a conversation that is over."""
+def session_after(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
+    """The conversation after a turn that has ended. Adding the same turn twice changes nothing. What ended
+    before `oldest_ms` belongs to a conversation that is over."""
     ended_ms = record.delivered_ms or record.created_ms
     if not record.state.final or ended_ms < oldest_ms:
         return session

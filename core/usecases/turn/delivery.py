@@ -16,7 +16,7 @@ from core.ports.line import ChannelCredentials, Line
 from core.ports.mailbox import Mailbox
 from core.usecases.journal.entries import Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
-from core.usecases.turn.line_delivery import NONE, REPLY, Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.line_delivery import NONE, REPLY, Delivered, DeliveryRequest, LineDelivery
 from core.usecases.turn.read_marks import ReadMarks
 
 ANNOUNCED_FROM_MS = TOKEN_FRESH_MS - 30_000
@@ -25,17 +25,17 @@ LOADING_S = 60
 """How long LINE shows the animation if no message ends it before (LINE's longest)."""
 
 
-class HandOver:
+class Delivery:
     def __init__(
         self,
-        deliver: Deliver,
+        line_delivery: LineDelivery,
         line: Line,
         journal: Journal,
         mailbox: Mailbox,
         clock: Clock,
         marks: ReadMarks | None = None,
     ) -> None:
-        self._deliver = deliver
+        self._line_delivery = line_delivery
         self._mailbox = mailbox
         self._line = line
         self._marks = marks or ReadMarks(line)
@@ -63,7 +63,7 @@ class HandOver:
     async def __call__(
         self, channel: ChannelCredentials, stored: Stored, *, called_before: str | None = None
     ) -> Stored:
-        """Deliver and record; a turn with a `failure` ends as failed, any other as delivered.
+        """LineDelivery and record; a turn with a `failure` ends as failed, any other as delivered.
         `called_before`: how an earlier run of the turn may have called LINE already.
 
         Raises LineUnavailableError when it must be tried again: the stored reply is what is then delivered.
@@ -81,7 +81,7 @@ class HandOver:
             await mark(request.route)
         if request.route == REPLY and stored.record.announced:
             await self._tell_mailbox(stored.record)
-        delivered = await self._deliver(request, mark)
+        delivered = await self._line_delivery(request, mark)
         if delivered.how != NONE and stored.record.read_token:
             self._marks.begin(channel, stored.record.read_token)
         return await self._record(stored, delivered)

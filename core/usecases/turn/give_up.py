@@ -18,18 +18,18 @@ from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.journal.entries import Look, Stored
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.context import record_of
-from core.usecases.turn.delivery import HandOver
+from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.line_delivery import REPLY
 
 
 class GiveUp:
     def __init__(
-        self, directory: ClinicDirectory, journal: Journal, hand_over: HandOver, clock: Clock, timezone: str
+        self, directory: ClinicDirectory, journal: Journal, delivery: Delivery, clock: Clock, timezone: str
     ) -> None:
         """`timezone`: where a budget's day begins."""
         self._directory = directory
         self._journal = journal
-        self._hand_over = hand_over
+        self._delivery = delivery
         self._clock = clock
         self._timezone = timezone
 
@@ -80,9 +80,9 @@ class GiveUp:
         now_ms = self._clock.now_ms()
         if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
             channel, busy = ready
-            await self._hand_over(channel, await self._journal.answer(busy, (), stored, look.books))
+            await self._delivery(channel, await self._journal.answer(busy, (), stored, look.books))
             return
-        called = await self._hand_over.may_have_called(stored.record) if record.reply else None
+        called = await self._delivery.may_have_called(stored.record) if record.reply else None
         failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
@@ -97,7 +97,7 @@ class GiveUp:
             clinic, channel = found
             now_ms, words = self._clock.now_ms(), text(clinic, "busy")
             busy = replace(record, state=TurnState.ANSWERED, reply=words, failure=reason, answered_ms=now_ms)
-            return channel, self._hand_over.marked(channel, busy, leads=False)
+            return channel, self._delivery.marked(channel, busy, leads=False)
         except UnavailableError:
             raise
         except Exception as exc:

@@ -152,36 +152,30 @@ class RunTurn:
                 await self._marks.settled()
 
     async def _lead(self, task: TurnTask, lead: Lead) -> None:
-        """Answer what waits, then what arrived meanwhile; whatever happens, the lease is given up."""
-        conversation = task.event.conversation
+        """Answer what waits, then what arrived meanwhile. The event has a successor in the queue if it is not
+        answered now."""
         try:
-            async with self._leading(conversation, lead.fence) as heart:
+            async with self._leading(task.event.conversation, lead.fence) as heart:
                 own_is_done = await self._answer_all(task, lead, heart)
             if not own_is_done:
                 await self._put_back(task, 0, "not_yet")
         except NoSlotError as exc:
-            await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, await self._due_in(task, exc), exc.reason.value, exc.place)
-        except (LeadLostError, TurnMovedError) as exc:
+        except LeadLostError as exc:
             log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
-            await self._give_up_lease(conversation, lead.fence)
-            # Whoever leads the conversation now takes the event along if it is there in time. Who has the
-            # turn itself goes on with it for nobody knows how long.
-            moved = isinstance(exc, TurnMovedError)
-            await self._put_back(task, round(self._policy.lease_s * 1000) if moved else _SOON_MS, "lost")
+            # Whoever leads the conversation now takes the event along if it is there in time.
+            await self._put_back(task, _SOON_MS, "lost")
+        except TurnMovedError as exc:
+            log.warning("turn.lost", reason=type(exc).__name__, detail=str(exc))
+            # Who has the turn itself goes on with it for nobody knows how long.
+            await self._put_back(task, round(self._policy.lease_s * 1000), "lost")
         except ContendedError as exc:
             # Its clinic's day alone is busy: a 503 would slow the queue for all.
-            await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, exc.retry_after_ms, "contended", task.place)
         except ChannelUnavailableError as exc:
-            await self._give_up_lease(conversation, lead.fence)
             await self._wait_for_channel(task, exc)
         except asyncio.CancelledError:
-            await self._give_up_lease(conversation, lead.fence)
             await self._put_back(task, 0, "draining")
-        except BaseException:
-            await self._give_up_lease(conversation, lead.fence)
-            raise
 
     async def _answer_all(self, task: TurnTask, lead: Lead, heart: _Heart) -> bool:
         """Round by round. Whether the task's own event is done: finishing what an earlier leader left behind
@@ -216,7 +210,8 @@ class RunTurn:
 
     @asynccontextmanager
     async def _leading(self, conversation: Conversation, fence: int) -> AsyncIterator[_Heart]:
-        """Renew the lease while the body runs; cancel the body when it is lost."""
+        """Renew the lease while the body runs, cancel the body when it is lost, and give the lease up if the
+        body does not end by itself. A lease that can't be given up runs out."""
         body = asyncio.current_task()
         lost = False
         heart = _Heart()
@@ -239,21 +234,21 @@ class RunTurn:
                 body.cancel()
 
         heart.beating = asyncio.create_task(beat())
+        ended = False
         try:
             yield heart
+            ended = True
         except asyncio.CancelledError:
             if lost and body and body.uncancel() == 0:
                 raise LeadLostError("the conversation's lease was lost") from None
             raise
         finally:
             heart.stop()
-
-    async def _give_up_lease(self, conversation: Conversation, fence: int) -> None:
-        """Best effort: a lease that can't be given up runs out."""
-        try:
-            await self._mailbox.finish(conversation, fence, ())
-        except RedisUnavailableError:
-            log.info("turn.lease_left")
+            if not ended:
+                try:
+                    await self._mailbox.finish(conversation, fence, ())
+                except RedisUnavailableError:
+                    log.info("turn.lease_left")
 
     async def _wait_for_channel(self, task: TurnTask, refused: ChannelUnavailableError) -> None:
         """The reply is stored, and a successor delivers it: one clinic's trouble at LINE must not slow the
@@ -266,11 +261,11 @@ class RunTurn:
             await self._put_back(task, self._channel_pause(task, refused), "channel")
 
     def _channel_pause(self, task: TurnTask, refused: ChannelUnavailableError) -> int:
-        """As long as LINE wishes, and ever longer, since each try is one of the queue's dispatches."""
+        """As long as LINE asks for, and ever longer, since each try is one of the queue's dispatches."""
         first_ms = self._policy.channel_pause_s * 1000
-        wish_ms = first_ms if refused.retry_after_ms is None else refused.retry_after_ms
+        retry_after_ms = first_ms if refused.retry_after_ms is None else refused.retry_after_ms
         age_ms = self._clock.now_ms() - task.event.arrived_ms
-        return round(min(max(wish_ms, first_ms / 5, age_ms / 4), first_ms * 12))
+        return round(min(max(retry_after_ms, first_ms / 5, age_ms / 4), first_ms * 12))
 
     async def _due_in(self, task: TurnTask, refused: NoSlotError) -> int:
         """In ms: when its place in the clinic's backlog is due, or its patience ends. A circuit may stay open

@@ -11,9 +11,10 @@ retry key: if LINE has accepted them after all, it does not accept these.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -31,12 +32,13 @@ _BACKOFF_S = 0.25
 _MAX_WAIT_S = 4.0
 _LAST_TRY_S = 6.0  # no try begins later; with the client's own limit of 5 s all ends after 11 s
 
-_WITH_A_WISH = (LineError, ChannelUnavailableError)
+_WITH_RETRY_AFTER = (LineError, ChannelUnavailableError)
 _ALERTS = {
     LineFault.QUOTA: "line.quota_exhausted",
     LineFault.UNAUTHORIZED: "line.unauthorized",
 }
 
+Call = Callable[[Sequence[LineMessage]], Awaitable[Sent]]
 Mark = Callable[[str | None], Awaitable[None]]
 """Stores how LINE may have accepted this turn ("reply", "push"), or None: it certainly has not."""
 
@@ -81,13 +83,13 @@ def token_is_fresh(age_ms: int) -> bool:
     return age_ms <= TOKEN_FRESH_MS
 
 
-class Deliver:
+class LineDelivery:
     def __init__(self, line: Line, clock: Clock) -> None:
         self._line = line
         self._clock = clock
 
     async def __call__(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
-        """Deliver now, within about 11 s, or raise LineUnavailableError (ChannelUnavailableError, if the
+        """LineDelivery now, within about 11 s, or raise LineUnavailableError (ChannelUnavailableError, if the
         trouble is this channel's alone): to be tried again later.
 
         The journal holds `delivery.route` when this is called. `mark` corrects it: before a reply gives way
@@ -122,10 +124,9 @@ class Deliver:
         token = delivery.reply_token
         if token is None:  # the journal lost it: whether the reply arrived can't be asked any more
             return _unknown()
+        call = partial(self._line.reply, delivery.channel, token)
         try:
-            sent = await self._sent(
-                lambda messages: self._line.reply(delivery.channel, token, messages), delivery, doubt
-            )
+            sent = await self._sent(call, delivery.messages, doubt)
         except LineUnavailableError:
             if not doubt.exists:
                 await mark(None)
@@ -148,47 +149,18 @@ class Deliver:
 
     async def _push(self, delivery: DeliveryRequest) -> Delivered:
         key = retry_key(delivery.turn_id)
+        call = partial(self._line.push, delivery.channel, delivery.chat_id, retry_key=key)
         try:
-            sent = await self._sent(
-                lambda messages: self._line.push(delivery.channel, delivery.chat_id, messages, retry_key=key),
-                delivery,
-                _Doubt(),
-            )
+            sent = await self._sent(call, delivery.messages, _Doubt())
         except LineError as exc:
             return _failed(exc)
         return _done(PUSH, sent)
 
-    async def _sent(
-        self,
-        call: Callable[[Sequence[LineMessage]], Awaitable[Sent]],
-        delivery: DeliveryRequest,
-        doubt: _Doubt,
-    ) -> Sent:
-        """Raises as `_insist` does."""
-        try:
-            return await self._insist(lambda: call(delivery.messages), doubt)
-        except LineError as exc:
-            text = bare(delivery.messages)
-            if exc.fault is not LineFault.REJECTED or exc.status != 400 or text == list(delivery.messages):
-                raise
-            log.warning("line.bare_text", detail=str(exc))
-        return await self._insist(lambda: call(text), doubt)
-
-    async def _insist(self, call: Callable[[], Awaitable[Sent]], doubt: _Doubt) -> Sent:
-        """Repeat the same call while that can help. Raises LineError if it never can, LineUnavailableError
-        if it did not in this time; `doubt` then says whether LINE may have accepted, also after a
-        cancellation."""
+    async def _sent(self, call: Call, messages: Sequence[LineMessage], doubt: _Doubt) -> Sent:
+        """Repeat the same call while that can help, with bare text once LINE refuses the messages as such.
+        Raises LineError if it never can help, LineUnavailableError if it did not in this time; `doubt` then
+        says whether LINE may have accepted, also after a cancellation."""
         began = self._clock.monotonic()
-
-        async def attempt() -> Sent:
-            try:
-                return await call()
-            except LineError as exc:
-                doubt.consider(exc)
-                raise
-            except asyncio.CancelledError:
-                doubt.exists = True
-                raise
 
         def too_late(state: RetryCallState) -> bool:
             return self._clock.monotonic() - began + state.upcoming_sleep > _LAST_TRY_S
@@ -201,13 +173,19 @@ class Deliver:
             reraise=True,
         )
         try:
-            return await retrying(attempt)
+            async for attempt in retrying:
+                with attempt, doubt.watching():
+                    sent = await call(messages)
         except LineError as exc:
-            if not _passes(exc):
+            if _passes(exc):
+                raise _unavailable(exc) from exc
+            text = bare(messages)
+            if exc.fault is not LineFault.REJECTED or exc.status != 400 or text == list(messages):
                 raise
-            if exc.fault is LineFault.RATE_LIMITED:
-                raise ChannelUnavailableError(f"LINE: {exc}", retry_after_ms=exc.retry_after_ms) from exc
-            raise LineUnavailableError(f"LINE: {exc}") from exc
+            log.warning("line.bare_text", detail=str(exc))
+        else:
+            return sent
+        return await self._sent(call, text, doubt)
 
 
 @dataclass(slots=True)
@@ -216,10 +194,19 @@ class _Doubt:
 
     exists: bool = False
 
-    def consider(self, failure: LineError) -> None:
-        if failure.fault is LineFault.AMBIGUOUS:
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """One call."""
+        try:
+            yield
+        except LineError as exc:
+            if exc.fault is LineFault.AMBIGUOUS:
+                self.exists = True
+                log.warning("line.ambiguous", status=exc.status)
+            raise
+        except asyncio.CancelledError:
             self.exists = True
-            log.warning("line.ambiguous", status=failure.status)
+            raise
 
 
 def _passes(failure: BaseException) -> bool:
@@ -229,12 +216,18 @@ def _passes(failure: BaseException) -> bool:
     return isinstance(failure, LineUnavailableError)
 
 
+def _unavailable(exc: LineError) -> LineUnavailableError:
+    if exc.fault is LineFault.RATE_LIMITED:
+        return ChannelUnavailableError(f"LINE: {exc}", retry_after_ms=exc.retry_after_ms)
+    return LineUnavailableError(f"LINE: {exc}")
+
+
 def _wait_s(state: RetryCallState) -> float:
-    """0.25, 0.5, 1 … seconds, or as long as LINE wishes; a longer wish is the queue's to wait for."""
+    """0.25, 0.5, 1 … seconds, or as long as LINE asks for; beyond `_LAST_TRY_S` the queue waits."""
     failure = state.outcome.exception() if state.outcome else None
-    wish = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, _WITH_A_WISH) else 0.0
+    asked_s = (failure.retry_after_ms or 0) / 1000 if isinstance(failure, _WITH_RETRY_AFTER) else 0.0
     backoff: float = _BACKOFF_S * 2.0 ** (state.attempt_number - 1)
-    return max(wish, min(backoff, _MAX_WAIT_S))
+    return max(asked_s, min(backoff, _MAX_WAIT_S))
 
 
 def _done(how: str, sent: Sent) -> Delivered:

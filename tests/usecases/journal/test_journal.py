@@ -19,8 +19,8 @@ from core.ports.mailbox import Lead
 from core.usecases.journal.books import Books, day_key
 from core.usecases.journal.entries import Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
-from core.usecases.turn.delivery import ANNOUNCED_FROM_MS, HandOver
-from core.usecases.turn.line_delivery import Deliver
+from core.usecases.turn.delivery import ANNOUNCED_FROM_MS, Delivery
+from core.usecases.turn.line_delivery import LineDelivery
 from tests.support.clock import FakeClock
 from tests.support.turn_samples import CUSTOMER, sample, store
 
@@ -158,17 +158,17 @@ async def led(mailbox: RedisMailbox) -> int:
     return begun.fence
 
 
-def hand_over(
+def delivery(
     journal: Journal, line: FarSide, clock: FakeClock, mailbox: RedisMailbox | None = None
-) -> HandOver:
-    return HandOver(Deliver(line, clock), line, journal, mailbox, clock)  # type: ignore[arg-type]
+) -> Delivery:
+    return Delivery(LineDelivery(line, clock), line, journal, mailbox, clock)  # type: ignore[arg-type]
 
 
 async def test_journal_says_push_before_a_push_although_the_token_was_fresh_when_the_reply_was_stored(
     journal: Journal, clock: FakeClock
 ) -> None:
     line = FarSide(journal)
-    over = hand_over(journal, line, clock)
+    over = delivery(journal, line, clock)
     reply = await stored(journal, over.marked(CHANNEL, answered(clock)))
     assert reply.record.delivering == "reply"
     clock.advance(TOKEN_FRESH_MS / 1000 + 1)
@@ -179,7 +179,7 @@ async def test_journal_says_push_before_a_push_although_the_token_was_fresh_when
 
 async def test_refused_token_of_a_first_call_gives_way_to_a_push(journal: Journal, clock: FakeClock) -> None:
     line = FarSide(journal, LineFault.INVALID_TOKEN)
-    over = hand_over(journal, line, clock)
+    over = delivery(journal, line, clock)
     await over(CHANNEL, await stored(journal, over.marked(CHANNEL, answered(clock))))
     assert line.calls == [("reply", "reply"), ("push", "push")]
 
@@ -196,7 +196,7 @@ async def test_refused_token_after_a_crash_means_that_line_had_accepted_only_whi
     journal: Journal, clock: FakeClock, age_s: float, state: TurnState, presumed: bool, failure: str | None
 ) -> None:
     line = FarSide(journal, LineFault.INVALID_TOKEN)
-    over = hand_over(journal, line, clock)
+    over = delivery(journal, line, clock)
     left = await stored(journal, over.marked(CHANNEL, answered(clock)))
     clock.advance(age_s)
     taken = await journal.take_over(left, fence=2)
@@ -210,7 +210,7 @@ async def test_slow_leader_whose_turn_was_delivered_by_another_does_not_push(
     journal: Journal, clock: FakeClock
 ) -> None:
     line = FarSide(journal, LineFault.INVALID_TOKEN)  # the other one's reply has used the token
-    over = hand_over(journal, line, clock)
+    over = delivery(journal, line, clock)
     mine = await stored(journal, over.marked(CHANNEL, answered(clock)))
     await journal.take_over(mine, fence=2)
     with pytest.raises(TurnMovedError):
@@ -222,7 +222,7 @@ async def test_reply_whose_leader_died_before_it_called_line_is_pushed_when_its_
     journal: Journal, clock: FakeClock, mailbox: RedisMailbox
 ) -> None:
     line = FarSide(journal)
-    over = hand_over(journal, line, clock, mailbox)
+    over = delivery(journal, line, clock, mailbox)
     record = answered(clock, fence=await led(mailbox))
     clock.advance(ANNOUNCED_FROM_MS / 1000)
     left = await stored(journal, over.marked(CHANNEL, record))
@@ -242,7 +242,7 @@ async def test_reply_whose_leader_died_while_it_called_line_is_not_pushed(
     record = answered(clock, fence=await led(mailbox))
     clock.advance(ANNOUNCED_FROM_MS / 1000)
     dying = FarSide(journal, crash=True)
-    over = hand_over(journal, dying, clock, mailbox)
+    over = delivery(journal, dying, clock, mailbox)
     left = await stored(journal, over.marked(CHANNEL, record))
     with pytest.raises(CrashError):
         await over(CHANNEL, left)
@@ -256,7 +256,7 @@ async def test_reply_whose_leader_died_while_it_called_line_is_not_pushed(
         else:
             await mailbox.finish(HERE, record.fence, ())
         line = FarSide(journal, LineFault.INVALID_TOKEN)
-        over = hand_over(journal, line, clock, mailbox)
+        over = delivery(journal, line, clock, mailbox)
         fence = await led(mailbox)
         called_before = await over.may_have_called(left.record)
         taken = await journal.take_over(left, fence)
@@ -269,7 +269,7 @@ async def test_leader_that_was_overtaken_does_not_call_line_with_an_old_token(
     journal: Journal, clock: FakeClock, mailbox: RedisMailbox
 ) -> None:
     line = FarSide(journal)
-    over = hand_over(journal, line, clock, mailbox)
+    over = delivery(journal, line, clock, mailbox)
     fence = await led(mailbox)
     clock.advance(ANNOUNCED_FROM_MS / 1000)
     record = answered(clock, fence=fence, token_arrived_ms=clock.now_ms() - ANNOUNCED_FROM_MS)

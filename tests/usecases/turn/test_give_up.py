@@ -48,7 +48,7 @@ async def run_with_a_defect_after_the_call(
         raise KeyError("usage")
 
     with monkeypatch.context() as patched:
-        patched.setattr("core.usecases.turn.model_turn._total", broken)
+        patched.setattr("core.usecases.turn.quote._total", broken)
         with pytest.raises(DefectAfterCallError):
             await run(task)
 

@@ -15,7 +15,7 @@ from core.domain.errors import ChannelUnavailableError, LineUnavailableError
 from core.domain.messages import reply_messages, retry_key
 from core.local.line_api import CallSeen, Channel, LineApi, LineCall, LineTrouble
 from core.ports.line import ChannelCredentials
-from core.usecases.turn.line_delivery import Deliver, Delivered, DeliveryRequest
+from core.usecases.turn.line_delivery import Delivered, DeliveryRequest, LineDelivery
 
 CHANNEL = ChannelCredentials("1650000001", "s3cret")
 CUSTOMER = "U" + "a" * 32
@@ -68,8 +68,8 @@ def clock() -> SkippingClock:
 
 
 @pytest.fixture
-def deliver(client: LineMessagingApi, clock: SkippingClock) -> Deliver:
-    return Deliver(client, clock)
+def deliver(client: LineMessagingApi, clock: SkippingClock) -> LineDelivery:
+    return LineDelivery(client, clock)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def arrived(line: LineApi) -> list[tuple[str, ...]]:
 
 
 async def test_a_fresh_token_is_replied_to(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks
 ) -> None:
     delivered = await deliver(delivery, marks)
     assert delivered == Delivered("reply", line.deliveries[0].message_ids)
@@ -104,7 +104,7 @@ async def test_a_fresh_token_is_replied_to(
 
 @pytest.mark.parametrize("token", ["stale", "missing"])
 async def test_without_a_fresh_token_it_is_pushed(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, token: str
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, token: str
 ) -> None:
     if token == "stale":
         delivery = replace(delivery, token_age_ms=50_001)
@@ -121,7 +121,12 @@ async def test_without_a_fresh_token_it_is_pushed(
 )
 @pytest.mark.parametrize("how", ["reply", "push"])
 async def test_what_failed_before_line_accepted_it_is_sent_again_the_same_way(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble, how: str
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    trouble: LineTrouble,
+    how: str,
 ) -> None:
     delivery = replace(delivery, token_age_ms=0 if how == "reply" else 55_000)
     line.faults.add(trouble, when=sending)
@@ -134,7 +139,7 @@ async def test_what_failed_before_line_accepted_it_is_sent_again_the_same_way(
     "trouble", [LineTrouble.ERROR_AFTER, LineTrouble.HANG_AFTER, LineTrouble.RESET_AFTER]
 )
 async def test_a_reply_that_was_accepted_without_a_word_is_not_sent_twice(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
 ) -> None:
     line.faults.add(trouble, when=sending)
     assert await deliver(delivery, marks) == Delivered("reply", presumed=True)
@@ -146,7 +151,7 @@ async def test_a_reply_that_was_accepted_without_a_word_is_not_sent_twice(
     "trouble", [LineTrouble.ERROR_AFTER, LineTrouble.HANG_AFTER, LineTrouble.RESET_AFTER]
 )
 async def test_a_push_that_was_accepted_without_a_word_is_known_by_its_retry_key(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
 ) -> None:
     line.faults.add(trouble, when=sending)
     delivered = await deliver(replace(delivery, reply_token=None), marks)
@@ -156,7 +161,7 @@ async def test_a_push_that_was_accepted_without_a_word_is_known_by_its_retry_key
 
 
 async def test_a_rate_limit_is_waited_out(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
 ) -> None:
     line.faults.add(LineTrouble.RATE_LIMIT, times=2, when=sending)
     assert (await deliver(delivery, marks)).how == "reply"
@@ -165,7 +170,7 @@ async def test_a_rate_limit_is_waited_out(
 
 
 async def test_a_rate_limit_that_lasts_is_left_to_the_queue_and_then_pushed(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
 ) -> None:
     line.faults.add(LineTrouble.RATE_LIMIT, times=None, when=sending)
     with pytest.raises(ChannelUnavailableError):
@@ -178,7 +183,11 @@ async def test_a_rate_limit_that_lasts_is_left_to_the_queue_and_then_pushed(
 
 
 async def test_a_used_up_quota_is_final(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, caplog: pytest.LogCaptureFixture
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     line.state.channels[CHANNEL.channel_id].monthly_limit = 0
     delivered = await deliver(replace(delivery, reply_token=None), marks)
@@ -188,7 +197,11 @@ async def test_a_used_up_quota_is_final(
 
 
 async def test_a_revoked_secret_is_final(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, caplog: pytest.LogCaptureFixture
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     line.revoke(CHANNEL.channel_id)
     assert await deliver(delivery, marks) == Delivered("none", failure="undeliverable: unauthorized")
@@ -197,7 +210,11 @@ async def test_a_revoked_secret_is_final(
 
 
 async def test_a_message_that_line_refuses_is_final(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, caplog: pytest.LogCaptureFixture
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     refused = replace(delivery, messages=[{"type": "text", "text": "ก" * 5001}])
     assert await deliver(refused, marks) == Delivered("none", failure="undeliverable: rejected")
@@ -221,7 +238,7 @@ def refused_once(line: LineApi, delivery: DeliveryRequest) -> Iterator[DeliveryR
 @pytest.mark.parametrize("how", ["reply", "push"])
 async def test_what_line_refuses_is_sent_once_more_as_bare_text(
     line: LineApi,
-    deliver: Deliver,
+    deliver: LineDelivery,
     refused_once: DeliveryRequest,
     marks: Marks,
     caplog: pytest.LogCaptureFixture,
@@ -238,7 +255,7 @@ async def test_what_line_refuses_is_sent_once_more_as_bare_text(
 
 @pytest.mark.parametrize("how", ["reply", "push"])
 async def test_bare_text_that_may_have_arrived_does_not_arrive_twice(
-    line: LineApi, deliver: Deliver, refused_once: DeliveryRequest, marks: Marks, how: str
+    line: LineApi, deliver: LineDelivery, refused_once: DeliveryRequest, marks: Marks, how: str
 ) -> None:
     delivery = replace(refused_once, token_age_ms=0 if how == "reply" else 55_000)
     line.faults.add(LineTrouble.ERROR_AFTER, after=1, when=sending)
@@ -249,7 +266,7 @@ async def test_bare_text_that_may_have_arrived_does_not_arrive_twice(
 
 
 async def test_bare_text_is_pushed_if_its_token_has_run_out_meanwhile(
-    line: LineApi, deliver: Deliver, refused_once: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, refused_once: DeliveryRequest, marks: Marks
 ) -> None:
     line.renew_reply_token(str(refused_once.reply_token), life_s=0)
     assert (await deliver(refused_once, marks)).how == "push"
@@ -259,7 +276,7 @@ async def test_bare_text_is_pushed_if_its_token_has_run_out_meanwhile(
 
 @pytest.mark.parametrize("trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RATE_LIMIT])
 async def test_what_is_no_definite_refusal_keeps_its_quick_replies(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
 ) -> None:
     messages = reply_messages(TEXT, ["จองคิว"])
     line.faults.add(trouble, when=sending)
@@ -268,7 +285,7 @@ async def test_what_is_no_definite_refusal_keeps_its_quick_replies(
 
 
 async def test_a_blocked_user_gets_nothing_and_that_is_fine(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks
 ) -> None:
     line.block(CHANNEL.channel_id, CUSTOMER)
     assert (await deliver(delivery, marks)).failure is None
@@ -276,7 +293,7 @@ async def test_a_blocked_user_gets_nothing_and_that_is_fine(
 
 
 async def test_an_invalid_token_gives_way_to_a_push_that_is_marked_first(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest
 ) -> None:
     order: list[str | None] = []
 
@@ -290,7 +307,11 @@ async def test_an_invalid_token_gives_way_to_a_push_that_is_marked_first(
 
 
 async def test_an_invalid_token_means_accepted_when_this_turn_had_called_line_before(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, caplog: pytest.LogCaptureFixture
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    marks: Marks,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await deliver(delivery, marks)
     again = replace(delivery, called_before="reply", token_age_ms=40_000)
@@ -301,7 +322,11 @@ async def test_an_invalid_token_means_accepted_when_this_turn_had_called_line_be
 
 @pytest.mark.parametrize("token", ["refused", "lost"])
 async def test_whether_a_reply_was_accepted_can_not_be_told_once_its_token_is_stale(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, caplog: pytest.LogCaptureFixture, token: str
+    line: LineApi,
+    deliver: LineDelivery,
+    delivery: DeliveryRequest,
+    caplog: pytest.LogCaptureFixture,
+    token: str,
 ) -> None:
     line.renew_reply_token(str(delivery.reply_token), life_s=0)
     again = replace(delivery, called_before="reply", token_age_ms=90_000)
@@ -313,7 +338,7 @@ async def test_whether_a_reply_was_accepted_can_not_be_told_once_its_token_is_st
 
 
 async def test_a_turn_that_died_before_its_reply_reached_line_is_replied_to_now(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks
 ) -> None:
     assert (await deliver(replace(delivery, called_before="reply"), marks)).presumed is False
     assert arrived(line) == [("reply", TEXT)]
@@ -321,7 +346,7 @@ async def test_a_turn_that_died_before_its_reply_reached_line_is_replied_to_now(
 
 @pytest.mark.parametrize("had_arrived", [True, False])
 async def test_a_turn_that_may_have_pushed_pushes_again_under_the_same_key(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, had_arrived: bool
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, had_arrived: bool
 ) -> None:
     if had_arrived:
         await deliver(replace(delivery, reply_token=None), marks)
@@ -330,7 +355,7 @@ async def test_a_turn_that_may_have_pushed_pushes_again_under_the_same_key(
 
 
 async def test_an_ambiguous_reply_is_never_followed_by_a_push(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, clock: SkippingClock
 ) -> None:
     line.faults.add(LineTrouble.ERROR_AFTER, when=sending)
     line.faults.add(LineTrouble.ERROR_BEFORE, times=None, when=sending)
@@ -361,7 +386,7 @@ async def test_a_turn_cancelled_after_a_429_has_not_called_line_and_one_cancelle
 
     line.faults.add(trouble, times=None, when=hits)
     client = LineMessagingApi(line.url)
-    delivering = asyncio.create_task(Deliver(client, SystemClock())(delivery, marks))
+    delivering = asyncio.create_task(LineDelivery(client, SystemClock())(delivery, marks))
     await called.wait()
     await asyncio.sleep(0.1)  # the first backoff takes 0.25 s
     delivering.cancel()
@@ -376,7 +401,7 @@ async def test_line_that_cannot_be_reached_leaves_no_doubt(delivery: DeliveryReq
         closed.bind(("127.0.0.1", 0))
         client = LineMessagingApi(f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(LineUnavailableError) as caught:
-            await Deliver(client, SkippingClock())(delivery, marks)
+            await LineDelivery(client, SkippingClock())(delivery, marks)
         assert not isinstance(caught.value, ChannelUnavailableError)
         await client.close()
     assert marks == [None]
@@ -387,14 +412,14 @@ async def test_what_an_earlier_run_may_have_sent_stays_in_doubt_when_line_cannot
 ) -> None:
     client = LineMessagingApi("http://127.0.0.1:1")
     with pytest.raises(LineUnavailableError):
-        await Deliver(client, SkippingClock())(replace(delivery, called_before="reply"), marks)
+        await LineDelivery(client, SkippingClock())(replace(delivery, called_before="reply"), marks)
     await client.close()
     assert marks == []
 
 
 @pytest.mark.parametrize("token", ["stale", "missing", "used"])
 async def test_what_is_worth_no_push_is_dropped_when_it_cannot_be_replied(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, token: str
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, token: str
 ) -> None:
     delivery = replace(delivery, push_allowed=False)
     if token == "stale":
@@ -408,7 +433,7 @@ async def test_what_is_worth_no_push_is_dropped_when_it_cannot_be_replied(
 
 
 async def test_two_instances_that_push_the_same_turn_push_once(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks
 ) -> None:
     pushed = replace(delivery, reply_token=None)
     delivered = await asyncio.gather(*(deliver(pushed, marks) for _ in range(5)))
@@ -417,7 +442,7 @@ async def test_two_instances_that_push_the_same_turn_push_once(
 
 
 async def test_an_operators_replay_is_a_push_of_its_own(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks
 ) -> None:
     pushed = replace(delivery, reply_token=None)
     await deliver(pushed, marks)
@@ -432,7 +457,7 @@ _MESSAGES = frozenset({LineCall.REPLY, LineCall.PUSH})
 @pytest.mark.parametrize("fresh", [True, False], ids=["reply", "push"])
 async def test_what_fails_for_one_chat_while_line_answers_else_is_that_chats_trouble(
     line: LineApi,
-    deliver: Deliver,
+    deliver: LineDelivery,
     delivery: DeliveryRequest,
     marks: Marks,
     trouble: LineTrouble,
@@ -445,7 +470,7 @@ async def test_what_fails_for_one_chat_while_line_answers_else_is_that_chats_tro
 
 @pytest.mark.parametrize("trouble", [LineTrouble.ERROR_BEFORE, LineTrouble.RESET_BEFORE])
 async def test_what_fails_for_everything_is_lines_trouble(
-    line: LineApi, deliver: Deliver, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
+    line: LineApi, deliver: LineDelivery, delivery: DeliveryRequest, marks: Marks, trouble: LineTrouble
 ) -> None:
     line.faults.add(trouble, times=None, when=lambda seen: seen.call is not LineCall.TOKEN)
     with pytest.raises(LineUnavailableError) as raised:

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import given, settings
@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.system_clock import SystemClock
 from core.domain.messages import reply_messages
-from core.domain.model_reply import SCHEMA, SCHEMA_NAME, ModelReply, parse_reply
+from core.domain.model_reply import SCHEMA, SCHEMA_NAME, ModelReply
 from core.domain.prompt import Message
-from core.domain.role_manager import asked_for_less
 from core.local.http_server import HttpServer, Request, Response
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import Outcome, SlotRequest
-from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
+from core.usecases.turn.hold import AskFailedError, Hold
+from core.usecases.turn.model import AskModel, RetryPolicy
 from tests.support.clock import FakeClock
+from tests.support.holds import a_hold
 from tests.support.readable import faults_of_messages
 
 REQUEST = LlmRequest("gpt-6.1-terra", [Message("user", "ราคาเท่าไหร่คะ")], 600, SCHEMA_NAME, SCHEMA)
@@ -138,25 +139,11 @@ class Model:
     async def close(self) -> None: ...
 
 
-async def ask(model: Model, clock: FakeClock, bill: Bill) -> ModelReply:
-    async def reserve() -> LlmRequest:
-        return REQUEST
-
-    async def grow() -> bool:
-        return True
-
+async def ask(model: Model, clock: FakeClock, hold: Hold) -> ModelReply:
     async def wait() -> None: ...
 
-    question = Ask(
-        "bkk-smile",
-        "turn/1",
-        reserve,
-        grow,
-        parse=lambda answer: parse_reply(answer.content, answer.finish_reason),
-        shorter=lambda request: replace(request, messages=asked_for_less(request.messages)),
-        on_wait=wait,
-    )
-    return await AskModel(model, model, clock, RetryPolicy(), jitter=lambda: 0.5)(question, bill)
+    ask_model = AskModel(model, model, clock, RetryPolicy(), jitter=lambda: 0.5)
+    return await ask_model(hold, SlotRequest("bkk-smile", "turn/1", 0), wait)
 
 
 async def test_ten_thousand_mutated_answers_cost_at_most_one_more_call_each(clock: FakeClock) -> None:
@@ -164,9 +151,9 @@ async def test_ten_thousand_mutated_answers_cost_at_most_one_more_call_each(cloc
     ends: Counter[str] = Counter()
     for _ in range(10_000):
         answer = LlmAnswer(mutated(dice), Usage(10, 5), "gpt", dice.choice(ENDINGS))
-        model, bill = Model(answer), Bill()
+        model, hold = Model(answer), a_hold()
         try:
-            reply = await ask(model, clock, bill)
+            reply = await ask(model, clock, hold)
             end, calls = "reply", 1  # an answer that is good now was good at once
             messages = reply_messages(reply.reply, reply.quick_replies)
             assert faults_of_messages(messages) == []
@@ -174,8 +161,8 @@ async def test_ten_thousand_mutated_answers_cost_at_most_one_more_call_each(cloc
             end = failed.reason
             calls = 2 if end in {"bad_answer", "length"} else 1
         ends[end] += 1
-        assert bill.attempts == len(model.asked) == calls
-        assert bill.uncertain_or_paid == len(model.asked)
+        assert hold.bill.attempts == len(model.asked) == calls
+        assert hold.bill.uncertain_or_paid == len(model.asked)
         if len(model.asked) == 2 and answer.finish_reason == "length":
             assert model.asked[0] != model.asked[1], "the same call would be cut off in the same way"
     assert set(ends) == {

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from core.domain.model_reply import CutOffError, DeclinedError, SchemaError
-from core.domain.prompt import Message
+from core.domain.role_manager import asked_for_less
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal, SlotLostError, SlotRequest
-from core.usecases.turn.ask_model import Ask, AskFailedError, AskModel, Bill, RetryPolicy
+from core.usecases.turn.hold import AskFailedError, Hold
+from core.usecases.turn.model import AskModel, RetryPolicy
+from core.usecases.turn.quote import Bill
 from tests.support.clock import FakeClock
+from tests.support.holds import PROMPT, a_hold
 
-REQUEST = LlmRequest("gpt", [Message("user", "ราคาเท่าไหร่คะ")], 100, "reply", {})
-GOOD = LlmAnswer("good", Usage(10, 5), "gpt", "stop")
+REQUEST = SlotRequest("bkk-smile", "turn/1", 0)
+GOOD = LlmAnswer('{"reply": "good"}', Usage(10, 5), "gpt", "stop")
 BROKEN = LlmAnswer("broken", Usage(10, 5), "gpt", "stop")
 CUT = LlmAnswer("cut", Usage(10, 100), "gpt", "length")
 
@@ -50,7 +52,7 @@ class Scene:
     slots: list[HeldSlot] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     requests: list[LlmRequest] = field(default_factory=list)
-    bill: Bill = field(default_factory=Bill)
+    held: Hold = field(default_factory=a_hold)
 
     async def complete(self, request: LlmRequest, *, timeout_s: float) -> LlmAnswer:
         answer = self.answers[len(self.limits_s)]
@@ -87,30 +89,15 @@ class Scene:
     async def close(self) -> None: ...
 
     async def ask(self) -> str:
-        async def reserve() -> LlmRequest:
-            self.steps.append("reserve")
-            return REQUEST
-
-        async def grow() -> bool:
-            self.steps.append("grow")
-            return self.room
-
         async def wait() -> None: ...
 
-        def parse(answer: LlmAnswer) -> str:
-            if answer.content == "cut":
-                raise CutOffError("cut")
-            if answer.content in {"refusal", "content_filter", "null_message"}:
-                raise DeclinedError(answer.content)
-            if answer.content != "good":
-                raise SchemaError("broken")
-            return answer.content
-
-        def shorter(request: LlmRequest) -> LlmRequest:
-            return replace(request, messages=(Message("system", "shorter"), *request.messages))
-
+        self.held = a_hold(self.steps, room=self.room)
         model = AskModel(self, self, self.clock, self.policy, jitter=lambda: 0.5)
-        return await model(Ask("bkk-smile", "turn/1", reserve, grow, parse, shorter, wait), self.bill)
+        return (await model(self.held, REQUEST, wait)).reply
+
+    @property
+    def bill(self) -> Bill:
+        return self.held.bill
 
 
 async def failure(scene: Scene) -> str:
@@ -223,8 +210,8 @@ async def test_answer_that_was_cut_off_is_asked_for_once_more_in_another_way(clo
     assert scene.bill.answered == [CUT, GOOD]
     assert "grow" in scene.steps
     first, second = scene.requests
-    assert first == REQUEST
-    assert second.messages == (Message("system", "shorter"), *REQUEST.messages)
+    assert first.messages == PROMPT.messages
+    assert second == replace(first, messages=asked_for_less(PROMPT.messages))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +227,7 @@ async def test_two_answers_that_cannot_be_used_end_it_by_the_reason_of_the_secon
 
 @pytest.mark.parametrize("reason", ["refusal", "content_filter", "null_message"])
 async def test_model_that_declines_is_not_asked_again(clock: FakeClock, reason: str) -> None:
-    scene = Scene(clock, [LlmAnswer(reason, Usage(10, 5), "gpt", "stop"), GOOD])
+    scene = Scene(clock, [LlmAnswer("", Usage(10, 5), "gpt", reason), GOOD])
     assert await failure(scene) == reason
     assert scene.bill.attempts == 1
 

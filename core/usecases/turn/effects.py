@@ -1,0 +1,106 @@
+"""What a turn says, and what it writes besides: from a model's reply, or a fixed text, to the record and the
+effects that the journal commits with it. Whatever else a turn is to cause becomes an effect here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from core.domain import consent, handoff
+from core.domain.consent import is_health
+from core.domain.inbound_policy import URGENT, Action, TurnPlan
+from core.domain.memory import CustomerMemory
+from core.domain.model_reply import ModelReply
+from core.domain.opening import handed_over
+from core.domain.stages import next_stage
+from core.domain.texts import greeting, text
+from core.domain.turn import TurnRecord
+from core.ports import log
+from core.ports.documents import Create, Document, Merge, Write
+from core.usecases.customers.memory_changes import memory_key
+from core.usecases.journal.commits import Effect
+from core.usecases.turn.context import TurnContext, is_newcomer, words_of
+
+Written = tuple[TurnRecord, Sequence[Effect]]
+
+
+def of_reply(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms: int) -> Written:
+    """The model's reply, and what it taught about the customer."""
+    clinic = context.clinic
+    updates: dict[str, Any] = dict(reply.updates)
+    stage, corrected = next_stage(context.turn.session.stage, reply.stage)
+    if corrected:
+        log.info("stage.corrected", proposed=reply.stage, stage=stage.value)
+    updates["stage"] = stage.value
+    learnt = _learnt(context, record, reply, now_ms)
+    known = learnt.memory
+    if reply.facts and record.chat_type != "user":
+        updates["taught"] = True
+    if learnt.awaiting:
+        updates["awaiting_consent"] = [asdict(fact) for fact in learnt.awaiting]
+    answer, quick_replies = reply.reply, reply.quick_replies
+    postbacks: dict[str, str] = {}
+    if is_newcomer(record):
+        answer = f"{greeting(clinic)}\n\n{answer}"
+    if reply.handoff:
+        moment = replace(context.moment, now_ms=now_ms)
+        known = known.handed_off(handoff.until_ms(clinic, now_ms), reply.handoff)
+        answer, quick_replies = f"{answer}\n\n{handed_over(clinic, moment)}", ()
+        log.warning("handoff.started", by="model")
+    elif learnt.ask:
+        answer, updates["consent_asked"] = f"{answer}\n\n{text(clinic, 'consent')}", True
+        quick_replies = text(clinic, "consent_yes"), text(clinic, "consent_no")
+        postbacks = dict(zip(quick_replies, (consent.GIVE, consent.DECLINE), strict=True))
+    record = replace(record, reply=answer, quick_replies=quick_replies, postbacks=postbacks, updates=updates)
+    return record, () if known == context.memory else (_remembering(context, known),)
+
+
+def of_fixed_text(context: TurnContext, draft: TurnRecord, plan: TurnPlan) -> Written:
+    """A text that no model wrote."""
+    effects: list[Effect] = []
+    key = plan.text_key or "unsupported"
+    words = greeting(context.clinic) if key == "greeting" else text(context.clinic, key)
+    if plan.action is Action.HANDOFF:
+        words = handed_over(context.clinic, context.moment)
+        until_ms = handoff.until_ms(context.clinic, context.now_ms)
+        effects.append(_remembering(context, context.memory.handed_off(until_ms, plan.reason)))
+        log.warning("handoff.started", by="customer")
+    if key == URGENT:
+        draft = replace(draft, push_allowed=False)
+        effects.append(_remembering(context, replace(context.memory, urgent_ms=context.now_ms)))
+        log.warning("handoff.urgent")
+    return replace(draft, reply=words).with_money(decision="none", reason=key), effects
+
+
+def _learnt(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms: int) -> consent.Learnt:
+    if record.chat_type != "user":  # nothing that is remembered here would be one member's alone
+        return consent.Learnt(replace(context.memory, facts=()))
+    if not context.clinic.memory:
+        return consent.Learnt(context.memory)
+    return consent.learn(
+        context.memory,
+        context.turn.session,
+        reply.facts,
+        turn_id=record.id,
+        at_ms=now_ms,
+        words="\n".join(words_of(record)),
+    )
+
+
+def _remembering(context: TurnContext, known: CustomerMemory) -> Effect:
+    """What the turn changes of the customer's memory, kept for as long as the clinic says. Not if the
+    customer was forgotten since it was read; and without health facts if consent was withdrawn since."""
+    key, seen = memory_key(context.turn.conversation), context.memory
+
+    def writes(document: Document | None) -> Sequence[Write]:
+        current = CustomerMemory.decode(document.data if document else None, context.now_ms)
+        if current.forgotten != seen.forgotten:
+            return ()
+        allowed = known
+        if current.consent != seen.consent and not current.consent:
+            allowed = replace(known, facts=tuple(f for f in known.facts if not is_health(f.key)))
+        data = allowed.changes(seen, context.now_ms, context.clinic.retention)
+        return [Merge(key, data, if_version=document.version) if document else Create(key, data)]
+
+    return Effect(key, context.look.also[0], writes)

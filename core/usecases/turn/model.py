@@ -1,0 +1,237 @@
+"""One reply from the model: attempts under slots, within a deadline, retrying only what can succeed.
+
+This is the one layer that retries LLM calls: the SDK's own retries are off, and the queue never runs a turn
+again once its fallback was sent (audit row 10).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from core.domain.errors import FairlaneError
+from core.domain.model_reply import CUT_OFF, CutOffError, DeclinedError, ModelReply, SchemaError, parse_reply
+from core.domain.role_manager import asked_for_less
+from core.domain.settings import default
+from core.ports import log
+from core.ports.clock import Clock
+from core.ports.llm import Llm, LlmAnswer, LlmError, LlmFault, LlmRequest
+from core.ports.slots import (
+    NoSlotError,
+    Outcome,
+    OutcomeKind,
+    Refusal,
+    Slot,
+    SlotLostError,
+    SlotRequest,
+    Slots,
+)
+from core.usecases.turn.hold import AskFailedError, Hold
+from core.usecases.turn.quote import Bill
+
+_OUTCOMES = {
+    LlmFault.RETRYABLE: OutcomeKind.FAILED,
+    LlmFault.AMBIGUOUS: OutcomeKind.FAILED,
+    LlmFault.RATE_LIMITED: OutcomeKind.RATE_LIMITED,
+    LlmFault.QUOTA: OutcomeKind.QUOTA,
+    LlmFault.REJECTED: OutcomeKind.NEUTRAL,
+}
+
+
+class AskAgainError(FairlaneError):
+    """No customer may read this answer. One more attempt, which asks `amended`, may bring another."""
+
+    def __init__(self, reason: str, amended: LlmRequest) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.amended = amended
+
+
+class _RetryError(FairlaneError):
+    """This attempt failed; the provider asks for `wait_s` before the next one."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Seconds. One time limit an attempt; the number of limits is the number of attempts."""
+
+    attempt_timeouts_s: tuple[float, ...] = default("LLM_ATTEMPT_TIMEOUTS_S")
+    deadline_s: float = default("LLM_DEADLINE_S")
+    backoff_s: float = default("LLM_BACKOFF_S")
+    jitter_s: float = default("LLM_JITTER_S")
+    slot_wait_s: float = default("SLOT_WAIT_S")
+
+
+class AskModel:
+    def __init__(
+        self,
+        llm: Llm,
+        slots: Slots,
+        clock: Clock,
+        policy: RetryPolicy,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._llm = llm
+        self._slots = slots
+        self._clock = clock
+        self._policy = policy
+        self._jitter = jitter
+
+    async def __call__(
+        self, hold: Hold, slot_request: SlotRequest, on_wait: Callable[[], Awaitable[None]]
+    ) -> ModelReply:
+        """The reply; `hold.bill` is filled in as attempts are made, also when this raises. The slot is free
+        during a backoff.
+
+        Raises NoSlotError if no first attempt could start, or if the provider wants to be asked later than
+        the deadline and nothing was billed (the turn may be put back), AskFailedError if it started and no
+        answer will come; and what Hold.reserve raises.
+        """
+        deadline = _Deadline(self._clock, self._policy.deadline_s)
+        try:
+            async for attempt in self._attempts(deadline):
+                with attempt:
+                    await hold.cover()
+                    async with self._slot(slot_request, hold.bill, deadline, on_wait) as slot:
+                        slot_request = replace(slot_request, place=slot.place)
+                        request = await hold.reserve()
+                        deadline.begin()
+                        answer = await self._call(request, slot, hold.bill, deadline)
+                    reply = _reply(answer, request, hold)
+        except _RetryError as exc:
+            if exc.wait_s and exc.wait_s >= deadline.left_s and not hold.bill.uncertain_or_paid:
+                raise NoSlotError(Refusal.COOLDOWN, round(exc.wait_s * 1000), slot_request.place) from exc
+            raise AskFailedError(exc.reason) from exc
+        return reply
+
+    def _attempts(self, deadline: _Deadline) -> AsyncRetrying:
+        """Until no attempt is left, or the next one could not start before the deadline. In between: 1, 2,
+        4 … seconds plus jitter, or longer if the provider asked for it."""
+
+        def must_stop(state: RetryCallState) -> bool:
+            if state.attempt_number >= len(self._policy.attempt_timeouts_s):
+                return True
+            return deadline.left_s <= state.upcoming_sleep
+
+        def wait_s(state: RetryCallState) -> float:
+            failure = state.outcome.exception() if state.outcome else None
+            asked_s = failure.wait_s if isinstance(failure, _RetryError) else 0.0
+            backoff_s = self._policy.backoff_s * 2.0 ** (state.attempt_number - 1)
+            return max(backoff_s + self._jitter() * self._policy.jitter_s, asked_s)
+
+        return AsyncRetrying(
+            retry=retry_if_exception_type(_RetryError),
+            wait=wait_s,
+            stop=must_stop,
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+
+    @asynccontextmanager
+    async def _slot(
+        self, wanted: SlotRequest, bill: Bill, deadline: _Deadline, on_wait: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[Slot]:
+        wait_s = min(self._policy.slot_wait_s, deadline.left_s)
+        request = replace(wanted, ticket=f"{wanted.ticket}/{bill.attempts + 1}", wait_s=wait_s)
+        try:
+            async with self._slots.hold(request, on_wait=on_wait) as slot:
+                bill.waited_ms += slot.waited_ms
+                yield slot
+        except NoSlotError as exc:
+            # A turn that has begun is not put back, except when this process ends: another one goes on.
+            if not deadline.runs or exc.reason is Refusal.DRAINING:
+                raise
+            raise AskFailedError(f"no_slot_{exc.reason.value}") from exc
+        except SlotLostError as exc:
+            raise _RetryError("slot_lost") from exc
+
+    async def _call(self, request: LlmRequest, slot: Slot, bill: Bill, deadline: _Deadline) -> LlmAnswer:
+        timeout_s = min(self._policy.attempt_timeouts_s[bill.attempts], max(deadline.left_s, 0.05))
+        bill.attempts += 1
+        began = self._clock.monotonic()
+
+        def note(outcome: str, **fields: object) -> None:
+            duration_ms = round((self._clock.monotonic() - began) * 1000)
+            _log(bill.attempts, outcome, request.model, duration_ms, fields)
+
+        try:
+            answer = await self._llm.complete(request, timeout_s=timeout_s)
+        except LlmError as exc:
+            slot.outcome = Outcome(_OUTCOMES[exc.fault], exc.retry_after_ms)
+            note(exc.fault.value, status=exc.status, code=exc.code)
+            bill.ambiguous += exc.fault is LlmFault.AMBIGUOUS
+            reason = exc.code or (f"http_{exc.status}" if exc.status else exc.fault.value)
+            if exc.fault in {LlmFault.QUOTA, LlmFault.REJECTED}:
+                raise AskFailedError(reason) from exc
+            raise _RetryError(reason, (exc.retry_after_ms or 0) / 1000) from exc
+        except BaseException:
+            # Cut off on its way (the slot was lost, this process ends): it may be billed.
+            bill.ambiguous += 1
+            raise
+        used = answer.usage
+        slot.outcome = Outcome(OutcomeKind.OK, tokens=used.input + used.output if used else None)
+        bill.answered.append(answer)
+        note("ok", finish=answer.finish_reason)
+        return answer
+
+
+def examined(answer: LlmAnswer, request: LlmRequest) -> ModelReply:
+    """The reply, if a customer may read it. Every check of a reply stands here; one that asks again says how.
+
+    Raises AskAgainError, DeclinedError. No amended request may be longer than the one that
+    core.usecases.turn.quote computes the worst case from. An answer that was cut off is asked for in another
+    way: the same call would end like the first.
+    """
+    try:
+        return parse_reply(answer.content, answer.finish_reason)
+    except CutOffError as exc:
+        raise AskAgainError(CUT_OFF, replace(request, messages=asked_for_less(request.messages))) from exc
+    except SchemaError as exc:
+        raise AskAgainError("bad_answer", request) from exc
+
+
+def _reply(answer: LlmAnswer, request: LlmRequest, hold: Hold) -> ModelReply:
+    """The examined reply. The next attempt asks what the examination wants to know, once a turn."""
+    try:
+        return examined(answer, request)
+    except DeclinedError as exc:
+        raise AskFailedError(exc.reason) from exc
+    except AskAgainError as exc:
+        if len(hold.bill.answered) > 1:
+            raise AskFailedError(exc.reason) from exc
+        hold.request = exc.amended
+        raise _RetryError(exc.reason) from exc
+
+
+class _Deadline:
+    """Of all attempts and backoffs; it runs from the reservation on."""
+
+    def __init__(self, clock: Clock, within_s: float) -> None:
+        self._clock = clock
+        self._within_s = within_s
+        self._until: float | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._until is not None
+
+    @property
+    def left_s(self) -> float:
+        return self._within_s if self._until is None else self._until - self._clock.monotonic()
+
+    def begin(self) -> None:
+        if self._until is None:
+            self._until = self._clock.monotonic() + self._within_s
+
+
+def _log(attempt: int, outcome: str, model: str, duration_ms: int, fields: Mapping[str, object]) -> None:
+    log.info("llm.attempt", attempt=attempt, outcome=outcome, model=model, duration_ms=duration_ms, **fields)
