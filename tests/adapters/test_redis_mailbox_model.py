@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -89,7 +90,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.redis = Redis.from_url(self.redis_url)
         self.mailbox = RedisMailbox(
             self.redis, lease_ms=60_000, session_ttl_s=1800, max_events=MAX_EVENTS, max_chars=MAX_CHARS

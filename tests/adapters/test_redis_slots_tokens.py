@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,7 +37,7 @@ class Clocked:
     """Operations of one process, one after the other, and the time between them."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.redis = client(url)
         given = {"tokens_per_minute": RATE, "lease_ms": LASTING_MS, "claim_ms": LASTING_MS, **options}
         self.scripts = ClockedScripts(self.redis, SlotOptions(max_hold_ms=LASTING_MS, **given))

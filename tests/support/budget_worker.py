@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+import uvloop
+
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
@@ -196,4 +198,4 @@ async def main(load: Load) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Load(**json.loads(sys.argv[1]))))
+    uvloop.run(main(Load(**json.loads(sys.argv[1]))))

@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+import uvloop
+
 from core.domain.errors import FairlaneError
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotLostError
 from tests.support.slots_scene import process, request
@@ -41,4 +43,4 @@ async def main(url: str, options: dict[str, Any], turns: list[dict[str, Any]]) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(**json.loads(sys.argv[1])))
+    uvloop.run(main(**json.loads(sys.argv[1])))
