@@ -1,7 +1,7 @@
 """Every Redis key name of fairlane. Names are built nowhere else, least of all in Lua.
 
 A hash tag (`{…}`) keeps the keys of a conversation, and those of the slots, in one hash slot. Only the
-generation, the rates and the backlogs stand outside: they are those of a whole Redis.
+generation, the rates, the backlogs and the clinics' marks stand outside: they are those of a whole Redis.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ TOLD = "backlog:told"
 def backlog(org_id: str, part: str) -> str:
     """What is planned of a clinic's waiting turns (lua/backlog.lua)."""
     return f"backlog:{org_id}:{part}"
+
+
+def clinic_mark(org_id: str) -> str:
+    """Another one after the clinic was changed: whoever knows an older one reads the clinic anew."""
+    return f"clinic:mark:{org_id}"
 
 
 def shaper_org(org_id: str) -> str:

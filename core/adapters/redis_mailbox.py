@@ -86,7 +86,7 @@ class RedisMailbox:
             MAX_KNOWN,
             self._generation,
         ]
-        kind, now_ms, self._generation, *rest = await call(self._begin, keys_of(event.conversation), args)
+        kind, now_ms, self._generation, *rest = await call(self._begin, _with_mark(event.conversation), args)
         match kind:
             case b"done":
                 return AlreadyDone(now_ms)
@@ -94,8 +94,8 @@ class RedisMailbox:
                 return Held(lease_ms=rest[0], now_ms=now_ms)
             case b"gathering" | b"redis_lost":
                 return NotYet(wait_ms=rest[0], reason=kind.decode(), now_ms=now_ms)
-        fence, session, values, overflow = rest
-        return Lead(fence, waiting_of(values, overflow), session, now_ms)
+        fence, session, values, overflow, mark = rest
+        return Lead(fence, waiting_of(values, overflow, mark), session, now_ms)
 
     async def renew(self, conversation: Conversation, fence: int, *, calling: str | None = None) -> bool:
         """See the port. A lease that ran out is prolonged too, unless somebody else has led since."""
@@ -138,7 +138,7 @@ class RedisMailbox:
             _MAX_DONE,
             *done_ids,
         ]
-        found = await call(self._finish, keys_of(conversation), args)
+        found = await call(self._finish, _with_mark(conversation), args)
         return None if found is None else waiting_of(*found)
 
     async def remove(self, conversation: Conversation, message_id: str) -> bool:
@@ -181,16 +181,21 @@ def keys_of(conversation: Conversation) -> list[str]:
     return [lead, events, overflow, done, session, announced, known, redis_keys.GENERATION]
 
 
+def _with_mark(conversation: Conversation) -> list[str]:
+    return [*keys_of(conversation), redis_keys.clinic_mark(conversation.org_id)]
+
+
 def encode_event(event: InboundEvent) -> bytes:
     values = {name: value for name, value in asdict(event).items() if value is not None}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
-def waiting_of(values: Sequence[bytes], overflow: Sequence[bytes]) -> Waiting:
+def waiting_of(values: Sequence[bytes], overflow: Sequence[bytes], mark: bytes | None = None) -> Waiting:
     """Oldest first by LINE's timestamp. Fields that a newer version of fairlane wrote are left out."""
     events = []
     for value in values:
         stored = json.loads(value.split(b"|", 2)[2])
         events.append(InboundEvent(**{name: stored[name] for name in stored.keys() & _FIELDS}))
     events.sort(key=lambda event: (event.timestamp_ms, event.event_id))
-    return Waiting(tuple(events), tuple(event_id.decode() for event_id in overflow))
+    overflow_ids = tuple(event_id.decode() for event_id in overflow)
+    return Waiting(tuple(events), overflow_ids, mark.decode() if mark else "")

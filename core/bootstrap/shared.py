@@ -5,10 +5,12 @@ from __future__ import annotations
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.firestore_documents import FirestoreDocuments
+from core.adapters.redis_clinic_marks import RedisClinicMarks
 from core.adapters.redis_connection import Redis, connect
 from core.adapters.secretmanager_secrets import SecretManagerSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.settings import Settings
+from core.ports.clinic_marks import ClinicMarks
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore
 
@@ -32,6 +34,10 @@ def secrets(settings: Settings) -> SecretStore:
 def redis(settings: Settings, *, timeout_s: float = 2.0, tries: int = 2) -> Redis:
     """See core.adapters.redis_connection."""
     return connect(settings.redis_url, settings.redis_ca_cert, timeout_s=timeout_s, tries=tries)
+
+
+def clinic_marks(redis: Redis) -> ClinicMarks:
+    return RedisClinicMarks(redis)
 
 
 def tasks(settings: Settings) -> CloudTasksQueue:

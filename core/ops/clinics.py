@@ -17,6 +17,7 @@ from rich.text import Text
 
 from core.domain.clinic import Clinic, secret_name
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
+from core.ops.mode import mode
 from core.ops.remove import remove
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
@@ -27,7 +28,7 @@ from core.usecases.operate.clinic_changes import Change, FieldChange
 from core.usecases.operate.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 app = typer.Typer(
-    help="The clinics: apply a file, list, show, connect with LINE, remove.", no_args_is_help=True
+    help="The clinics: apply a file, list, show, switch the mode, connect with LINE, remove.", no_args_is_help=True
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -224,5 +225,6 @@ def _table(stored: StoredClinics, clinics: list[Clinic]) -> Table:
 
 
 app.command("remove")(remove)
+app.command("mode")(mode)
 if find_spec("core.ops.connect"):
     app.command("connect")(import_module("core.ops.connect").connect)

@@ -15,10 +15,12 @@ from core.domain.event import Conversation, InboundEvent
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What a leader answers: the newest events verbatim, oldest first, and the ids of those beyond the
-    mailbox's bounds (`overflow_ids`), which are claimed with them but stand in the prompt only as a count."""
+    mailbox's bounds (`overflow_ids`), which are claimed with them but stand in the prompt only as a count.
+    `clinic_mark`: see core.ports.clinic_marks."""
 
     events: tuple[InboundEvent, ...]
     overflow_ids: tuple[str, ...] = ()
+    clinic_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

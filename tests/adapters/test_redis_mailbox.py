@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from core.adapters import redis_keys
+from core.adapters.redis_clinic_marks import RedisClinicMarks
 from core.adapters.redis_mailbox import RedisMailbox
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import Conversation, EventKind, InboundEvent
@@ -356,3 +357,29 @@ async def test_redis_down_or_hanging_is_unavailable(hangs: bool) -> None:
                 await call
     server.close()
     await server.wait_closed()
+
+
+async def test_a_clinics_mark_comes_with_what_a_leader_is_given(redis: Redis, mailbox: RedisMailbox) -> None:
+    marks = RedisClinicMarks(redis)
+    begun = await lead(mailbox, an_event(1))
+    assert begun.waiting.clinic_mark == ""
+    await marks.renew("other")
+    await mailbox.begin(an_event(2))
+    going_on = await mailbox.finish(HERE, begun.fence, ["E0001"], go_on=True)
+    assert going_on is not None
+    assert going_on.clinic_mark == ""
+    await marks.renew("bkk-smile")
+    await mailbox.begin(an_event(3))
+    going_on = await mailbox.finish(HERE, begun.fence, ["E0002"], go_on=True)
+    assert going_on is not None
+    assert going_on.clinic_mark
+    await mailbox.finish(HERE, begun.fence, ["E0003"])
+    assert (await lead(mailbox, an_event(4))).waiting.clinic_mark == going_on.clinic_mark
+    await mailbox.finish(HERE, begun.fence, ["E0004"])
+    await marks.renew("bkk-smile")
+    other = Conversation("bkk-smile", "line", "U2")
+    assert (await lead(mailbox, replace(an_event(5), chat_id=other.chat_id))).waiting.clinic_mark not in {
+        "",
+        going_on.clinic_mark,
+    }
+    assert 0 < await redis.ttl(redis_keys.clinic_mark("bkk-smile")) <= 120

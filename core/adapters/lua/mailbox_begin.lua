@@ -4,7 +4,8 @@
 --       until when another is waited for, turn: when its turn is due (shape.lua)}; 2: events HASH event id ->
 --       "timestamp|characters|payload", the newest ones; 3: overflow ZSET event id -> LINE timestamp, the ids of
 --       those beyond; 4: done ZSET event id or unsent message id -> when; 5: session; 6: announced
---       (mailbox_order.lua); 7: known ZSET event id -> when due (shape.lua); 8: generation (mailbox_order.lua)
+--       (mailbox_order.lua); 7: known ZSET event id -> when due (shape.lua); 8: generation (mailbox_order.lua);
+--       9: the clinic's mark STRING (redis_clinic_marks.py)
 -- ARGV  1: event id, 2: message id or "", 3: LINE timestamp (ms), 4: the text's characters, 5: payload,
 --       6: this call's own id, 7: lease (ms), 8: session TTL (ms), 9: retention of all else (ms),
 --       10: most events kept, 11: most characters of them, 12: most overflow ids, 13: how long what was
@@ -13,12 +14,12 @@
 -- Returns {"done", now, generation} | {"held", now, generation, rest of the lease (ms)}
 --       | {"gathering" or "redis_lost", now, generation, when to come again (ms)}
 --       | {"lead", now, generation, fence, session or false, events' values in any order, overflow ids oldest
---         first}
+--         first, the clinic's mark or false}
 --
 -- Atomic, since an event put in after its leader has looked and before it has left would be answered by
 -- nobody, and since two that find the lease free must not both lead. TIME is the only clock.
 local TOLERANCE_MS = 50 -- a task may begin a little before its time
-local lead, events, overflow, done, session, announced, known, generation = unpack(KEYS)
+local lead, events, overflow, done, session, announced, known, generation, mark = unpack(KEYS)
 local id, message_id, by = ARGV[1], ARGV[2], ARGV[6]
 local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local time = redis.call('TIME')
@@ -102,4 +103,5 @@ return {
   redis.call('GET', session),
   redis.call('HVALS', events),
   redis.call('ZRANGE', overflow, 0, -1),
+  redis.call('GET', mark),
 }

@@ -5,12 +5,12 @@
 --       5: lease (ms), 6: session TTL (ms), 7: retention of all else (ms), 8: most done marks,
 --       9…: ids of the events that are done
 -- Returns false if the fence no longer holds (nothing was written), else
---       {events' values in any order, overflow ids oldest first}, both empty when the lease was given up: none
---       is due yet, another is waited for, or after a loss of data it is not known who came first
+--       {events' values in any order, overflow ids oldest first, the clinic's mark or false}, all empty when
+--       the lease was given up: none is due yet, another is waited for, or after a loss of data it is not known who came first
 --
 -- Atomic, since an event that arrives between the look and the giving up would wait for nobody, and since
 -- a leader that was overtaken must not overwrite its successor's session. TIME is the only clock.
-local lead, events, overflow, done, session, announced, _, generation = unpack(KEYS)
+local lead, events, overflow, done, session, announced, _, generation, mark = unpack(KEYS)
 local lease_ms, session_ttl_ms, retention_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -46,7 +46,7 @@ local goes_on = ARGV[2] == '1'
 redis.call('HSET', lead, 'until', goes_on and now + lease_ms or 0)
 redis.call('PEXPIRE', lead, retention_ms)
 if not goes_on then
-  return { {}, {} }
+  return { {}, {}, false }
 end
 redis.call('HDEL', lead, 'since', 'gather', 'turn')
-return { redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1) }
+return { redis.call('HVALS', events), redis.call('ZRANGE', overflow, 0, -1), redis.call('GET', mark) }

@@ -27,12 +27,13 @@ MAX_ABSENT = 10_000
 @dataclass(slots=True)
 class _Entry:
     """What was read last. Monotonic seconds: `read_at`, `retry_at`, and when it was last `asked_at`, which is
-    later than `read_at` if the stores did not answer."""
+    later than `read_at` if the stores did not answer. `mark`: the last that was seen of the clinic."""
 
     found: Found | None
     read_at: float
     retry_at: float
     asked_at: float
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,16 @@ class ClinicDirectory:
         reading = reading or self._start(key, lambda: self._read_destination(bot_user_id), now)
         return await self._patiently(reading, entry, now)
 
-    async def by_org(self, org_id: str) -> Found | None:
-        """As for a destination."""
-        return await self._cached(f"org:{org_id}", lambda: self._read_org(org_id))
+    async def by_org(self, org_id: str, mark: str = "") -> Found | None:
+        """As for a destination. `mark`: see core.ports.clinic_marks; with one that was not seen before, the
+        clinic is read anew, and waited for as if it were older than `max_age_s`."""
+        key, now = f"org:{org_id}", self._clock.monotonic()
+        entry = self._entries.get(key)
+        if entry is not None and mark and entry.mark != mark:
+            entry.mark, entry.retry_at = mark, now
+            entry.read_at = min(entry.read_at, now - self._max_age_s - 1)
+            self._start(key, lambda: self._read_org(org_id), now)
+        return await self._cached(key, lambda: self._read_org(org_id))
 
     async def _cached(self, key: str, read: Callable[[], Awaitable[Found | None]]) -> Found | None:
         entry, now = self._entries.get(key), self._clock.monotonic()
@@ -139,7 +147,8 @@ class ClinicDirectory:
         """One reader for a stampede; it goes on if the request that started it is cancelled."""
 
         def ended(task: asyncio.Task[Found | None]) -> None:
-            self._reading.pop(key, None)
+            if self._reading.get(key) is reading:
+                del self._reading[key]
             if not task.cancelled():
                 task.exception()  # whoever waits gets it; nobody may be waiting
 
@@ -160,8 +169,11 @@ class ClinicDirectory:
             log.warning("clinic.stale", key=key, reason=str(exc))
             entry.retry_at = self._clock.monotonic() + self._absent_ttl_s
             return entry.found
+        entry = self._entries.get(key)
+        if entry is not None and entry.read_at > now:
+            return entry.found  # it was read anew meanwhile
         ttl_s = self._ttl_s if found else self._absent_ttl_s
-        self._entries[key] = _Entry(found, now, now + ttl_s, now)
+        self._entries[key] = _Entry(found, now, now + ttl_s, now, entry.mark if entry else "")
         if found is None:
             self._forget_absent()
         return found

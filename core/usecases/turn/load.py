@@ -59,7 +59,7 @@ class LoadTurn:
         event_ids = list(dict.fromkeys([*turn.event_ids, *unended]))
         quoted = {e.quoted_message_id: None for e in turn.waiting.events if e.quoted_message_id}
         found, look, quotes = await asyncio.gather(
-            self._directory.by_org(turn.conversation.org_id),
+            self._directory.by_org(turn.conversation.org_id, turn.waiting.clinic_mark),
             self._journal.look(
                 turn.conversation.org_id, day, turn.id, event_ids, [memory_key(turn.conversation)]
             ),

@@ -352,3 +352,64 @@ async def test_a_destination_that_is_asked_for_again_and_again_counts_once(
     directory = ClinicDirectory(store, secrets, clock, unknown_per_s=1, unknown_burst=1)
     for _ in range(500):
         assert await directory.by_destination("U" + "0" * 32) is None
+
+
+async def test_a_mark_that_was_not_seen_makes_the_clinic_be_read_anew_once(
+    store: Counted, directory: ClinicDirectory
+) -> None:
+    assert await directory.by_org("bkk-smile")
+    await store.commit([Merge(Key("orgs", "bkk-smile"), {"mode": "off"})])
+    before = store.reads
+    modes = []
+    for mark in ("", "1", "1", "1"):
+        found = await directory.by_org("bkk-smile", mark)
+        modes.append(found and found[0].mode)
+    assert modes == ["live", "off", "off", "off"]
+    assert store.reads == before + 1
+
+
+async def test_a_reading_from_before_the_mark_does_not_come_back_over_the_newer_one(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    await directory.by_org("bkk-smile")
+    clock.advance(31)
+    held, store.gate = store.gate, asyncio.Event()
+    old_gate = store.gate
+    assert await directory.by_org("bkk-smile")  # read anew beside it, by a reading that is slow
+    await asyncio.sleep(0.01)
+    store.gate = held
+    clock.advance(0.1)
+    await store.commit([Merge(Key("orgs", "bkk-smile"), {"mode": "off"})])
+    newer = await directory.by_org("bkk-smile", "1")
+    assert newer is not None
+    assert newer[0].mode == "off"
+    old_gate.set()
+    await asyncio.sleep(0.05)
+    assert await directory.by_org("bkk-smile", "1") is newer
+
+
+async def test_two_turns_with_a_new_mark_wait_for_the_same_reading(
+    store: Counted, directory: ClinicDirectory
+) -> None:
+    await directory.by_org("bkk-smile")
+    await store.commit([Merge(Key("orgs", "bkk-smile"), {"mode": "off"})])
+    before = store.reads
+    found = await asyncio.gather(*(directory.by_org("bkk-smile", "1") for _ in range(3)))
+    assert [each and each[0].mode for each in found] == ["off"] * 3
+    assert store.reads == before + 1
+
+
+async def test_a_new_mark_while_the_store_is_down_leaves_what_is_known(
+    store: Counted, directory: ClinicDirectory, clock: FakeClock
+) -> None:
+    await directory.by_org("bkk-smile")
+    await store.commit([Merge(Key("orgs", "bkk-smile"), {"mode": "off"})])
+    store.is_down = True
+    known = await directory.by_org("bkk-smile", "1")
+    assert known is not None
+    assert known[0].mode == "live"
+    store.is_down = False
+    clock.advance(6)
+    found = await directory.by_org("bkk-smile", "1")
+    assert found is not None
+    assert found[0].mode == "off"
