@@ -28,7 +28,8 @@ from core.usecases.operate.clinic_changes import Change, FieldChange
 from core.usecases.operate.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 app = typer.Typer(
-    help="The clinics: apply a file, list, show, switch the mode, connect with LINE, remove.", no_args_is_help=True
+    help="The clinics: apply a file, list, show, switch the mode, connect with LINE, remove.",
+    no_args_is_help=True,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
