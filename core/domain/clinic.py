@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from core.domain.clinic_prices import ApprovedAnswer, ListedPrice
 from core.domain.hours import OpeningHours
 
 ORG_ID = "[a-z0-9-]{1,40}"
@@ -71,6 +72,8 @@ class Mode(StrEnum):
 class Clinic:
     """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts).
     `gather_s`: how long a message that looks unfinished waits for another (core.domain.gathering).
+    `prices`, `answers`: what may be said of them. `price_guard`: whether other amounts are held back
+    (core.domain.price_guard); None: if there are prices.
     `silent_postbacks`: data of buttons that say nothing to us, whole, or a beginning that ends with `*`."""
 
     org_id: str
@@ -87,6 +90,9 @@ class Clinic:
     handoff: Handoff = field(default_factory=Handoff)
     retention: Retention = field(default_factory=Retention)
     messages: Mapping[str, str] = field(default_factory=dict)
+    prices: tuple[ListedPrice, ...] = ()
+    answers: tuple[ApprovedAnswer, ...] = ()
+    price_guard: bool | None = None
     silent_postbacks: tuple[str, ...] = ()
     gather_s: float = GATHER_S
     hours: OpeningHours = field(default_factory=OpeningHours)
@@ -98,6 +104,10 @@ class Clinic:
             postback_data.startswith(data[:-1]) if data.endswith("*") else postback_data == data
             for data in self.silent_postbacks
         )
+
+    @property
+    def guards_prices(self) -> bool:
+        return bool(self.prices) if self.price_guard is None else self.price_guard
 
     @property
     def secret_name(self) -> str:

@@ -1,8 +1,8 @@
 """The role manager: builds the prompt of a turn.
 
-First what is the same, byte for byte, in every turn of a clinic (house rules, persona, prices, hours), so
-that the provider's prompt cache hits; then what changes (state, memory, date), the recent exchanges, and
-last, in one user message, the customer's words as they were written.
+First what is the same, byte for byte, in every turn of a clinic's day (house rules, persona, prices, approved
+answers), so that the provider's prompt cache hits; then what changes (state, memory, date), the recent
+exchanges, and last, in one user message, the customer's words as they were written.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from core.domain.clinic import Clinic
+from core.domain.clinic_prices import prompt_part
 from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
@@ -74,7 +76,7 @@ def build_prompt(
     ]
     return Prompt(
         messages=(
-            Message("system", stable_prefix(clinic)),
+            Message("system", stable_prefix(clinic, moment.local.date())),
             Message("system", changing),
             *history,
             Message("user", shortened("\n".join(filter(str.strip, words)), words_tokens)),
@@ -100,16 +102,18 @@ def asked_for_less(messages: Sequence[Message]) -> tuple[Message, ...]:
     return (*messages[:-1], Message("system", shorter_rule()), *messages[-1:])
 
 
-def stable_prefix(clinic: Clinic) -> str:
-    """Depends on nothing but the clinic's own document."""
+def stable_prefix(clinic: Clinic, day: date) -> str:
+    """Depends on nothing but the clinic's own document and the day where it is."""
     language = {"th": "Thai", "en": "English"}.get(clinic.language, "Thai")
     hours = clinic.hours.in_words()
-    holidays = ", ".join(sorted(day.isoformat() for day in clinic.hours.holidays))
+    holidays = ", ".join(sorted(closed.isoformat() for closed in clinic.hours.holidays))
+    own = clinic.persona.strip(), prompt_part(clinic.prices, clinic.answers, day)
+    stated = "\n\n".join(filter(None, own))
     return (
         f"{house_rules()}\n\nThe clinic: {clinic.name}\nLanguage when the customer's is unclear: {language}\n"
         + (f"Opening hours: {hours}\n" if hours else "")
         + (f"Closed on: {holidays}\n" if holidays else "")
-        + f"<clinic>\n{clinic.persona.strip()}\n</clinic>"
+        + f"<clinic>\n{stated}\n</clinic>"
     )
 
 

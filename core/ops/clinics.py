@@ -182,11 +182,18 @@ def show_clinic(
         if isinstance(value, dict):
             shown = "\n".join(f"{key}: {_short(inner)}" for key, inner in value.items())
         elif isinstance(value, list):
-            shown = ", ".join(value) or "none: all from the defaults"
+            shown = _in_lines(value) or ("none: all from the defaults" if name == "own" else "none")
         else:
             shown = str(value).strip() or "none"
         out.add_row(name, Text(shown))
     stdout(highlight=False).print(out)
+
+
+def _in_lines(values: list[Any]) -> str:
+    """Names on one line; a price or an approved answer on a line of its own."""
+    if not any(isinstance(value, dict) for value in values):
+        return ", ".join(values)
+    return "\n".join(" · ".join(str(part) for part in value.values() if part) for value in values)
 
 
 def clinic_json(stored: StoredClinics, clinic: Clinic) -> dict[str, Any]:

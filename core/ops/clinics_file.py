@@ -17,6 +17,7 @@ from core.domain.prices import Prices, UnpricedModelError
 from core.domain.visible import is_damaged, looks_empty
 from core.ops.clinics_file_hours import read_hours, read_mode
 from core.ops.clinics_file_lines import ClinicsFile
+from core.ops.clinics_file_prices import check_against_list, read_answers, read_prices
 from core.ops.yaml_fields import Fields, FileProblemsError, Problem, read_yaml, text_of
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.documents import DEFAULT, encoded
@@ -54,6 +55,12 @@ clinics:
       Friendly and brief. Cleaning 900 baht. Open daily 10:00 to 20:00.
     budget: {daily_budget_baht: 500}
     limits: {max_concurrent: 5, messages_per_minute: 30}
+    prices:                      # `from`, `until`: days, both included
+      - {item: Cleaning, baht: 900}
+      - {item: Whitening, baht: 3900, from: 2026-12-01, until: 2026-12-31, note: promotion}
+      - {item: Braces, baht: [39000, 65000]}
+    answers: [{q: Is there parking?, a: "Yes, in front of the clinic, for 10 cars."}]
+    price_guard: true            # hold back amounts that stand nowhere here; absent: if there are prices
     handoff: {keywords: [staff], hours: 12}
     retention: {memory_days: 365, unfollow_days: 30}
     messages: {busy: "We will be with you in a moment."}
@@ -66,7 +73,7 @@ clinics:
 
 TOP = ("clinics", "defaults")
 LINE = ("bot_user_id", "channel_id", "channel_secret")
-ENTRY = ("org_id", "line", "model", "budget", "hours", "holidays", "mode", *CLINIC)
+ENTRY = ("org_id", "line", "model", "budget", "prices", "answers", "hours", "holidays", "mode", *CLINIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +133,18 @@ class _Reader:
             entry.problem("line", f"is missing: expected {', '.join(LINE)}, as in LINE's console")
         channel = self._channel(line, org_id) if line else None
         model, budget = self._model(entry, org_id), self._budget(entry, org_id)
-        mode = read_mode(entry)
+        mode, values = read_mode(entry), {"name": "", **self._values(entry, CLINIC)}
+        prices, answers = read_prices(entry, self._problems), read_answers(entry, self._problems)
+        check_against_list(entry, values.get("persona", ""), prices, answers)
         clinic = Clinic(
             org_id=org_id or "",
             bot_user_id=channel[0] if channel else "",
             channel_id=channel[1].channel_id if channel else "",
             hours=read_hours(entry),
             mode=mode or Mode.LIVE,
-            **{"name": "", **self._values(entry, CLINIC)},
+            prices=prices,
+            answers=answers,
+            **values,
         )
         return WantedClinic(clinic, channel[1], model, budget, keeps_mode=mode is None) if channel else None
 

@@ -122,7 +122,7 @@ class Fields:
 
     def is_empty(self, name: str) -> bool:
         """Whether it stands in the file without a value."""
-        return name in self and self._node(name) is None
+        return name in self and self.node(name) is None
 
     def line_of(self, name: str) -> int:
         return self._values[name][0] if name in self._values else self.line
@@ -143,7 +143,7 @@ class Fields:
         secret: bool = False,
     ) -> str | None:
         """`secret`: the value is not shown in a problem."""
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             if required:
                 self.problem(name, f"is missing: {expected}")
@@ -157,7 +157,7 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool | None:
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return None
         value = text_of(node)
@@ -168,7 +168,7 @@ class Fields:
         return value.lower() == "true"
 
     def whole(self, name: str, low: int, high: int, remark: str = "") -> int | None:
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return None
         value = text_of(node) or ""
@@ -178,7 +178,7 @@ class Fields:
         return int(value)
 
     def decimal(self, name: str, low: int, high: int, example: str) -> Decimal | None:
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return None
         value = text_of(node) or ""
@@ -192,14 +192,14 @@ class Fields:
         return number
 
     def fields(self, name: str, allowed: Collection[str]) -> Fields | None:
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return None
         return Fields(node, self._way(name), allowed, self._problems, at_least=self.line_of(name))
 
     def pairs(self, name: str, expected: str) -> list[tuple[str, str, int]]:
         """A mapping of texts whose keys the file chooses: key, value and line of each."""
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return []
         pairs = node.value if isinstance(node, MappingNode) else []
@@ -210,7 +210,7 @@ class Fields:
         return whole
 
     def items(self, name: str, expected: str) -> list[Node]:
-        node = self._node(name)
+        node = self.node(name)
         if node is None:
             return []
         if not isinstance(node, SequenceNode):
@@ -218,7 +218,7 @@ class Fields:
             return []
         return list(node.value)
 
-    def _node(self, name: str) -> Node | None:
+    def node(self, name: str) -> Node | None:
         """A field without a value counts as left out."""
         node = self._values[name][1] if name in self._values else None
         return None if node is not None and node.tag == _NULL else node

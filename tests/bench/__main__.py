@@ -31,6 +31,7 @@ BENCHES = (
     "turn",
     "budget",
     "prompt_cache",
+    "price_guard",
     "gathering",
     "slots",
     "campaign",

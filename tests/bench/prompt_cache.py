@@ -8,10 +8,12 @@ the same messages with the changing part before the stable one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
+from core.domain.clinic_prices import ListedPrice
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.moment import Moment
 from core.domain.prices import load_prices
@@ -37,6 +39,16 @@ PERSONA = (
     for n, service in enumerate(SERVICES)
 )
 TINY = "ขูดหินปูน 900 บาท เปิด 9–20 น."
+LISTED, TARGET_LISTED = 60, 0.85
+PRICES = tuple(
+    ListedPrice(
+        f"{SERVICES[n % len(SERVICES)]} แบบที่ {n}",
+        Decimal(900 + 350 * n),
+        Decimal(900 + 350 * n),
+        note="รวมค่าตรวจและค่าทันตแพทย์แล้ว" if n % 3 == 0 else "",
+    )
+    for n in range(LISTED)
+)
 
 
 def stable_first(prompt: Prompt) -> tuple[Message, ...]:
@@ -49,9 +61,13 @@ def changing_first(prompt: Prompt) -> tuple[Message, ...]:
     return (changing, stable, *rest)
 
 
-async def cached_share(persona: str, arrange: Callable[[Prompt], tuple[Message, ...]]) -> tuple[float, int]:
+async def cached_share(
+    persona: str,
+    arrange: Callable[[Prompt], tuple[Message, ...]] = stable_first,
+    prices: tuple[ListedPrice, ...] = (),
+) -> tuple[float, int]:
     """Cached ÷ input tokens of all turns, and the input tokens of an average turn."""
-    clinic = Clinic("bench", "Bench Clinic", "U-bot", "1650000001", persona=persona)
+    clinic = Clinic("bench", "Bench Clinic", "U-bot", "1650000001", persona=persona, prices=prices)
     api = OpenAiApi(latency=Latency(0.0), models=(MODEL,), keep_bodies=False)
     await api.start()
     llm = OpenAiLlm("bench", SystemClock(), api.url)
@@ -91,9 +107,10 @@ def _request(prompt: Prompt, messages: tuple[Message, ...]) -> LlmRequest:
 
 
 async def rows() -> list[Row]:
-    share, tokens = await cached_share(PERSONA, stable_first)
+    share, tokens = await cached_share(PERSONA)
     other, _ = await cached_share(PERSONA, changing_first)
-    tiny, tiny_tokens = await cached_share(TINY, stable_first)
+    tiny, tiny_tokens = await cached_share(TINY)
+    listed, listed_tokens = await cached_share(PERSONA, prices=PRICES)
     return [
         Row(
             f"cached share of input tokens, persona of {len(PERSONA):,} characters",
@@ -101,6 +118,13 @@ async def rows() -> list[Row]:
             f"≥ {TARGET:g}",
             f"changing part first {other:.2f}",
             share >= TARGET,
+        ),
+        Row(
+            f"the same with a list of {LISTED} prices",
+            f"{listed:.2f} ({listed_tokens:,} tokens a turn)",
+            f"≥ {TARGET_LISTED:g}",
+            "",
+            listed >= TARGET_LISTED,
         ),
         Row(
             f"the same, persona of {len(TINY)} characters", f"{tiny:.2f} ({tiny_tokens:,} tokens a turn)", ""

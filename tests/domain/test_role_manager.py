@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from core.domain.clinic import Clinic
+from core.domain.clinic_prices import ApprovedAnswer, ListedPrice
 from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS
 from core.domain.memory import CustomerMemory, Fact
 from core.domain.moment import Moment
@@ -51,7 +54,7 @@ def test_stable_prefix_then_state_then_exchanges_then_the_customers_words() -> N
     prompt = build("ราคาเท่าไหร่คะ", session=talked(("สวัสดี", "สวัสดีค่ะ"), ("a", "b")), memory=MEMORY)
     assert roles(prompt) == ["system", "system", "user", "assistant", "user", "assistant", "user"]
     assert [m.content for m in prompt.messages[2:]] == ["สวัสดี", "สวัสดีค่ะ", "a", "b", "ราคาเท่าไหร่คะ"]
-    assert prompt.messages[0].content == stable_prefix(CLINIC)
+    assert prompt.messages[0].content == stable_prefix(CLINIC, NOW.local.date())
     assert "ขูดหินปูน 900 บาท\nเปิด 9–20 น." in prompt.messages[0].content
 
 
@@ -61,6 +64,46 @@ def test_the_prefix_is_the_same_bytes_whatever_the_conversation() -> None:
     assert first.messages[0] == other.messages[0]
     assert first.cache_key == other.cache_key
     assert json.dumps(first.schema) == json.dumps(other.schema)
+
+
+PRICED = replace(
+    CLINIC,
+    persona="สุภาพ",
+    prices=(
+        ListedPrice("ขูดหินปูน", Decimal(900), Decimal(900)),
+        ListedPrice(
+            "ฟอกสีฟัน", Decimal(3900), Decimal(3900), date(2026, 12, 1), date(2026, 12, 31), "โปรปลายปี"
+        ),
+        ListedPrice("ฟอกสีฟัน", Decimal(5900), Decimal(5900), date(2027, 1, 1)),
+        ListedPrice("จัดฟัน", Decimal(39000), Decimal("65000.50")),
+    ),
+    answers=(ApprovedAnswer("มีที่จอดรถไหม", "มีค่ะ หน้าคลินิก 10 คัน"),),
+)
+
+
+def at(moment: str) -> Moment:
+    return Moment(round(datetime.fromisoformat(f"{moment}+07:00").timestamp() * 1000))
+
+
+def test_prices_and_answers_stand_in_the_prefix_as_they_are_on_the_clinics_day() -> None:
+    assert stable_prefix(PRICED, at("2026-12-31T23:59").local.date()).endswith(
+        "<clinic>\nสุภาพ\n\nPrices in baht, valid today:\n- ขูดหินปูน: 900 บาท\n"
+        "- ฟอกสีฟัน: 3,900 บาท (until 2026-12-31; โปรปลายปี)\n- จัดฟัน: 39,000-65,000.50 บาท\n\n"
+        "Approved answers:\nQ: มีที่จอดรถไหม\nA: มีค่ะ หน้าคลินิก 10 คัน\n</clinic>"
+    )
+
+
+def test_the_prefix_changes_at_the_clinics_midnight_and_at_no_other_moment_of_a_day() -> None:
+    def prefix(moment: str) -> str:
+        return build_prompt(PRICED, Session(), CustomerMemory(), ["a"], at(moment)).messages[0].content
+
+    first, last = prefix("2026-12-31T00:00"), prefix("2026-12-31T23:59:59.999")
+    assert first == last
+    assert "3,900" in last
+    after = prefix("2027-01-01T00:00")
+    assert after == prefix("2027-01-01T12:00") == prefix("2027-06-30T23:59")
+    assert "5,900" in after
+    assert "3,900" not in after
 
 
 def test_clinics_share_neither_prefix_nor_cache_key() -> None:

@@ -15,6 +15,12 @@ from typing import Any
 from core.domain.clinic import MAX_GATHER_S, BudgetPolicy, Clinic, Mode, ModelConfig
 from core.domain.errors import InvalidInputError
 from core.domain.hours import OpeningHours, opening_hours
+from core.usecases.clinics.price_documents import (
+    answers_document,
+    answers_from,
+    prices_document,
+    prices_from,
+)
 from core.usecases.clinics.schema import (
     BUDGET,
     CLINIC,
@@ -51,6 +57,8 @@ def org_document(clinic: Clinic) -> dict[str, Any]:
     return {
         **channel,
         **_document(CLINIC, clinic),
+        "prices": prices_document(clinic.prices),
+        "answers": answers_document(clinic.answers),
         "hours": clinic.hours.written(),
         "holidays": sorted(day.isoformat() for day in clinic.hours.holidays),
         "mode": clinic.mode.value,
@@ -121,6 +129,8 @@ def clinic_from(
         channel_id=fields.text("channel_id"),
         model=model_from(f"{MODELS}/{org_id}", {**(model_default or {}), **(model or {})}),
         budget=budget_from(f"{BUDGETS}/{org_id}", {**(budget_default or {}), **(budget or {})}),
+        prices=prices_from(f"{ORGS}/{org_id}", org.get("prices")),
+        answers=answers_from(f"{ORGS}/{org_id}", org.get("answers")),
         hours=_hours(org_id, fields),
         mode=_mode(org_id, fields.text("mode")),
         **values,

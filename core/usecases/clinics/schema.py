@@ -118,10 +118,12 @@ CLINIC: Final[Schema] = {
     ),
     "retention": Group(Retention, {"memory_days": Whole(1, 3_650), "unfollow_days": Whole(1, 3_650)}),
     "messages": Keyed(TEXT_KEYS),
+    "price_guard": Flag(),
     "silent_postbacks": Texts("expected a list of postback data: [menu=2]"),
     "gather_s": Number(0, round(MAX_GATHER_S), "1.0"),
 }
-"""`orgs/{org_id}`, but for what is read in ways of its own: `line`, `hours` with `holidays`, and `mode`."""
+"""`orgs/{org_id}`, but for what is read in ways of its own: `line`, `hours` with `holidays`, `mode`, and
+what the clinic has approved (`prices`, `answers`)."""
 
 MODEL: Final[Schema] = {
     "model_name": Model(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.clinic import BudgetPolicy, Clinic, Handoff, Limits, Mode, ModelConfig
+from core.domain.clinic_prices import ApprovedAnswer, ListedPrice
 from core.domain.errors import InvalidInputError
 from core.domain.hours import opening_hours
 from core.usecases.clinics.documents import (
@@ -38,6 +40,14 @@ FULL = Clinic(
     messages={"busy": "รอสักครู่ค่ะ"},
     hours=opening_hours({"mon-fri": "10:00-12:00, 13:00-20:00", "sat": "22:00-02:00"}, ["2026-12-31"]),
     mode=Mode.AFTER_HOURS,
+    prices=(
+        ListedPrice("ขูดหินปูน", Decimal(900), Decimal(900)),
+        ListedPrice(
+            "จัดฟัน", Decimal("39000.50"), Decimal(65000), date(2026, 12, 1), date(2026, 12, 31), "โปร"
+        ),
+    ),
+    answers=(ApprovedAnswer("มีที่จอดรถไหม", "มีค่ะ"),),
+    price_guard=False,
 )
 
 
@@ -141,3 +151,31 @@ def test_whatever_is_in_a_document_it_is_a_clinic_or_an_error_that_names_the_fie
     except InvalidInputError as exc:
         error = str(exc)
     assert error is None or "field " in error
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prices", "900"),
+        ("prices", [900]),
+        ("prices", [{"item": "a", "baht": "x"}]),
+        ("prices", [{"item": "a", "baht": True}]),
+        ("prices", [{"item": "a", "baht": []}]),
+        ("prices", [{"item": "a", "baht": -1}]),
+        ("prices", [{"item": "", "baht": 1}]),
+        ("prices", [{"item": "a", "baht": 1, "until": "31.12.2026"}]),
+        ("prices", [{"item": "a", "baht": 1, "from": 5}]),
+        ("answers", ["a"]),
+        ("answers", [{"q": "a"}]),
+        ("price_guard", "yes"),
+    ],
+)
+def test_prices_that_can_not_be_read_are_named_not_left_out(field: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=rf"orgs/a, field {field}"):
+        clinic_from("a", {field: value}, None, None, None, None)
+
+
+@pytest.mark.parametrize("baht", [900, 900.0, "900", [900], [900, 900]])
+def test_a_price_may_be_written_as_a_console_does(baht: Any) -> None:
+    clinic = clinic_from("a", {"prices": [{"item": "a", "baht": baht}]}, None, None, None, None)
+    assert clinic.prices == (ListedPrice("a", Decimal(900), Decimal(900)),)
