@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.local.peak import faults, matching, scenario, timeline
+from core.local.peak import faults, matching, report, scenario, timeline
 from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall
 from core.local.peak.judge import dispatches_promise, judge, percentile, size_of
 from core.local.peak.plots import plot
@@ -175,6 +175,23 @@ def test_axes_of_a_plot_have_round_numbers_up_to_the_highest_value(highest: floa
     assert drawn.startswith('<svg id="p"')
     assert drawn.count('class="grid"') == ticks
     assert all(text in drawn for text in ("calls", "a &amp; b", f'<polyline points="0.000,0 1.000,{highest}'))
+
+
+def test_the_report_has_every_plot_and_table_and_escapes_what_was_seen() -> None:
+    facts = evidence(
+        messages=[message(1, 0)],
+        answers=[answer(3_000, "text 1")],
+        calls=[ModelCall("clinic-001", 1_000, 2_900, "answered", ("text 1",))],
+        broken_rules=["reply: a <b> twice"],
+    )
+    page = report.to_html(facts, judge(facts))
+    for name in ("backlog", "slots", "latency", "spend"):
+        assert f'<svg id="plot-{name}"' in page
+    for name in ("promises", "latency", "figures", "compression"):
+        assert f'<table id="{name}"' in page
+    assert "reply: a &lt;b&gt; twice" in page
+    assert '<td class="broken">broken</td>' in page
+    assert "$" not in page
 
 
 def costs(*ratios: float, turns: int = 40) -> list[tuple[Cost, Cost]]:
