@@ -23,7 +23,7 @@ from core.adapters import redis_keys
 from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import MAX_WAITING, MAX_WAITING_CHARS, Conversation, EventKind, InboundEvent
-from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
+from core.ports.mailbox import AlreadyDone, Delay, Held, Lead, NotYet, Waiting
 
 RETENTION_MS = 24 * 3600 * 1000  # as long as the queue remembers a task's name
 KNOWN_MS = 300_000  # how long an event that was announced is known, so that a redelivery is none
@@ -93,7 +93,7 @@ class RedisMailbox:
             case b"held":
                 return Held(lease_ms=rest[0], now_ms=now_ms)
             case b"gathering" | b"redis_lost":
-                return NotYet(wait_ms=rest[0], reason=kind.decode(), now_ms=now_ms)
+                return NotYet(wait_ms=rest[0], reason=Delay(kind.decode()), now_ms=now_ms)
         fence, session, values, overflow, mark = rest
         return Lead(fence, waiting_of(values, overflow, mark), session, now_ms)
 

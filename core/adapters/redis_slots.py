@@ -55,9 +55,9 @@ class RedisSlots:
             del self._room.held[slot.nonce]
             await self._see_through(self._give_back(slot))
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """See the port."""
-        self._room.look()
+        self._room.check_now()
 
     async def drain(self) -> None:
         """See the port. Returns when Redis knows of no waiter and no unused grant of this process."""

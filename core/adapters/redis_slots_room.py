@@ -92,7 +92,7 @@ class ProcessRoom:
             )
             self._wake.start()
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         self._pulse.ask(0)
 
     def heed(self, outlook: Outlook) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from core.domain.event import Conversation, InboundEvent
@@ -44,16 +45,21 @@ class Held:
     now_ms: int
 
 
+class Delay(StrEnum):
+    """Why an event must come again although nobody leads its conversation."""
+
+    GATHERING = "gathering"
+    """Its conversation waits for another message; whoever leads then takes this one along."""
+    REDIS_LOST = "redis_lost"
+    """Redis lost its data, and it is not known yet who leads and who came first."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Nobody leads, but this event may not either; it should come again in `wait_ms`.
-
-    `reason`: `gathering`, its conversation waits for another message, and whoever leads then takes this one
-    along; `redis_lost`, Redis lost its data, and it is not known yet who leads and who came first.
-    """
+    """Nobody leads, but this event may not either; it should come again in `wait_ms`."""
 
     wait_ms: int
-    reason: str
+    reason: Delay
     now_ms: int
 
 

@@ -95,7 +95,7 @@ class Slots(Protocol):
         """
         ...
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """Redis is known to have lost its data: begin now what a loss takes, not only with the next wait."""
         ...
 

@@ -85,9 +85,9 @@ class Worker:
     async def _reserve(self, turn_id: str, said: str) -> Stored | None:
         now_ms = self.clock.now_ms()
         day = budget_day(now_ms, self.timezone)
-        look = await self.journal.look(ORG, day, turn_id, [turn_id])
-        previous = look.turns.get(turn_id)
-        unclaimed = [turn_id] if turn_id not in look.claims else []
+        loaded = await self.journal.load(ORG, day, turn_id, [turn_id])
+        previous = loaded.turns.get(turn_id)
+        unclaimed = [turn_id] if turn_id not in loaded.claims else []
         if previous is not None:
             if previous.record.state is not TurnState.RESERVED:
                 return previous
@@ -99,7 +99,7 @@ class Worker:
             )
         draft = draft.with_money(thb_per_usd=str(RATE))
         try:
-            return await self.journal.reserve(draft, unclaimed, look, chooser(self.policy))
+            return await self.journal.reserve(draft, unclaimed, loaded, chooser(self.policy))
         except StoppedError as stopped:
             answered = replace(draft, state=TurnState.ANSWERED, reply="full", answered_ms=now_ms)
             await self.journal.stop(answered, unclaimed, previous, stopped)

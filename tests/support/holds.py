@@ -14,7 +14,7 @@ from core.domain.prompt import Message, Prompt
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.documents import Key
 from core.usecases.journal.books import Books
-from core.usecases.journal.entries import Look, Stored
+from core.usecases.journal.entries import Loaded, Stored
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.hold import Hold
 from core.usecases.turn.quote import Quote
@@ -23,7 +23,7 @@ from tests.support.turn_samples import BEGUN_MS, sample
 CLINIC = Clinic("bkk-smile", "Bangkok Smile", "U-bot", "1650000001")
 PROMPT = Prompt((Message("user", "ราคาเท่าไหร่คะ"),), SCHEMA_NAME, SCHEMA, "key")
 QUOTE = Quote.of(CLINIC, PROMPT, load_prices(), Decimal(36), BEGUN_MS)
-_LOOK = Look({}, {}, Books(Key("org_ai_spend", "bkk-smile:20261124"), DayBooks()), ())
+_LOADED = Loaded({}, {}, Books(Key("org_ai_spend", "bkk-smile:20261124"), DayBooks()), ())
 
 
 class NotedJournal(Journal):
@@ -33,14 +33,14 @@ class NotedJournal(Journal):
         self.steps = steps
         self.room = room
 
-    async def on_day(self, look: Look, org_id: str, day: str) -> Look:
-        return look
+    async def on_day(self, loaded: Loaded, org_id: str, day: str) -> Loaded:
+        return loaded
 
     async def reserve(
-        self, draft: TurnRecord, unclaimed: Sequence[str], look: Look, choose: Callable[..., Any]
+        self, draft: TurnRecord, unclaimed: Sequence[str], loaded: Loaded, choose: Callable[..., Any]
     ) -> Stored:
         self.steps.append("reserve")
-        decision, _ = choose(look.books.day)
+        decision, _ = choose(loaded.books.day)
         return Stored(draft.with_money(model=decision.model), 1)
 
     async def grow(self, stored: Stored, may_grow: Callable[..., bool]) -> Stored | None:
@@ -51,4 +51,4 @@ class NotedJournal(Journal):
 def a_hold(steps: list[str] | None = None, *, room: bool = True) -> Hold:
     journal = NotedJournal([] if steps is None else steps, room=room)
     draft = sample("turn", state=TurnState.DRAFT, failure=None)
-    return Hold(journal, QUOTE, draft, (), _LOOK, lambda: "20261124")
+    return Hold(journal, QUOTE, draft, (), _LOADED, lambda: "20261124")

@@ -15,7 +15,7 @@ from core.usecases.journal.books import Books, turn_key
 
 
 class TurnMovedError(FairlaneError):
-    """Another leader has this turn, or an event of it: look again, or stop."""
+    """Another leader has this turn, or an event of it: load again, or stop."""
 
 
 class ContendedError(FairlaneError):
@@ -50,7 +50,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Loaded:
     """What one read found: `claims` by event id, the turns that own them, the day's books, `also`. `foreign`:
     events whose ids another clinic's turn has claimed; LINE's ids are unique, so somebody made them up."""
 

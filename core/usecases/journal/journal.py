@@ -21,7 +21,7 @@ from core.usecases.journal import books as spend_books
 from core.usecases.journal.books import HOLD_MS, Books, Settlement, turn_key
 from core.usecases.journal.commits import Effect, Proposal, Seen, TurnCommits, writes_of
 from core.usecases.journal.entries import (
-    Look,
+    Loaded,
     NoRoomError,
     StoppedError,
     Stored,
@@ -58,9 +58,9 @@ class Journal:
         self._try_s = try_s
         self._insist_s = insist_s
 
-    async def look(
+    async def load(
         self, org_id: str, day: str, turn_id: str, event_ids: Sequence[str], also: Sequence[Key] = ()
-    ) -> Look:
+    ) -> Loaded:
         """One round trip; a second one only if an event was claimed by another turn."""
         keys = [turn_key(turn_id), spend_books.day_key(org_id, day), *also, *map(claim_key, event_ids)]
         turn, books, *rest = await self._documents.get_many(keys)
@@ -75,7 +75,7 @@ class Journal:
         if others:
             owners = await self._documents.get_many([turn_key(other) for other in others])
             turns |= {document.key.id: stored_from(document) for document in owners if document}
-        return Look(
+        return Loaded(
             claims,
             turns,
             Books.of(spend_books.day_key(org_id, day), books),
@@ -83,16 +83,16 @@ class Journal:
             foreign=tuple(i for i in found if i not in claims),
         )
 
-    async def on_day(self, look: Look, org_id: str, day: str) -> Look:
+    async def on_day(self, loaded: Loaded, org_id: str, day: str) -> Loaded:
         """The same with the books of `day`: a turn may have waited over midnight since it looked."""
         key = spend_books.day_key(org_id, day)
-        if look.books.key == key:
-            return look
+        if loaded.books.key == key:
+            return loaded
         (document,) = await self._documents.get_many([key])
-        return replace(look, books=Books.of(key, document))
+        return replace(loaded, books=Books.of(key, document))
 
     async def reserve(
-        self, draft: TurnRecord, unclaimed: Sequence[str], look: Look, choose: Choose
+        self, draft: TurnRecord, unclaimed: Sequence[str], loaded: Loaded, choose: Choose
     ) -> Stored:
         """Claim the events and hold the worst case of what `choose` decides.
 
@@ -106,7 +106,7 @@ class Journal:
                 raise StoppedError(decision, books, budget)
             return reservation(draft, decision, budget, books, self._clock.now_ms())
 
-        return await self._open(draft, unclaimed, look.turns.get(draft.id), look.books, book)
+        return await self._open(draft, unclaimed, loaded.turns.get(draft.id), loaded.books, book)
 
     async def stop(
         self, draft: TurnRecord, unclaimed: Sequence[str], previous: Stored | None, stopped: StoppedError

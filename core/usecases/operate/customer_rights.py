@@ -207,10 +207,10 @@ class CustomerRights:
     async def _close_books(self, customer: Conversation, turn: TurnRecord, fence: int) -> None:
         """A crashed leader's hold is charged, as whoever took the turn over would have done."""
         day = turn.money.day or budget_day(self._clock.now_ms(), self._timezone)
-        look = await self._journal.look(turn.org_id, day, turn.id, ())
-        stored = look.turns[turn.id]
+        loaded = await self._journal.load(turn.org_id, day, turn.id, ())
+        stored = loaded.turns[turn.id]
         ended = self._ended(customer, stored.record, fence)
-        await self._journal.answer(ended, (), stored, look.books)
+        await self._journal.answer(ended, (), stored, loaded.books)
 
     def _ended(self, customer: Conversation, turn: TurnRecord, fence: int) -> TurnRecord:
         erased = _erased(customer, turn)

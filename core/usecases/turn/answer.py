@@ -105,7 +105,7 @@ class Answer:
             silence_of(context.clinic, context.moment),
         )
         context = await self._load.changed_by(context, plan)
-        if context.look.claims:
+        if context.loaded.claims:
             return await self._finish_earlier(context)
         draft = draft_of(context, plan)
         if plan.action is Action.IGNORE:
@@ -184,7 +184,7 @@ class Answer:
 
     async def _by_fixed_text(self, context: TurnContext, draft: TurnRecord, plan: TurnPlan) -> Session:
         record, also = effects.of_fixed_text(context, draft, plan)
-        ready, books = self._ready(context, record), context.look.books
+        ready, books = self._ready(context, record), context.loaded.books
         stored = await self._journal.answer(ready, context.turn.event_ids, None, books, also)
         return await self._deliver(context, stored)
 
@@ -197,8 +197,8 @@ class Answer:
     async def _without_a_call(
         self, context: TurnContext, ready: TurnRecord, unclaimed: Sequence[str]
     ) -> Session:
-        previous = context.look.turns.get(ready.id)
-        stored = await self._journal.answer(ready, unclaimed, previous, context.look.books)
+        previous = context.loaded.turns.get(ready.id)
+        stored = await self._journal.answer(ready, unclaimed, previous, context.loaded.books)
         return await self._deliver(context, stored)
 
     async def _stopped(
@@ -209,7 +209,7 @@ class Answer:
         due = notified_ms is None or self._clock.now_ms() - notified_ms >= BUDGET_NOTICE_EVERY_MS
         words = text(context.clinic, "budget") if due else ""
         record = self._ready(context, replace(draft, push_allowed=False, reply=words, failure="budget"))
-        stored = await self._journal.stop(record, unclaimed, context.look.turns.get(draft.id), stopped)
+        stored = await self._journal.stop(record, unclaimed, context.loaded.turns.get(draft.id), stopped)
         return await self._deliver(context, stored)
 
     async def _ignore(self, context: TurnContext, draft: TurnRecord, plan: TurnPlan) -> None:
@@ -220,18 +220,18 @@ class Answer:
             return
         ignored = replace(draft.without_words(), state=TurnState.IGNORED, delivered_ms=self._clock.now_ms())
         ignored = ignored.with_money(decision="none", reason=plan.reason)
-        look = context.look
-        await self._journal.answer(ignored, context.turn.event_ids, look.turns.get(draft.id), look.books)
+        loaded = context.loaded
+        await self._journal.answer(ignored, context.turn.event_ids, loaded.turns.get(draft.id), loaded.books)
 
     async def _finish_earlier(self, context: TurnContext) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""
-        session, look = context.turn.session, context.look
-        owners = sorted(set(look.claims.values()))
-        turns = [look.turns[owner] for owner in owners if owner in look.turns]
+        session, loaded = context.turn.session, context.loaded
+        owners = sorted(set(loaded.claims.values()))
+        turns = [loaded.turns[owner] for owner in owners if owner in loaded.turns]
         for stored in sorted(turns, key=lambda stored: stored.record.created_ms):
             with log.bound(turn=stored.record.id):
                 session = await self._resume(context.with_session(session), stored)
-        return Answered(tuple(look.claims), session)
+        return Answered(tuple(loaded.claims), session)
 
     async def _resume(self, context: TurnContext, stored: Stored) -> Session:
         record = stored.record

@@ -20,7 +20,7 @@ from core.domain.speakers import as_heard_by, label, tells_of_health
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
-from core.usecases.journal.entries import Look
+from core.usecases.journal.entries import Loaded
 from core.usecases.turn.line_delivery import PUSH, REPLY
 
 
@@ -63,7 +63,7 @@ class TurnContext:
     turn: Turn
     clinic: Clinic
     channel: ChannelCredentials
-    look: Look
+    loaded: Loaded
     memory: CustomerMemory
     moment: Moment
     quotes: Sequence[Quote] = ()

@@ -103,4 +103,4 @@ def _remembering(context: TurnContext, known: CustomerMemory) -> Effect:
         data = allowed.changes(seen, context.now_ms, context.clinic.retention)
         return [Merge(key, data, if_version=document.version) if document else Create(key, data)]
 
-    return Effect(key, context.look.also[0], writes)
+    return Effect(key, context.loaded.also[0], writes)

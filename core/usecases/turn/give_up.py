@@ -15,7 +15,7 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.directory import ClinicDirectory
-from core.usecases.journal.entries import Look, Stored
+from core.usecases.journal.entries import Loaded, Stored
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.context import record_of
 from core.usecases.turn.delivery import Delivery
@@ -42,15 +42,15 @@ class GiveUp:
 
         Raises UnavailableError, and TurnMovedError if somebody else goes on with the turn.
         """
-        look = await self._look(event.org_id, event.event_id, [event.event_id])
-        stored = look.turns.get(look.claims.get(event.event_id, event.event_id))
+        loaded = await self._load(event.org_id, event.event_id, [event.event_id])
+        stored = loaded.turns.get(loaded.claims.get(event.event_id, event.event_id))
         if stored is None:
             log.error("turn.failed", reason=reason, turn=event.event_id)
             record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
-            await self._record(replace(record, failure=reason, trace=trace), look)
+            await self._record(replace(record, failure=reason, trace=trace), loaded)
         elif not stored.record.state.final:
             with log.bound(turn=stored.record.id):
-                await self._end(stored, look, reason)
+                await self._end(stored, loaded, reason)
 
     async def record_malformed(self, body: bytes, reason: str) -> None:
         """A task that is none of ours, among the failed turns: its words are not kept, its digest is. Raises
@@ -66,27 +66,27 @@ class GiveUp:
             created_ms=self._clock.now_ms(),
             failure=f"malformed: {reason}",
         )
-        await self._record(record, await self._look(record.org_id, record.id, ()))
+        await self._record(record, await self._load(record.org_id, record.id, ()))
 
-    async def _record(self, failed: TurnRecord, look: Look) -> None:
+    async def _record(self, failed: TurnRecord, loaded: Loaded) -> None:
         """Unless the journal has it."""
-        if not (look.claims or look.turns):
+        if not (loaded.claims or loaded.turns):
             failed = replace(failed, state=TurnState.FAILED)
-            await self._journal.answer(failed, failed.event_ids, None, look.books)
+            await self._journal.answer(failed, failed.event_ids, None, loaded.books)
 
-    async def _end(self, stored: Stored, look: Look, reason: str) -> None:
+    async def _end(self, stored: Stored, loaded: Loaded, reason: str) -> None:
         # The fence keeps out a leader that is not dead but paused.
         record = replace(stored.record, fence=stored.record.fence + 1)
         now_ms = self._clock.now_ms()
         if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
             channel, busy = ready
-            await self._delivery(channel, await self._journal.answer(busy, (), stored, look.books))
+            await self._delivery(channel, await self._journal.answer(busy, (), stored, loaded.books))
             return
         called = await self._delivery.may_have_called(stored.record) if record.reply else None
         failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
-        await self._journal.answer(failed, (), stored, look.books)
+        await self._journal.answer(failed, (), stored, loaded.books)
 
     async def _busy(self, record: TurnRecord, reason: str) -> tuple[ChannelCredentials, TurnRecord] | None:
         """The turn with the busy message; None if there can't be one. What it is made of may be the defect,
@@ -104,9 +104,9 @@ class GiveUp:
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
             return None
 
-    async def _look(self, org_id: str, turn_id: str, event_ids: Sequence[str]) -> Look:
+    async def _load(self, org_id: str, turn_id: str, event_ids: Sequence[str]) -> Loaded:
         day = budget_day(self._clock.now_ms(), self._timezone)
-        return await self._journal.look(org_id, day, turn_id, event_ids)
+        return await self._journal.load(org_id, day, turn_id, event_ids)
 
 
 def _undelivered(record: TurnRecord, reason: str, called: str | None) -> str:

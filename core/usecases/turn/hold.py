@@ -17,7 +17,7 @@ from core.ports.clock import Clock
 from core.ports.llm import LlmRequest
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.journal.commits import Effect
-from core.usecases.journal.entries import ContendedError, Look, StoppedError, Stored, TurnMovedError
+from core.usecases.journal.entries import ContendedError, Loaded, StoppedError, Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.context import TurnContext
 from core.usecases.turn.quote import Bill, Quote
@@ -55,11 +55,11 @@ class Holds:
         as it was read (a stopped clinic's turn does not wait for a slot), UnpricedModelError."""
         prices, now_ms = await self._prices.current(), self._clock.now_ms()
         quote = Quote.of(context.clinic, prompt, prices, self._thb_per_usd, now_ms)
-        books = context.look.books
+        books = context.loaded.books
         decision, budget = quote.choose(books.day)
         if decision.kind is Kind.STOP:
             raise StoppedError(decision, books, budget)
-        return Hold(self._journal, quote, draft, unclaimed, context.look, self._today)
+        return Hold(self._journal, quote, draft, unclaimed, context.loaded, self._today)
 
     def _today(self) -> str:
         return budget_day(self._clock.now_ms(), self._timezone)
@@ -75,7 +75,7 @@ class Hold:
         quote: Quote,
         draft: TurnRecord,
         unclaimed: Sequence[str],
-        look: Look,
+        loaded: Loaded,
         today: Callable[[], str],
     ) -> None:
         self.quote = quote
@@ -84,7 +84,7 @@ class Hold:
         self._journal = journal
         self._draft = draft
         self._unclaimed = unclaimed
-        self._look = look
+        self._loaded = loaded
         self._today = today
         self._stored: Stored | None = None
         self._reserving: asyncio.Future[Stored] | None = None
@@ -146,8 +146,8 @@ class Hold:
                 await self._journal.settle(stored, left, replace(ended, ends=False), insist=False)
 
     async def _reserve(self) -> Stored:
-        look = await self._journal.on_day(self._look, self.quote.clinic.org_id, self._today())
-        return await self._journal.reserve(self._draft, self._unclaimed, look, self.quote.choose)
+        loaded = await self._journal.on_day(self._loaded, self.quote.clinic.org_id, self._today())
+        return await self._journal.reserve(self._draft, self._unclaimed, loaded, self.quote.choose)
 
     def _reserved(self) -> Stored:
         if self._stored is None:

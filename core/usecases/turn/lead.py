@@ -23,7 +23,7 @@ from core.domain.task import TurnTask
 from core.ports import log
 from core.ports.backlog import Backlog
 from core.ports.clock import CorrectableClock
-from core.ports.mailbox import AlreadyDone, Held, Lead, Mailbox, NotYet, Waiting
+from core.ports.mailbox import AlreadyDone, Delay, Held, Lead, Mailbox, NotYet, Waiting
 from core.ports.slots import NoSlotError, Refusal, Slots
 from core.ports.tasks import TaskQueue
 from core.usecases.journal.entries import ContendedError, TurnMovedError
@@ -144,9 +144,9 @@ class RunTurn:
             case Held():
                 await self._put_back(task, begun.lease_ms + 100, "held")
             case NotYet():
-                if begun.reason == "redis_lost":
-                    self._slots.look()
-                await self._put_back(task, begun.wait_ms, begun.reason)
+                if begun.reason is Delay.REDIS_LOST:
+                    self._slots.check_now()
+                await self._put_back(task, begun.wait_ms, begun.reason.value)
             case Lead():
                 await self._lead(task, begun)
                 await self._marks.settled()

@@ -58,25 +58,25 @@ class LoadTurn:
         unended = [i for record in forgotten if not record.state.final for i in record.event_ids]
         event_ids = list(dict.fromkeys([*turn.event_ids, *unended]))
         quoted = {e.quoted_message_id: None for e in turn.waiting.events if e.quoted_message_id}
-        found, look, quotes = await asyncio.gather(
+        found, loaded, quotes = await asyncio.gather(
             self._directory.by_org(turn.conversation.org_id, turn.waiting.clinic_mark),
-            self._journal.look(
+            self._journal.load(
                 turn.conversation.org_id, day, turn.id, event_ids, [memory_key(turn.conversation)]
             ),
             self._journal.quoted(turn.conversation, quoted),
         )
-        if look.foreign:
-            log.error("turn.failed", reason="foreign_event_id", events=len(look.foreign))
-            raise ForeignEventsError(look.foreign)
+        if loaded.foreign:
+            log.error("turn.failed", reason="foreign_event_id", events=len(loaded.foreign))
+            raise ForeignEventsError(loaded.foreign)
         if found is None:
             raise NoClinicError(turn.conversation.org_id)
         clinic, channel = found
-        memory = CustomerMemory.decode(look.also[0].data if look.also[0] else None, now_ms)
+        memory = CustomerMemory.decode(loaded.also[0].data if loaded.also[0] else None, now_ms)
         session = turn.session.with_sent(quote.message_id for quote in quotes if quote.is_ours)
         moment = Moment(now_ms, self._timezone)
         ids = frozenset(record.id for record in forgotten)
         return TurnContext(
-            replace(turn, session=session), clinic, channel, look, memory, moment, quotes, forgotten=ids
+            replace(turn, session=session), clinic, channel, loaded, memory, moment, quotes, forgotten=ids
         )
 
     async def changed_by(self, context: TurnContext, plan: TurnPlan) -> TurnContext:

@@ -63,9 +63,9 @@ class PacedSlots:
             if self._is_watched(org_id):
                 self._spawn(self._refill(org_id, None))
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """See the port."""
-        self._slots.look()
+        self._slots.check_now()
 
     async def drain(self) -> None:
         """See the port."""

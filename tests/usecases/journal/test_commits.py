@@ -44,8 +44,8 @@ class Turn:
         self.journal = Journal(documents, clock)
 
     async def reserve(self, _: Stored | None = None) -> Stored:
-        look = await self.journal.look(ORG, DAY, "E1", ["E1"])
-        return await self.journal.reserve(draft(self.clock), ["E1"], look, call)
+        loaded = await self.journal.load(ORG, DAY, "E1", ["E1"])
+        return await self.journal.reserve(draft(self.clock), ["E1"], loaded, call)
 
     async def stop(self, _: Stored | None = None) -> Stored:
         books = Books.of(day_key(ORG, DAY), None)
@@ -130,7 +130,7 @@ async def test_commit_is_made_once_whatever_the_store_says_of_it(
     faults = CommitFaults(script=list(script), codes=[code])
     written = await Turn(FaultyDocuments(documents, faults), clock).go(step, stored=stored)
     assert faults.script == []
-    found = await Turn(documents, clock).journal.look(ORG, DAY, "E1", ["E1"])
+    found = await Turn(documents, clock).journal.load(ORG, DAY, "E1", ["E1"])
     assert found.turns["E1"] == written
     books = await the_day(documents)
     assert (books.spent, books.held, books.turns, books.stopped) == day

@@ -59,16 +59,16 @@ async def stored(journal: Journal, record: TurnRecord) -> Stored:
 
 
 async def found(journal: Journal) -> TurnRecord:
-    return (await journal.look(ORG, DAY, "E1", ["E1"])).turns["E1"].record
+    return (await journal.load(ORG, DAY, "E1", ["E1"])).turns["E1"].record
 
 
 async def test_event_is_claimed_by_one_turn_only(journal: Journal, clock: FakeClock) -> None:
     await stored(journal, answered(clock))
     with pytest.raises(TurnMovedError):
         await stored(journal, answered(clock, id="E2", fence=2))
-    look = await journal.look(ORG, DAY, "E2", ["E1"])
-    assert look.claims == {"E1": "E1"}
-    assert set(look.turns) == {"E1"}
+    loaded = await journal.load(ORG, DAY, "E2", ["E1"])
+    assert loaded.claims == {"E1": "E1"}
+    assert set(loaded.turns) == {"E1"}
 
 
 async def test_leader_that_was_taken_over_can_write_nothing(journal: Journal, clock: FakeClock) -> None:

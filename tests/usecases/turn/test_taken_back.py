@@ -92,12 +92,12 @@ async def _journaled(scene: FaultScene, events: list[InboundEvent], state: TurnS
     )
     journal = Journal(scene.documents, SystemClock())
     day = budget_day(first.arrived_ms, "Asia/Bangkok")
-    look = await journal.look(first.org_id, day, draft.id, draft.event_ids)
+    loaded = await journal.load(first.org_id, day, draft.id, draft.event_ids)
     if state is TurnState.RESERVED:
         decision = Decision(Kind.PRIMARY, "gpt-6.1-terra", 500, Reason.WITHIN_BUDGET)
-        await journal.reserve(draft, draft.event_ids, look, lambda _: (decision, 10**9))
+        await journal.reserve(draft, draft.event_ids, loaded, lambda _: (decision, 10**9))
     else:
-        await journal.answer(draft, draft.event_ids, None, look.books)
+        await journal.answer(draft, draft.event_ids, None, loaded.books)
 
 
 async def memory_of(scene: FaultScene, sent: Sent) -> Mapping[str, Any]:
