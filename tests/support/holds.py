@@ -23,7 +23,7 @@ from tests.support.turn_samples import BEGUN_MS, sample
 CLINIC = Clinic("bkk-smile", "Bangkok Smile", "U-bot", "1650000001")
 PROMPT = Prompt((Message("user", "ราคาเท่าไหร่คะ"),), SCHEMA_NAME, SCHEMA, "key")
 QUOTE = Quote.of(CLINIC, PROMPT, load_prices(), Decimal(36), BEGUN_MS)
-_LOADED = Loaded({}, {}, Books(Key("org_ai_spend", "bkk-smile:20261124"), DayBooks()), ())
+NOTHING_LOADED = Loaded({}, {}, Books(Key("org_ai_spend", "bkk-smile:20261124"), DayBooks()), ())
 
 
 class NotedJournal(Journal):
@@ -47,8 +47,20 @@ class NotedJournal(Journal):
         self.steps.append("grow")
         return stored if self.room else None
 
+    async def answer(self, draft: TurnRecord, *_: Any, **__: Any) -> Stored:
+        self.steps.append("answer")
+        return Stored(draft, 1)
+
+    async def stop(self, draft: TurnRecord, *_: Any, **__: Any) -> Stored:
+        self.steps.append("stop")
+        return Stored(draft, 1)
+
+    async def settle(self, stored: Stored, settled: TurnRecord, *_: Any, insist: bool = True) -> Stored:
+        self.steps.append("settle" if insist else "leave")
+        return Stored(settled, 2)
+
 
 def a_hold(steps: list[str] | None = None, *, room: bool = True) -> Hold:
     journal = NotedJournal([] if steps is None else steps, room=room)
     draft = sample("turn", state=TurnState.DRAFT, failure=None)
-    return Hold(journal, QUOTE, draft, (), _LOADED, lambda: "20261124")
+    return Hold(journal, QUOTE, draft, (), NOTHING_LOADED, lambda: "20261124")
