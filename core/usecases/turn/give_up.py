@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.domain.budget import budget_day
-from core.domain.errors import UnavailableError
+from core.domain.errors import FairlaneError, UnavailableError
 from core.domain.event import InboundEvent
 from core.domain.texts import text
 from core.domain.turn import DELIVERY_UNKNOWN, UNDELIVERABLE, TurnRecord, TurnState
@@ -80,13 +80,24 @@ class GiveUp:
         now_ms = self._clock.now_ms()
         if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
             channel, busy = ready
-            await self._delivery(channel, await self._journal.answer(busy, (), stored, loaded.books))
+            await self._delivery(channel, await self._store(busy, stored, loaded))
             return
         called = await self._delivery.may_have_called(stored.record) if record.reply else None
         failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
-        await self._journal.answer(failed, (), stored, loaded.books)
+        await self._store(failed, stored, loaded)
+
+    async def _store(self, ended: TurnRecord, stored: Stored, loaded: Loaded) -> Stored:
+        """With the clinic's books. If these are the defect, without: the turn must end all the same, and its
+        hold is charged when it has run out."""
+        try:
+            return await self._journal.answer(ended, (), stored, loaded.books)
+        except FairlaneError:
+            raise
+        except Exception as exc:
+            log.error("turn.defect", exc=exc, reason=type(exc).__name__)
+            return await self._journal.update(stored, ended)
 
     async def _busy(self, record: TurnRecord, reason: str) -> tuple[ChannelCredentials, TurnRecord] | None:
         """The turn with the busy message; None if there can't be one. What it is made of may be the defect,

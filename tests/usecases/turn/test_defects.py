@@ -11,11 +11,13 @@ import pytest
 import pytest_asyncio
 
 from core.bootstrap.turn import TurnParts
+from core.domain.clinic import Clinic
 from core.domain.task import TurnTask
+from core.domain.texts import text
 from core.edge import turn as edge
 from core.usecases.turn.lead import RunTurn
-from tests.support.fault_scene import FaultScene
-from tests.support.turn_scene import serving, turn_scene
+from tests.support.fault_scene import FaultScene, Row
+from tests.support.turn_scene import said, serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,16 +66,27 @@ def broken(*_: Any, **__: Any) -> Any:
     raise KeyError("a defect")
 
 
+async def the_task(scene: FaultScene, row: Row) -> TurnTask:
+    """Of one message, which the queue keeps to itself."""
+    await scene.say(row)
+    bodies = [stored.body for stored in scene.stack.tasks.queue().store.tasks.values()]
+    (task,) = (TurnTask.decode(body) for body in bodies if row.clinic.org_id.encode() in body)
+    return task
+
+
+async def a_row(scene: FaultScene, name: str) -> Row:
+    scene.stack.tasks.resume()
+    row = await scene.row(name)
+    scene.stack.tasks.pause()
+    return row
+
+
 @pytest.mark.parametrize("step", STEPS)
 async def test_defect_after_a_call_ends_its_turn_without_another_call(
     scene: FaultScene, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene.stack.tasks.resume()
-    row = await scene.row(f"defect at {step}")
-    scene.stack.tasks.pause()
-    await scene.say(row)
-    (stored,) = (t for t in scene.stack.tasks.queue().store.tasks.values() if b'"hop"' in t.body)
-    task = TurnTask.decode(stored.body)
+    row = await a_row(scene, f"defect at {step}")
+    task = await the_task(scene, row)
     async with serving(scene, SLOT_LEASE_S="1") as run:
         with monkeypatch.context() as patched:
             patched.setattr(step, broken)
@@ -85,3 +98,22 @@ async def test_defect_after_a_call_ends_its_turn_without_another_call(
     assert turn["state"] == STEPS[step]
     assert turn["held_micro_baht"] == 0
     assert turn["cost_micro_baht"] > 0
+
+
+async def test_defect_of_the_books_ends_its_turn_too_and_its_hold_stands_until_it_runs_out(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await a_row(scene, "defect of the books")
+    task = await the_task(scene, row)
+    async with serving(scene, SLOT_LEASE_S="1") as run:
+        with monkeypatch.context() as patched:
+            patched.setattr("core.usecases.journal.books.settle", broken)
+            assert await as_the_queue_does(run, task) == [200]
+        await as_the_queue_does(run, task)
+        (turn,) = await scene.turns(row.clinic.org_id)
+        (day,) = [d for d in await scene.documents.query("org_ai_spend") if turn["org_id"] in d.key.id]
+    assert len(scene.calls(row)) == 1
+    assert (turn["state"], turn["failure"]) == ("failed", "defect_KeyError")
+    assert said(scene, row.sent[0]) == [text(Clinic("any", "Any", "", ""), "busy")]
+    assert turn["held_micro_baht"] == day.data["held"] > 0
+    assert [hold["amount"] for hold in day.data["holds"].values()] == [turn["held_micro_baht"]]
