@@ -246,5 +246,6 @@ def test_the_mailbox_does_what_its_model_does(redis_url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_mailbox_does_what_its_model_does_for_long(redis_url: str) -> None:
     check(redis_url, examples=250, steps=60)
