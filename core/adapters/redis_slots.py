@@ -77,7 +77,7 @@ class RedisSlots:
         except TimeoutError:
             outlook = await self._see_through(self._take_back(waiter))
             reason = Refusal(outlook.reason) if outlook and outlook.reason else Refusal.WAITED
-            raise self._room.refusal(reason, waiter.place, outlook) from None
+            raise self._room.refusal(reason, waiter.place, outlook.shut_ms if outlook else 0) from None
         except RedisUnavailableError:
             self._spawn(self._take_back(waiter))  # not waited for: Redis does not answer
             raise
@@ -103,7 +103,7 @@ class RedisSlots:
                 return self._start(waiter, Grant.of(reply.fence, claimed_until, reply.outlook))
             if reply.status != "waiting":
                 waiter.call = None  # nothing of it is in Redis
-                raise self._room.refusal(Refusal(reply.status), waiter.place, reply.outlook)
+                raise self._room.refusal(Refusal(reply.status), waiter.place, reply.outlook.shut_ms)
             if on_wait is not None:
                 self._spawn(on_wait())
                 on_wait = None

@@ -107,9 +107,8 @@ class ProcessRoom:
         """Waiters beat as often as a claim needs: one whose announcement was lost is found while it holds."""
         return (self._options.first_lease_ms if self.waiting else self._options.lease_ms) / 3000
 
-    def refusal(self, reason: Refusal, place: int | None, outlook: Outlook | None = None) -> NoSlotError:
+    def refusal(self, reason: Refusal, place: int | None, shut_ms: int = 0) -> NoSlotError:
         """When to come back: when the provider allows it, spread over a second."""
-        shut_ms = outlook.shut_ms if outlook else 0
         least_ms = {Refusal.ROOM_FULL: _ROOM_FULL_MS, Refusal.TAKEN: self._options.lease_ms}
         base_ms = max(least_ms.get(reason, 0), shut_ms)
         return NoSlotError(reason, base_ms + round(1_000 * self._jitter()), place)
@@ -142,7 +141,9 @@ class ProcessRoom:
             if fence:
                 waiter.wake(Grant.of(fence, good_until, renewed.outlook) if fence > 0 else None)
             elif self._too_late(waiter, renewed.outlook):
-                waiter.fail(self.refusal(Refusal(renewed.outlook.reason), waiter.place, renewed.outlook))
+                waiter.fail(
+                    self.refusal(Refusal(renewed.outlook.reason), waiter.place, renewed.outlook.shut_ms)
+                )
         if held or waiting:
             self._pulse.ask(self._heartbeat_s)
         self.heed(renewed.outlook)
@@ -153,13 +154,14 @@ class ProcessRoom:
         return outlook.shut_ms > 0 and now + outlook.shut_ms / 1000 > waiter.deadline
 
     def _woken(self, message: bytes) -> None:
-        """`nonce fence now used waiting limit`, or `nonce 0`: sent away for one with an earlier place."""
+        """`nonce fence now used waiting limit`, or `nonce 0 shut`: sent away for an earlier place, while
+        the provider's state forbids any grant for `shut` ms."""
         nonce, *numbers = message.decode().split()
         waiter = self.waiting.get(nonce)
         if waiter is None:
             return
-        if len(numbers) == 1:
-            waiter.fail(self.refusal(Refusal.ROOM_FULL, waiter.place))
+        if numbers[0] == "0":
+            waiter.fail(self.refusal(Refusal.ROOM_FULL, waiter.place, int(numbers[1])))
             return
         fence, granted_ms, used, waiting, limit = map(int, numbers)
         now = asyncio.get_running_loop().time()

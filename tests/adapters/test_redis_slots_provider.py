@@ -280,3 +280,30 @@ async def test_a_grant_that_is_cancelled_unused_does_not_count(
         await slots.close()
         assert (await operator.snapshot()).requests in (1, 2)
         assert (await operator.snapshot()).used == 0
+
+
+async def test_whoever_is_refused_a_place_in_the_room_is_not_told_to_come_before_the_provider_allows_it(
+    redis_url: str, operator: RedisSlotsOperator
+) -> None:
+    room = Room()
+
+    async def waiting(count: int) -> None:
+        async def there() -> bool:
+            return (await operator.snapshot()).waiting == count
+
+        await until(there)
+
+    async with process(redis_url, global_limit=1, org_room=1) as slots, asyncio.TaskGroup() as turns:
+        async with slots.hold(request("a", "holder")) as slot:
+            place = (await refusal(slots)).place
+            slot.outcome = Outcome(OutcomeKind.RATE_LIMITED, retry_after_ms=10_000)
+        evicted = turns.create_task(room.turn(slots, "a", "evicted", wait_s=20))
+        await waiting(1)
+        await room.turn(slots, "a", "late", wait_s=20)
+        early = turns.create_task(room.turn(slots, "a", "early", wait_s=20, place=place))
+        await evicted
+        early.cancel()
+    assert [ticket for ticket, _ in room.refused] == ["late", "evicted"]
+    for _, error in room.refused:
+        assert error.reason is Refusal.ROOM_FULL
+        assert error.retry_after_ms > 5_000

@@ -59,7 +59,8 @@ if not record then
   if last then
     local evicted = record_of(id_of(org, last))
     stop_waiting(org, last)
-    call('PUBLISH', evicted[CHANNEL], evicted[NONCE] .. ' 0')
+    local shut_ms = certain and math.ceil(shut_until - room.now) or 0
+    call('PUBLISH', evicted[CHANNEL], string.format('%s 0 %d', evicted[NONCE], shut_ms))
   end
 end
 
