@@ -42,12 +42,11 @@ test: setup ## unit, contract, integration and end-to-end tests
 test-slow: setup ## the longer proofs
 	$(BIN)/pytest -m slow
 
-coverage: setup ## `make test` with its branches counted, then `make uncovered`
-	$(BIN)/coverage erase
-	PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) --no-print-directory test
+coverage: setup ## the branches that the tests of rules, use cases and adapters reach, in their own process
+	$(PYTEST) -q -m "not slow" --cov --cov-report= tests/domain tests/usecases tests/ports tests/adapters tests/edge
 	@$(MAKE) --no-print-directory uncovered
 
-uncovered: setup ## the last count's figure, and what no test reaches of the turn, the journal, money and slots
+uncovered: setup ## the last count's figure, and what those tests leave of the turn, the journal, money and slots
 	@echo "lines and branches of core that tests reach: $$($(BIN)/coverage report --format=total) %"
 	@$(BIN)/coverage report --show-missing --skip-covered --include=$(MEASURED)
 
