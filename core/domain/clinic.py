@@ -14,6 +14,7 @@ ORG_ID = "[a-z0-9-]{1,40}"
 """What an org_id matches."""
 
 GATHER_S, MAX_GATHER_S = 1.0, 3.0
+MAX_REMIND_HOURS = 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ class Retention:
     unfollow_days: int = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Bookings:
+    """A confirmed appointment's reminder comes `remind_hours` before it; 0: none."""
+
+    remind_hours: float = 24.0
+
+
 class Mode(StrEnum):
     """When the bot answers: always, only while the clinic is closed, never."""
 
@@ -97,6 +105,7 @@ class Clinic:
     gather_s: float = GATHER_S
     hours: OpeningHours = field(default_factory=OpeningHours)
     mode: Mode = Mode.LIVE
+    bookings: Bookings = field(default_factory=Bookings)
 
     def is_silent(self, postback_data: str) -> bool:
         """A tap on a button whose postback the clinic has for purposes of its own."""

@@ -23,6 +23,8 @@ class EffectKind(StrEnum):
     """Who does an effect: see core.usecases.outbox."""
 
     NOTICE = "notice"  # `notices/{id}` is pushed to the clinic's desk
+    BOOKING_ANSWER = "booking_answer"  # what was decided about `bookings/{id}` is pushed to its customer
+    BOOKING_REMINDER = "booking_reminder"  # and a reminder before it begins
 
 
 @dataclass(frozen=True, slots=True)

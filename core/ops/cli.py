@@ -34,6 +34,7 @@ COMMANDS = {
     "slots": "Slots at the LLM provider: live view and limits.",
     "customers": "What is kept of a customer: show, export, forget.",
     "conversations": "Conversations handed over to people: list, pause, resume.",
+    "bookings": "Appointments: list, show, confirm, decline, cancel, export as a calendar.",
     "doctor": "Check a deployment and say how to mend it.",
 }
 

@@ -67,6 +67,7 @@ clinics:
     gather_s: 1.0                # 0 to 3: how long a message that looks unfinished waits for another
     hours: {mon-fri: "10:00-20:00", sat: "10:00-12:00, 13:00-18:00", sun: closed}  # absent: always open
     holidays: ["2026-12-31"]
+    bookings: {remind_hours: 24} # a confirmed appointment's reminder: 0 to 168 hours before, 0 for none
     mode: live                   # live, after_hours (answers only while closed) or off; absent: as it is
     silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """

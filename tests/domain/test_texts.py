@@ -8,7 +8,10 @@ from core.domain.clinic import Clinic
 from core.domain.event_kinds import KINDS
 from core.domain.texts import LANGUAGES, TEXT_KEYS, greeting, house_rules, text, texts_of
 
-PLACES = {"handoff_closed": {"{opens}"}}
+PLACES = {
+    "handoff_closed": {"{opens}"},
+    **{f"booking_{each}": {"{service}", "{when}"} for each in ("confirmed", "declined", "reminder")},
+}
 """What is said in a text and is not the same each time."""
 
 THAI = Clinic("a", "ยิ้มสวย", "U1", "1")

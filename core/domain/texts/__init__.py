@@ -30,6 +30,9 @@ TEXT_KEYS: Final = frozenset(
         "consent_given",  # answers a tap on the first
         "consent_declined",  # on the second, also later: a withdrawal
         "handoff",  # people take over
+        "booking_confirmed",  # `{service}` and `{when}` stand in this one and the next two
+        "booking_declined",
+        "booking_reminder",
         "handoff_closed",  # people take over when the clinic opens: `{opens}` says when
         "urgent",  # people have the chat, and the customer writes that something is urgent
         "handoff_ended",  # the bot is back, on an operator's command

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from core.domain.clinic import MAX_GATHER_S, Handoff, Limits, Retention
+from core.domain.clinic import MAX_GATHER_S, MAX_REMIND_HOURS, Bookings, Handoff, Limits, Retention
 from core.domain.texts import LANGUAGES, TEXT_KEYS
 
 MIN_OUTPUT_TOKENS: Final = 100
@@ -117,6 +117,7 @@ CLINIC: Final[Schema] = {
         },
     ),
     "retention": Group(Retention, {"memory_days": Whole(1, 3_650), "unfollow_days": Whole(1, 3_650)}),
+    "bookings": Group(Bookings, {"remind_hours": Number(0, MAX_REMIND_HOURS, "24")}),
     "messages": Keyed(TEXT_KEYS),
     "price_guard": Flag(),
     "silent_postbacks": Texts("expected a list of postback data: [menu=2]"),

@@ -1,0 +1,1 @@
+"""Customers' appointments: who decides about them, and their documents."""
