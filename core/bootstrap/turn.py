@@ -16,6 +16,7 @@ from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
+from core.domain.booking import Step
 from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
@@ -25,7 +26,8 @@ from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges
 from core.usecases.desk.names import Names
 from core.usecases.effects.push_notice import PushNotice
-from core.usecases.effects.run_effect import RunEffect
+from core.usecases.effects.run_effect import Executor, RunEffect
+from core.usecases.effects.tell_customer import TellCustomer
 from core.usecases.journal.journal import Journal
 from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.answer import Answer, AnswerPolicy
@@ -114,9 +116,14 @@ def build(settings: Settings) -> TurnParts:
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
     notices = PushNotice(documents, directory, line_delivery, Names(line, RedisNames(redis)), clock)
+    executors: dict[str, Executor] = {
+        EffectKind.NOTICE: notices,
+        EffectKind.BOOKING_ANSWER: TellCustomer(Step.ANSWER, documents, directory, line_delivery, clock),
+        EffectKind.BOOKING_REMINDER: TellCustomer(Step.REMINDER, documents, directory, line_delivery, clock),
+    }
     return TurnParts(
         RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy),
-        RunEffect({EffectKind.NOTICE: notices}, Outbox(tasks, clock), clock),
+        RunEffect(executors, Outbox(tasks, clock), clock),
     )
 
 
