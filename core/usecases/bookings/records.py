@@ -77,11 +77,10 @@ class BookingRecords:
 
     async def of_customer(self, customer: Conversation) -> list[Document]:
         """What was asked for in the customer's chat, and in groups by the customer."""
-        found: dict[Key, Document] = {}
-        for field in ("chat_id", "user_id"):
-            where = [Where("org_id", "==", customer.org_id), Where(field, "==", customer.chat_id)]
-            found |= {d.key: d for d in await self._documents.query(booking.COLLECTION, where)}
-        return list(found.values())
+        org = Where("org_id", "==", customer.org_id)
+        theirs = Where("chat_id", "==", customer.chat_id), Where("user_id", "==", customer.chat_id)
+        found = [d for where in theirs for d in await self._documents.query(booking.COLLECTION, [org, where])]
+        return list({document.key: document for document in found}.values())
 
 
 def _in_order(documents: Sequence[Document]) -> list[Booking]:
