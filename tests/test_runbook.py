@@ -38,6 +38,7 @@ STANDS_FOR = {
     "ID": "turn-1",
     "ID…": "turn-1",
     "TURN": "turn-1",
+    "MODE": "after_hours",
     "N": "500",
     "R": "5000",
     "USER": "U" + "2" * 32,  # not the one whose turn is replayed: forgetting takes the words away
