@@ -85,6 +85,7 @@ async def test_mailboxes_and_slots_recover_from_a_loss_at_the_same_time(scene: F
     async with serving(scene, SLOT_LEASE_S="6"):
         await scene.say(row)
         assert await in_order(scene, row)
+        await scene.stack.tasks.drained(5)  # until then the first one's lease is held
         await scene.stack.redis.command("FLUSHALL")
         began = asyncio.get_running_loop().time()
         await scene.say(row)
