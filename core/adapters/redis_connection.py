@@ -51,6 +51,15 @@ class _Fit:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
             raise RedisConnectionError(f"the server can't serve now: {said.strip()}") from exc
 
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+        except RuntimeError as exc:
+            if "the handler is closed" not in str(exc):
+                raise
+            # What uvloop says of a connection that was cut; asyncio's own loop says nothing.
+            raise RedisConnectionError(f"the connection was cut: {exc}") from exc
+
 
 class _Tcp(_Fit, Connection):
     pass

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.adapters.redis_connection import connect
 from core.local.processes import ChildProcess, Guard
@@ -41,3 +43,15 @@ async def test_a_new_connection_sends_nothing_that_redis_refuses(redis_url: str)
         await redis.ping()
         assert (await redis.info("stats"))["total_error_replies"] == 0
         assert not any(name.startswith("cmdstat_client") for name in await redis.info("commandstats"))
+
+
+async def test_writing_to_a_connection_that_was_cut_is_a_lost_connection(redis_url: str) -> None:
+    """asyncio's loop loses the words in silence, uvloop refuses them with an error of its own."""
+    assert "uvloop" in type(asyncio.get_running_loop()).__module__
+    async with connect(redis_url) as redis:
+        connection = await redis.connection_pool.get_connection()
+        connection._writer.transport.abort()
+        with pytest.raises(RedisConnectionError, match="was cut"):
+            await connection.send_command("PING")
+        await redis.connection_pool.release(connection)
+        assert await redis.ping()

@@ -8,10 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-
+from core.adapters.redis_connection import Redis, connect
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.redis_slots_scripts import SlotOptions
 from core.adapters.system_clock import SystemClock
@@ -20,9 +17,7 @@ from core.ports.slots import NoSlotError, Outcome, OutcomeKind, SlotRequest
 
 def client(url: str) -> Redis:
     """As the functions have it: a connection that went stale in the pool is tried once more."""
-    retry = Retry(ExponentialBackoff(cap=0.2, base=0.02), 1)
-    pool = BlockingConnectionPool.from_url(url, max_connections=20, timeout=10, retry=retry)
-    return Redis(connection_pool=pool)
+    return connect(url, timeout_s=10)
 
 
 @asynccontextmanager
