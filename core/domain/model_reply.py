@@ -11,6 +11,7 @@ from core.domain.errors import FairlaneError
 from core.domain.memory import ProposedFact
 from core.domain.messages import one_line
 from core.domain.plain_text import plain
+from core.domain.questions import MAX_QUESTION_CHARS, MAX_TOPIC_CHARS, Missing
 from core.domain.stages import Stage
 from core.domain.unicode import well_formed
 from core.domain.visible import is_damaged, looks_empty
@@ -49,7 +50,8 @@ class DeclinedError(FairlaneError):
 @dataclass(frozen=True, slots=True)
 class ModelReply:
     """`reply` goes to the customer. None: the model has nothing new to say about it. `handoff`: the reason
-    why people should take over."""
+    why people should take over. `missing`: what the clinic's own words do not answer. `is_unsure`: `reply`
+    is our text instead of one with amounts that nothing covers."""
 
     reply: str
     service: str | None = None
@@ -58,7 +60,9 @@ class ModelReply:
     preference: str | None = None
     facts: tuple[ProposedFact, ...] = ()
     handoff: str | None = None
+    missing: Missing | None = None
     quick_replies: tuple[str, ...] = ()
+    is_unsure: bool = False
 
     @property
     def updates(self) -> dict[str, str]:
@@ -120,6 +124,14 @@ SCHEMA: dict[str, Any] = _object(
             {"type": "null"},
         ]
     },
+    missing={
+        "anyOf": [
+            _object(
+                topic=_text("In one to three words."), question=_text("The question, short and general.")
+            ),
+            {"type": "null"},
+        ]
+    },
     quick_replies={
         "type": "array",
         "description": "Up to 4 answers the customer may tap, each at most 20 characters; may be empty.",
@@ -156,6 +168,7 @@ def parse_reply(content: str, finish_reason: str) -> ModelReply:
         preference=_string(raw.get("preference")),
         facts=_facts(raw.get("facts")),
         handoff=_handoff(raw.get("handoff")),
+        missing=_missing(raw.get("missing")),
         quick_replies=_quick_replies(raw.get("quick_replies")),
     )
 
@@ -215,6 +228,14 @@ def _handoff(value: Any) -> str | None:
     if not isinstance(value, dict) or value.get("needed") is not True:
         return None
     return _string(value.get("reason")) or "unspecified"
+
+
+def _missing(value: Any) -> Missing | None:
+    parts = [_string(value.get(name)) if isinstance(value, dict) else None for name in ("topic", "question")]
+    topic, question = (one_line(part or "") for part in parts)
+    if looks_empty(question) or is_damaged(question) or is_damaged(topic):
+        return None
+    return Missing(topic[:MAX_TOPIC_CHARS], question[:MAX_QUESTION_CHARS])
 
 
 def _quick_replies(value: Any) -> tuple[str, ...]:

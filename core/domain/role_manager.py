@@ -22,12 +22,15 @@ from core.domain.moment import Moment
 from core.domain.opening import state_of
 from core.domain.prompt import Message, Prompt
 from core.domain.session import Session
-from core.domain.texts import house_rules, shorter_rule
+from core.domain.texts import house_rules, shorter_rule, unstated_rule
 from core.domain.tokens import prompt_bound, request_estimate, text_bound
 
 WORDS_TOKENS = 3 * MAX_WAITING_CHARS + MAX_WAITING
 """Upper bound of the tokens of a customer's words, counted in bytes: all that a mailbox keeps fits whole,
 each message on its own line. Only characters of four bytes (emoji) may exceed it."""
+
+AMOUNTS_TOKENS = 400
+"""Upper bound of the tokens of the amounts that are named to the model, in bytes."""
 
 
 def build_prompt(
@@ -100,6 +103,19 @@ def asked_for_less(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The same question after an answer that was cut off: before the customer's words stands that the next
     one must be shorter."""
     return (*messages[:-1], Message("system", shorter_rule()), *messages[-1:])
+
+
+def asked_without(messages: Sequence[Message], amounts: Sequence[str]) -> tuple[Message, ...]:
+    """The same question after an answer that named amounts of money that the clinic does not state."""
+    named = ", ".join(amounts).encode(errors="replace")[:AMOUNTS_TOKENS].decode(errors="ignore")
+    rule = unstated_rule().replace("{amounts}", named)
+    return (*messages[:-1], Message("system", rule), *messages[-1:])
+
+
+def longest_asked(clinic: Clinic, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """What a turn of `messages` may ask at most, whatever is wrong with its answers."""
+    longest = asked_for_less(messages)
+    return asked_without(longest, ["x" * AMOUNTS_TOKENS]) if clinic.guards_prices else longest
 
 
 def stable_prefix(clinic: Clinic, day: date) -> str:

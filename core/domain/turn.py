@@ -30,6 +30,10 @@ FORGOTTEN = "forgotten"
 """The failure of a turn whose customer was forgotten before it was answered."""
 
 
+RECOVERED, UNSURE = "recovered", "unsure"
+"""How a turn went on whose first reply named amounts that nothing covers."""
+
+
 class TurnState(StrEnum):
     DRAFT = "draft"
     RESERVED = "reserved"
@@ -91,7 +95,8 @@ class TurnRecord:
     `announced` only after the mailbox was told; `presumed`: that it accepted follows only from its refusal of
     the token afterwards. `replayed_as`: the event that an operator's latest replay was enqueued as,
     `replayed_ms` when. `operation`: the id of the journal's commit that wrote it last, by which that commit
-    is recognised."""
+    is recognised. `guard`: the `amounts` that nothing covered, and the `outcome`, RECOVERED or UNSURE.
+    `question_id`: what the clinic's words did not answer (core.domain.questions)."""
 
     id: str
     org_id: str
@@ -127,6 +132,8 @@ class TurnRecord:
     presumed: bool = False
     line_message_ids: tuple[str, ...] = ()
     failure: str | None = None
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    question_id: str | None = None
     reserved_ms: int | None = None
     answered_ms: int | None = None
     delivered_ms: int | None = None
@@ -151,6 +158,7 @@ class TurnRecord:
             "line_message_ids": list(self.line_message_ids),
             "postbacks": dict(self.postbacks),
             "updates": dict(self.updates),
+            "guard": dict(self.guard),
             **{name: getattr(self.money, name) for name in _MONEY},
             "usage": dict(self.money.usage),
             "price": dict(self.money.price),
@@ -174,6 +182,7 @@ class TurnRecord:
             money=money,
             postbacks=data.get("postbacks") or {},
             updates=data.get("updates") or {},
+            guard=data.get("guard") or {},
             **lists,
             **plain,
         )
@@ -185,7 +194,14 @@ class TurnRecord:
             replace(e, text="", note=None) if of_user in {None, e.user_id} else e for e in self.events
         )
         return replace(
-            self, events=events, reply="", quick_replies=(), postbacks={}, updates={}, facts_used=()
+            self,
+            events=events,
+            reply="",
+            quick_replies=(),
+            postbacks={},
+            updates={},
+            facts_used=(),
+            guard={name: value for name, value in self.guard.items() if name != "amounts"},
         )
 
     def without_message(self, message_id: str) -> TurnRecord:
@@ -245,6 +261,7 @@ _PLAIN = (
     "delivered_how",
     "presumed",
     "failure",
+    "question_id",
     "reserved_ms",
     "answered_ms",
     "delivered_ms",

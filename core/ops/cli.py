@@ -35,6 +35,7 @@ COMMANDS = {
     "customers": "What is kept of a customer: show, export, forget.",
     "conversations": "Conversations handed over to people: list, pause, resume.",
     "bookings": "Appointments: list, show, confirm, decline, cancel, export as a calendar.",
+    "questions": "What clinics' words do not answer: list, answer, dismiss.",
     "doctor": "Check a deployment and say how to mend it.",
 }
 

@@ -155,6 +155,7 @@ def kept_json(kept: KeptOfCustomer, *, texts: bool) -> dict[str, Any]:
         "waiting": waiting,
         "memory": dict(kept.memory_document.data) if kept.memory_document else None,
         "turns": [turn_json(turn, texts=texts) for turn in kept.turns],
+        "questions": [asdict(asked) for asked in kept.questions] if texts else len(kept.questions),
         "claims": dict(kept.claims),
     }
 

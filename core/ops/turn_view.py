@@ -88,6 +88,8 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
         "user_id": turn.user_id,
         "state": turn.state.value,
         "failure": turn.failure,
+        "guard": dict(turn.guard) or None,
+        "question_id": turn.question_id,
         "events": events,
         "overflow": turn.overflow,
         "begun_ms": turn.created_ms,

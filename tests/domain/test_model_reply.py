@@ -20,6 +20,7 @@ from core.domain.model_reply import (
     SchemaError,
     parse_reply,
 )
+from core.domain.questions import Missing
 from core.domain.stages import Stage
 
 FULL: dict[str, Any] = {
@@ -30,6 +31,7 @@ FULL: dict[str, Any] = {
     "preference": "เช้าวันเสาร์",
     "facts": [{"key": "name", "value": "เมย์", "because": "ชื่อเมย์ค่ะ"}],
     "handoff": None,
+    "missing": {"topic": " ที่จอดรถ ", "question": "มีที่จอดรถไหม\nคะ"},
     "quick_replies": ["จองเลย", "ดูราคา"],
 }
 
@@ -46,6 +48,7 @@ def test_a_full_answer_is_read() -> None:
         stage=Stage.ADVISING,
         preference="เช้าวันเสาร์",
         facts=(ProposedFact("name", "เมย์", "ชื่อเมย์ค่ะ"),),
+        missing=Missing("ที่จอดรถ", "มีที่จอดรถไหม คะ"),
         quick_replies=("จองเลย", "ดูราคา"),
     )
     assert reply.updates == {"service": "ขูดหินปูน", "stage": "advising", "preference": "เช้าวันเสาร์"}
@@ -232,7 +235,7 @@ def _objects(schema: Any) -> list[dict[str, Any]]:
 
 def test_the_schema_is_strict_everywhere() -> None:
     objects = _objects(SCHEMA)
-    assert len(objects) == 3
+    assert len(objects) == 4
     for schema in objects:
         assert schema["additionalProperties"] is False
         assert schema["required"] == list(schema["properties"])
@@ -256,3 +259,20 @@ def test_the_schema_uses_no_keyword_that_strict_mode_may_refuse() -> None:
 def test_the_schema_names_what_is_parsed() -> None:
     assert set(SCHEMA["properties"]) == set(FULL)
     assert SCHEMA["properties"]["stage"]["enum"] == list(Stage)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *(None, "x", [], {}, {"topic": "a"}, {"topic": "a", "question": ""}, {"topic": "a", "question": 1}),
+        {"topic": "a", "question": "\u200b"},
+    ],
+)
+def test_a_missing_answer_that_can_not_be_read_is_none(missing: Any) -> None:
+    assert parse(missing=missing).missing is None
+
+
+def test_a_missing_answer_is_kept_short() -> None:
+    found = parse(missing={"topic": "ก" * 500, "question": "ข" * 5000}).missing
+    assert found is not None
+    assert (len(found.topic), len(found.question)) == (60, 300)

@@ -21,6 +21,7 @@ TEXT_KEYS: Final = frozenset(
     {
         "budget",  # the clinic's budget of the day is used up
         "busy",  # no answer in time, or none that sending again could not bring
+        "price_unsure",  # the model's answer named amounts that the clinic does not state
         "staff",  # no answer, and none to be had from the model
         "greeting",  # a customer has added the clinic
         "privacy",  # follows the greeting, unless the clinic has its own notice
@@ -100,6 +101,13 @@ def house_rules() -> str:
 def shorter_rule() -> str:
     """What the assistant is told when its first answer was cut off."""
     return str(_toml("house_rules.toml")["shorter"]).strip()
+
+
+@cache
+def unstated_rule() -> str:
+    """What the assistant is told when its first answer named amounts that the clinic does not state;
+    `{amounts}` are these."""
+    return str(_toml("house_rules.toml")["unstated"]).strip()
 
 
 @cache

@@ -16,6 +16,7 @@ from core.domain.clinic import Retention
 from core.domain.errors import FairlaneError
 from core.domain.event import Conversation, InboundEvent
 from core.domain.memory import CustomerMemory
+from core.domain.questions import Asked
 from core.domain.session import Session
 from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnState
 from core.ports import log
@@ -26,6 +27,7 @@ from core.ports.mailbox import Held, Mailbox
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.journal.entries import TurnMovedError
 from core.usecases.journal.journal import Journal
+from core.usecases.operate.questions import Questions
 
 _BATCH = 50
 _A_WEEK = Retention(memory_days=7, unfollow_days=7)
@@ -40,7 +42,7 @@ class ConversationBusyError(FairlaneError):
 class KeptOfCustomer:
     """`turns` oldest first, also those in groups that have a message of the customer's, without what others
     said there; `waiting` also in these groups. `claims`: by event id, the turn that answers it.
-    `memory_document`: None if there is none."""
+    `questions`: what the clinic's words did not answer. `memory_document`: None if there is none."""
 
     conversation: Conversation
     session: Session | None
@@ -49,10 +51,11 @@ class KeptOfCustomer:
     memory_document: Document | None
     turns: tuple[TurnRecord, ...]
     claims: Mapping[str, str]
+    questions: tuple[Asked, ...] = ()
 
     @property
     def nothing(self) -> bool:
-        return not (self.session or self.waiting or self.memory_document or self.turns)
+        return not (self.session or self.waiting or self.memory_document or self.turns or self.questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class CustomerRights:
         self._mailbox = mailbox
         self._journal = Journal(documents, clock)
         self._memories = MemoryChanges(documents, clock)
+        self._questions = Questions(documents, clock)
         self._clock = clock
         self._timezone = timezone
         self._wait_s = wait_s
@@ -102,6 +106,7 @@ class CustomerRights:
             memory=known,
             memory_document=None if _is_blank(known) else document,
             turns=tuple(_as_seen_by(customer, turn) for turn in turns),
+            questions=tuple(await self._questions.asked_by(customer)),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
         )
 
@@ -121,6 +126,7 @@ class CustomerRights:
             blank = CustomerMemory().forgetting(customer.chat_id, led.now_ms)
             known, _ = await self._memories.change(customer, _A_WEEK, lambda _: blank)
             replays = [turn.replayed_as for turn in turns if turn.replayed_as]
+            await self._questions.forget(customer)
             dropped = await self._conversations.erase(
                 customer, led.fence, sender=customer.chat_id, also_done=replays
             )

@@ -9,18 +9,19 @@ that the next leader finds and finishes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
-from core.domain.model_reply import FOR_STAFF
+from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.opening import silence_of
+from core.domain.price_guard import PriceGuard
 from core.domain.prices import UnpricedModelError
 from core.domain.session import Session
 from core.domain.texts import text
-from core.domain.turn import TurnRecord, TurnState
+from core.domain.turn import RECOVERED, UNSURE, TurnRecord, TurnState
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.slots import NoSlotError, Refusal, SlotRequest
@@ -154,8 +155,8 @@ class Answer:
         )
         try:
             async with self._delivery.showing(context.channel, draft) as on_wait:
-                reply = await self._ask_model(hold, slot, on_wait)
-            record, also = effects.of_reply(context, hold.record, reply, self._clock.now_ms())
+                reply = await self._guarded_reply(context, hold, slot, on_wait)
+            record, also = effects.of_reply(context, _guarded(hold, reply), reply, self._clock.now_ms())
             return await hold.settle(self._ready(context, record), also)
         except AskFailedError as exc:
             await hold.reserved()  # it may have been cut off with its slot
@@ -171,6 +172,21 @@ class Answer:
                 raise
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
             return await self._failed(context, hold, f"defect_{type(exc).__name__}")
+
+    async def _guarded_reply(
+        self, context: TurnContext, hold: Hold, slot: SlotRequest, on_wait: Callable[[], Awaitable[None]]
+    ) -> ModelReply:
+        """One in which no amount of money stands that nothing covers: however the attempt ended that was to
+        do without them, the customer reads that people will tell the price."""
+        said = [message.content for message in hold.quote.prompt.messages if message.role == "user"]
+        guard = PriceGuard.of(context.clinic, context.moment.local.date(), said)
+        try:
+            return await self._ask_model(hold, slot, on_wait, guard)
+        except AskFailedError:
+            if hold.uncovered is None:
+                raise
+            await hold.reserved()
+            return effects.unsure_of_prices(context, hold.record, hold.uncovered.reply)
 
     async def _failed(self, context: TurnContext, hold: Hold, reason: str) -> Stored:
         """An apology, in books that close. Raises DefectAfterCallError if not even that can be done."""
@@ -269,6 +285,15 @@ class Answer:
     def _session_after(self, context: TurnContext, record: TurnRecord) -> Session:
         oldest_ms = self._clock.now_ms() - round(self._policy.session_ttl_s * 1000)
         return session_after(context.turn.session, record, oldest_ms)
+
+
+def _guarded(hold: Hold, reply: ModelReply) -> TurnRecord:
+    """The reserved turn, with what the guard of prices did in it."""
+    if hold.uncovered is None:
+        return hold.record
+    outcome = UNSURE if reply.is_unsure else RECOVERED
+    log.warning("price_guard.held_back", outcome=outcome, amounts=len(hold.uncovered.amounts))
+    return replace(hold.record, guard={"amounts": list(hold.uncovered.amounts), "outcome": outcome})
 
 
 def _text_key(failure: str) -> str:

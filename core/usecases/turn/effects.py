@@ -11,13 +11,22 @@ from core.domain import consent, handoff
 from core.domain.consent import is_health
 from core.domain.inbound_policy import URGENT, Action, TurnPlan
 from core.domain.memory import CustomerMemory
+from core.domain.messages import one_line
 from core.domain.model_reply import ModelReply
 from core.domain.opening import handed_over
+from core.domain.questions import (
+    COLLECTION,
+    MAX_QUESTION_CHARS,
+    Missing,
+    asking,
+    document_id,
+    question_id,
+)
 from core.domain.stages import next_stage
 from core.domain.texts import greeting, text
 from core.domain.turn import TurnRecord
 from core.ports import log
-from core.ports.documents import Create, Document, Merge, Write
+from core.ports.documents import Create, Document, Increment, Key, Merge, Write
 from core.usecases.customers.memory_changes import memory_key
 from core.usecases.journal.commits import Effect
 from core.usecases.turn.context import TurnContext, is_newcomer, words_of
@@ -53,7 +62,23 @@ def of_reply(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms
         quick_replies = text(clinic, "consent_yes"), text(clinic, "consent_no")
         postbacks = dict(zip(quick_replies, (consent.GIVE, consent.DECLINE), strict=True))
     record = replace(record, reply=answer, quick_replies=quick_replies, postbacks=postbacks, updates=updates)
-    return record, () if known == context.memory else (_remembering(context, known),)
+    effects = [] if known == context.memory else [_remembering(context, known)]
+    if reply.missing:
+        record = replace(record, question_id=question_id(reply.missing.question))
+        effects.append(counted(record, reply.missing, now_ms))
+    return record, effects
+
+
+def unsure_of_prices(context: TurnContext, record: TurnRecord, held_back: ModelReply) -> ModelReply:
+    """Instead of a reply with amounts that nothing covers; what was asked is a question to the clinic."""
+    asked = one_line(" ".join(words_of(record)))[:MAX_QUESTION_CHARS]
+    return replace(
+        held_back,
+        reply=text(context.clinic, "price_unsure"),
+        quick_replies=(),
+        missing=held_back.missing or Missing("ราคา", asked),
+        is_unsure=True,
+    )
 
 
 def of_fixed_text(context: TurnContext, draft: TurnRecord, plan: TurnPlan) -> Written:
@@ -104,3 +129,10 @@ def _remembering(context: TurnContext, known: CustomerMemory) -> Effect:
         return [Merge(key, data, if_version=document.version) if document else Create(key, data)]
 
     return Effect(key, context.loaded.also[0], writes)
+
+
+def counted(record: TurnRecord, missing: Missing, at_ms: int) -> Effect:
+    """One asking more, in the commit of the turn: once a turn, whatever dies."""
+    key = Key(COLLECTION, document_id(record.org_id, question_id(missing.question)))
+    data = {**asking(record, missing, at_ms), "count": Increment(1)}
+    return Effect(key, None, lambda _: [Merge(key, data)])

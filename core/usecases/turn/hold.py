@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.domain.budget import Kind, budget_day, may_grow
 from core.domain.errors import DocumentsUnavailableError, FairlaneError
+from core.domain.model_reply import ModelReply
 from core.domain.prompt import Prompt
 from core.domain.turn import TurnRecord
 from core.ports.clock import Clock
@@ -29,6 +30,14 @@ class AskFailedError(FairlaneError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the model gave no answer: {reason}")
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """A reply that no customer may read, since nothing covers these amounts of money in it."""
+
+    reply: ModelReply
+    amounts: tuple[str, ...]
 
 
 class Holds:
@@ -67,7 +76,7 @@ class Holds:
 
 class Hold:
     """`bill`: what the attempts under it have cost so far. `request`: what the next attempt asks, once the
-    model is decided."""
+    model is decided. `uncovered`: what the guard of prices has held back."""
 
     def __init__(
         self,
@@ -81,6 +90,7 @@ class Hold:
         self.quote = quote
         self.bill = Bill()
         self.request: LlmRequest | None = None
+        self.uncovered: Uncovered | None = None
         self._journal = journal
         self._draft = draft
         self._unclaimed = unclaimed

@@ -15,7 +15,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from core.domain.errors import FairlaneError
 from core.domain.model_reply import CUT_OFF, CutOffError, DeclinedError, ModelReply, SchemaError, parse_reply
-from core.domain.role_manager import asked_for_less
+from core.domain.price_guard import PriceGuard
+from core.domain.role_manager import asked_for_less, asked_without
 from core.domain.settings import default
 from core.ports import log
 from core.ports.clock import Clock
@@ -30,7 +31,7 @@ from core.ports.slots import (
     SlotRequest,
     Slots,
 )
-from core.usecases.turn.hold import AskFailedError, Hold
+from core.usecases.turn.hold import AskFailedError, Hold, Uncovered
 from core.usecases.turn.quote import Bill
 
 _OUTCOMES = {
@@ -49,6 +50,12 @@ class AskAgainError(FairlaneError):
         super().__init__(reason)
         self.reason = reason
         self.amended = amended
+
+
+class UncoveredError(AskAgainError):
+    def __init__(self, uncovered: Uncovered, amended: LlmRequest) -> None:
+        super().__init__("uncovered_amounts", amended)
+        self.uncovered = uncovered
 
 
 class _RetryError(FairlaneError):
@@ -87,10 +94,14 @@ class AskModel:
         self._jitter = jitter
 
     async def __call__(
-        self, hold: Hold, slot_request: SlotRequest, on_wait: Callable[[], Awaitable[None]]
+        self,
+        hold: Hold,
+        slot_request: SlotRequest,
+        on_wait: Callable[[], Awaitable[None]],
+        guard: PriceGuard | None = None,
     ) -> ModelReply:
         """The reply; `hold.bill` is filled in as attempts are made, also when this raises. The slot is free
-        during a backoff.
+        during a backoff. `guard`: holds back what it does not cover; `hold.uncovered` has it then.
 
         Raises NoSlotError if no first attempt could start, or if the provider wants to be asked later than
         the deadline and nothing was billed (the turn may be put back), AskFailedError if it started and no
@@ -106,7 +117,7 @@ class AskModel:
                         request = await hold.reserve()
                         deadline.begin()
                         answer = await self._call(request, slot, hold.bill, deadline)
-                    reply = _reply(answer, request, hold)
+                    reply = _reply(answer, request, hold, guard)
         except _RetryError as exc:
             if exc.wait_s and exc.wait_s >= deadline.left_s and not hold.bill.uncertain_or_paid:
                 raise NoSlotError(Refusal.COOLDOWN, round(exc.wait_s * 1000), slot_request.place) from exc
@@ -184,7 +195,7 @@ class AskModel:
         return answer
 
 
-def examined(answer: LlmAnswer, request: LlmRequest) -> ModelReply:
+def examined(answer: LlmAnswer, request: LlmRequest, guard: PriceGuard | None = None) -> ModelReply:
     """The reply, if a customer may read it. Every check of a reply stands here; one that asks again says how.
 
     Raises AskAgainError, DeclinedError. No amended request may be longer than the one that
@@ -192,19 +203,28 @@ def examined(answer: LlmAnswer, request: LlmRequest) -> ModelReply:
     way: the same call would end like the first.
     """
     try:
-        return parse_reply(answer.content, answer.finish_reason)
+        reply = parse_reply(answer.content, answer.finish_reason)
     except CutOffError as exc:
         raise AskAgainError(CUT_OFF, replace(request, messages=asked_for_less(request.messages))) from exc
     except SchemaError as exc:
         raise AskAgainError("bad_answer", request) from exc
+    amounts = guard.uncovered(reply.reply, reply.quick_replies) if guard else ()
+    if amounts:
+        amended = replace(request, messages=asked_without(request.messages, amounts))
+        raise UncoveredError(Uncovered(reply, amounts), amended)
+    return reply
 
 
-def _reply(answer: LlmAnswer, request: LlmRequest, hold: Hold) -> ModelReply:
-    """The examined reply. The next attempt asks what the examination wants to know, once a turn."""
+def _reply(answer: LlmAnswer, request: LlmRequest, hold: Hold, guard: PriceGuard | None) -> ModelReply:
+    """The examined reply. The next attempt asks what the examination wants to know, once a turn; and once
+    more where an amount that nothing covers stood in it."""
     try:
-        return examined(answer, request)
+        return examined(answer, request, guard)
     except DeclinedError as exc:
         raise AskFailedError(exc.reason) from exc
+    except UncoveredError as exc:
+        is_first, hold.uncovered, hold.request = hold.uncovered is None, exc.uncovered, exc.amended
+        raise (_RetryError if is_first else AskFailedError)(exc.reason) from exc
     except AskAgainError as exc:
         if len(hold.bill.answered) > 1:
             raise AskFailedError(exc.reason) from exc

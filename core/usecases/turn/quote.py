@@ -11,7 +11,7 @@ from core.domain.clinic import Clinic
 from core.domain.money import charge, to_micro_baht, worst_case
 from core.domain.prices import Prices
 from core.domain.prompt import Prompt
-from core.domain.role_manager import asked_for_less
+from core.domain.role_manager import longest_asked
 from core.domain.tokens import prompt_bound, request_estimate
 from core.domain.turn import TurnRecord
 from core.ports.llm import LlmAnswer, LlmRequest, Usage
@@ -54,7 +54,7 @@ class Quote:
     def of(cls, clinic: Clinic, prompt: Prompt, prices: Prices, thb_per_usd: Decimal, now_ms: int) -> Quote:
         """Raises UnpricedModelError if the primary model has no price."""
         # The longest prompt that a call of this turn may have: see core.usecases.turn.model.examined.
-        longest = asked_for_less(prompt.messages)
+        longest = longest_asked(clinic, prompt.messages)
         bound = prompt_bound(longest, schema_name=prompt.schema_name, schema=prompt.schema)
 
         def candidate(model: str) -> Candidate:
