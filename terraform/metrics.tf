@@ -18,6 +18,7 @@ locals {
     budget_downgraded      = { event = "budget.downgraded", labels = ["org"] }
     budget_stopped         = { event = "budget.stopped", labels = ["org"] }
     line_delivered         = { event = "line.delivered", labels = ["how"] }
+    price_held_back        = { event = "price.held_back", labels = ["outcome"] }
     handoff_started        = { event = "handoff.started", labels = ["org"] }
   }
 

@@ -20,6 +20,8 @@ SERVICES = {
     "ถอนฟัน": "ถอนฟันเริ่มต้นซี่ละ 900 บาทค่ะ",
     "รากฟันเทียม": "รากฟันเทียมเริ่มต้น 45,000 บาทค่ะ ปรึกษาทันตแพทย์ก่อนได้ฟรี",
 }
+MISTAKEN, MISTAKE, MENDED = "ผ่าฟันคุด", "ผ่าฟันคุด 2,000 บาทค่ะ", "ผ่าฟันคุด 3,500 บาทค่ะ"
+"""What the model has wrong, until it is told so."""
 _HOURS = "คลินิกเปิดทุกวัน 10.00–20.00 น. ค่ะ"
 _ANYTHING_ELSE = "สนใจบริการไหน สอบถามได้เลยนะคะ"
 _BOOKED = "รับนัดให้แล้วค่ะ แล้วพบกันนะคะ"
@@ -47,6 +49,8 @@ def answer(body: Mapping[str, Any]) -> Mapping[str, Any]:
     known = {**known, **{fact["key"]: fact["value"] for fact in facts}}
     name = f"คุณ{known['nickname']}" if "nickname" in known else ""
     told = [_told(words, service or state.get("service"), stage)]
+    if MISTAKEN in words:
+        told = [MENDED if any("named amounts" in str(m["content"]) for m in messages) else MISTAKE]
     if "allergy" in known:
         told.append(f"ทางเราทราบแล้วว่าแพ้{known['allergy']}นะคะ")
     reply = reply_text(messages, f"สวัสดีค่ะ{name}", " ".join(told))

@@ -15,14 +15,16 @@ BANGKOK, CHIANG_MAI, PHUKET, KHON_KAEN, HAT_YAI = (
 )
 HANDOFF_KEYWORD = "เจ้าหน้าที่"
 
-# One worst case is about 0.48 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
-CROSSING_BUDGET, DOWNGRADE_AT = "0.73", "0.8"
-ONE_CALL_BUDGET = "0.51"
+# One worst case is about 0.53 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
+CROSSING_BUDGET, DOWNGRADE_AT = "0.79", "0.8"
+ONE_CALL_BUDGET = "0.56"
 
 _PERSONA = """\
 {name} ตอบอย่างเป็นกันเอง สุภาพ และสั้น เปิดทุกวัน 10.00–20.00 น. มีที่จอดรถ
 ขูดหินปูน 900 บาท · อุดฟันเริ่มต้น 800 บาท · ถอนฟันเริ่มต้น 900 บาท · ฟอกสีฟัน 4,500 บาท
 จัดฟันเริ่มต้น 39,000 บาท ผ่อนได้ · รากฟันเทียมเริ่มต้น 45,000 บาท"""
+
+WISDOM_TOOTH, WRONG_PRICE, LISTED_PRICE = "ผ่าฟันคุด", "2,000 บาท", "3,500 บาท"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ CAST = (
     Role(
         CHIANG_MAI,
         "เชียงใหม่เดนทัล",
-        {"budget": {"daily_budget_baht": 300}, "handoff": {"keywords": [HANDOFF_KEYWORD], "hours": 12}},
+        {
+            "budget": {"daily_budget_baht": 300},
+            "handoff": {"keywords": [HANDOFF_KEYWORD], "hours": 12},
+            "prices": [{"item": WISDOM_TOOTH, "baht": 3500}],
+        },
     ),
     Role(PHUKET, "ภูเก็ตคลินิก", {"budget": {"daily_budget_baht": 300}}),
     Role(

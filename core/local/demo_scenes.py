@@ -42,6 +42,7 @@ async def everything(demo: Demo) -> None:
         demo.play("A picture, and then a question about it", picture),
         demo.play("A quote says which answer is meant", quote),
         demo.play("A conversation across instances", conversation),
+        demo.play("The model names a wrong price", wrong_price),
         demo.play("People take over a chat, and give it back", hand_off),
         over("A clinic's budget nears its end", crossing),
         over("A clinic's budget is used up", stopped),
@@ -142,6 +143,18 @@ async def remembered(demo: Demo, scene: Scene) -> str:
     gone = not any(cast.CONVERSATION[1] in str(m["content"]) for m in messages)
     demo.promise(scene, gone, "the prompt still holds the conversation that is over")
     return "nickname and allergy stand in the prompt"
+
+
+async def wrong_price(demo: Demo, scene: Scene) -> str:
+    sent = await demo.says(cast.CHIANG_MAI, "น้ำ", f"{cast.WISDOM_TOOTH}ราคาเท่าไหร่คะ")
+    if not await demo.answered(scene, sent):
+        return "not answered"
+    read = "\n".join(demo.said_to(sent))
+    demo.promise(scene, cast.WRONG_PRICE not in read, f"the customer read {read}")
+    if demo.judged_by_model:
+        demo.promise(scene, cast.LISTED_PRICE in read, f"the customer read {read}")
+        demo.promise(scene, len(demo.calls(sent)) == 2, f"{len(demo.calls(sent))} LLM calls")
+    return "held back, asked again: the listed price"
 
 
 async def hand_off(demo: Demo, scene: Scene) -> str:

@@ -292,7 +292,7 @@ def _guarded(hold: Hold, reply: ModelReply) -> TurnRecord:
     if hold.uncovered is None:
         return hold.record
     outcome = UNSURE if reply.is_unsure else RECOVERED
-    log.warning("price_guard.held_back", outcome=outcome, amounts=len(hold.uncovered.amounts))
+    log.warning("price.held_back", outcome=outcome, amounts=len(hold.uncovered.amounts))
     return replace(hold.record, guard={"amounts": list(hold.uncovered.amounts), "outcome": outcome})
 
 
