@@ -11,7 +11,10 @@ import pytest
 from core.domain.clinic import BudgetPolicy, Clinic, ModelConfig
 from core.usecases.clinics.schema import BUDGET, CLINIC, MODEL, Exact, Group, Number, Schema, Whole
 
-READ_BY_THEMSELVES = {"org_id", "bot_user_id", "channel_id", "model", "budget", "hours", "mode"}
+READ_BY_THEMSELVES = {
+    *("org_id", "bot_user_id", "channel_id", "model", "budget"),
+    *("prices", "answers", "hours", "mode"),
+}
 GROUPS = [(kind.kind, kind.fields) for kind in CLINIC.values() if isinstance(kind, Group)]
 
 
