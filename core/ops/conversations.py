@@ -17,7 +17,7 @@ from core.ops.session import Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time
 from core.ports.line import ChannelCredentials
-from core.usecases.operate.conversation_control import (
+from core.usecases.customers.conversation_control import (
     ConversationControl,
     Handoff,
     Notice,

@@ -20,7 +20,7 @@ from core.domain.memory import CustomerMemory
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, shown_time, turn_json
-from core.usecases.operate.conversation_control import chat_id
+from core.usecases.customers.conversation_control import chat_id
 from core.usecases.operate.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.operate.stored_clinics import find_clinic
 

@@ -28,9 +28,9 @@ from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
 from core.ports.documents import Create, Key
 from core.ports.mailbox import Held, Lead
+from core.usecases.customers.conversation_control import ConversationControl
 from core.usecases.customers.memory_changes import MemoryChanges
 from core.usecases.journal.journal import Journal
-from core.usecases.operate.conversation_control import ConversationControl
 from core.usecases.operate.customer_rights import CustomerRights
 from core.usecases.operate.replay_turn import Outcome, ReplayTurn
 from core.usecases.operate.stored_clinics import find_clinic

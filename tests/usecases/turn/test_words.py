@@ -10,7 +10,7 @@ import pytest_asyncio
 from core.adapters.system_clock import SystemClock
 from core.domain.texts import text
 from core.local.simulator import Sent
-from core.usecases.operate.conversation_control import ConversationControl
+from core.usecases.customers.conversation_control import ConversationControl
 from core.usecases.operate.stored_clinics import find_clinic
 from tests.support.fault_scene import FaultScene
 from tests.support.turn_scene import serving, turn_scene
