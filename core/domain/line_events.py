@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.domain.desk import looks_like_code
 from core.domain.errors import InvalidInputError
 from core.domain.event import ChatType, EventKind, InboundEvent
 from core.domain.event_kinds import KINDS
@@ -143,7 +144,8 @@ def _event(
     if chat_type != "user" and not mentioned and (called := after_name(text, bot.name)) is not None:
         mentioned, text = True, called
     quoted = _opaque(message.get("quotedMessageId"))
-    if chat_type != "user" and not (mentioned or quoted or rules.from_us or rules.everywhere):
+    is_ours = mentioned or quoted or rules.from_us or rules.everywhere
+    if chat_type != "user" and not (is_ours or looks_like_code(text)):
         return None
     chat_id = _matching(_CHAT_ID, source.get(id_field))
     if chat_id is None:

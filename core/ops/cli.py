@@ -33,6 +33,7 @@ COMMANDS = {
     "turns": "The journal of turns: list, show, replay.",
     "slots": "Slots at the LLM provider: live view and limits.",
     "customers": "What is kept of a customer: show, export, forget.",
+    "desk": "The chat in which a clinic's staff get notices: code, show, disconnect.",
     "conversations": "Conversations handed over to people: list, pause, resume.",
     "bookings": "Appointments: list, show, confirm, decline, cancel, export as a calendar.",
     "questions": "What clinics' words do not answer: list, answer, dismiss.",

@@ -63,14 +63,18 @@ class ConversationControl:
         self._memories = MemoryChanges(documents, clock)
         self._clock = clock
 
-    async def pause(self, clinic: Clinic, chat_id: str, hours: float | None = None) -> Handoff:
-        """Silence from the next message on, for `hours` (the clinic's own if None); again: from now on."""
+    async def pause(
+        self, clinic: Clinic, chat_id: str, hours: float | None = None, *, by: str = ""
+    ) -> Handoff:
+        """Silence from the next message on, for `hours` (the clinic's own if None); again: from now on. `by`:
+        who of the staff has the chat now, if that is known."""
+        reason = f"staff: {by}" if by else "staff"
         until_ms = self._clock.now_ms() + round((hours or clinic.handoff.hours) * HOUR_MS)
         await self._memories.change(
-            _customer(clinic, chat_id), clinic.retention, lambda known: known.handed_off(until_ms, "staff")
+            _customer(clinic, chat_id), clinic.retention, lambda known: known.handed_off(until_ms, reason)
         )
         log.warning("handoff.started", org=clinic.org_id, chat=chat_id, by="staff")
-        return Handoff(clinic.org_id, chat_id, until_ms, "staff")
+        return Handoff(clinic.org_id, chat_id, until_ms, reason)
 
     async def resume(self, clinic: Clinic, chat_id: str, notice: Notice | None = None) -> bool:
         """The bot speaks again; False if it did already. Raises LineError, LineUnavailableError if the
