@@ -276,6 +276,19 @@ locals {
         2. `fairlane turns replay ID…` pushes the stored reply, also to a customer who has it already. `--all-failed` leaves these turns out unless that reason is given.
       EOT
     }
+    notice_undone = {
+      title    = "A notice has not reached a clinic's desk"
+      severity = "WARNING"
+      filter   = "jsonPayload.message=\"notice.undone\""
+      labels   = ["org"]
+      doc      = <<-EOT
+        A notice to the staff of the clinic in the label `org` has been waiting for more than five minutes, or LINE refuses it: a customer may be waiting for people who know nothing of it. It is tried again by itself where that can help.
+
+        1. `fairlane desk show ORG` counts what was not sent; `fairlane doctor` says why. `quota`: the month's messages are used up, the clinic can raise its plan. `rejected`: the bot was taken out of the group.
+        2. Tell the clinic: `fairlane conversations list --org ORG` names the chats that wait for people.
+        3. For another chat: `fairlane desk disconnect ORG`, then `fairlane desk code ORG`.
+      EOT
+    }
     budget_used = {
       title    = "A clinic's budget is used up"
       severity = "WARNING"

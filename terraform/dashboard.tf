@@ -79,6 +79,11 @@ locals {
     { title = "Hand-offs to people, begun by model or customer", unit = "1", queries = {
       "by org" = "topk(10, sum by (org) (increase(${local.prometheus.handoff_started}{${local.revision}}[$${__interval}])))"
     } },
+    { title = "Notices to clinics' desks", unit = "1", queries = {
+      sent   = format(local.total, local.prometheus.notice_sent)
+      kept   = format(local.total, local.prometheus.notice_kept)
+      undone = format(local.total, local.prometheus.notice_undone)
+    } },
     { title = "Redis memory", unit = "10^2.%", queries = {
       used = "max(redis_googleapis_com:stats_memory_usage_ratio{${local.redis_selector}})"
     } },

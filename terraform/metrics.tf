@@ -20,6 +20,9 @@ locals {
     line_delivered         = { event = "line.delivered", labels = ["how"] }
     price_held_back        = { event = "price.held_back", labels = ["outcome"] }
     handoff_started        = { event = "handoff.started", labels = ["org"] }
+    notice_sent            = { event = "notice.sent", labels = ["kind"] }
+    notice_kept            = { event = "notice.kept", labels = ["reason"] }
+    notice_undone          = { event = "notice.undone", labels = ["org"] }
   }
 
   # Events of which a number is measured. Buckets grow by 1.2, so a percentile is right to about 10 %.

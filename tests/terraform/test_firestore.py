@@ -38,5 +38,5 @@ def test_every_field_that_a_query_uses_has_an_index() -> None:
 def test_retention_applies_to_every_collection_that_carries_customers_words() -> None:
     ttl = re.search(r'"expire_at" \{\n  for_each = toset\(\[(.*)\]\)', FIRESTORE)
     assert ttl
-    kept = {"turns", "turn_events", "customer_memory", "bookings", "questions"}
+    kept = {"turns", "turn_events", "customer_memory", "bookings", "questions", "notices"}
     assert set(re.findall(r'"(\w+)"', ttl[1])) == kept
