@@ -17,6 +17,7 @@ from core.adapters.redis_slots_scripts import SlotOptions
 from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.domain.booking import Step
+from core.domain.notice import Action
 from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
@@ -24,6 +25,8 @@ from core.ports.backlog import Pace
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges
+from core.usecases.desk.chat import DeskChat
+from core.usecases.desk.hand_offs import TapHandOff
 from core.usecases.desk.names import Names
 from core.usecases.effects.push_notice import PushNotice
 from core.usecases.effects.run_effect import Executor, RunEffect
@@ -97,7 +100,10 @@ def build(settings: Settings) -> TurnParts:
     marks = ReadMarks(line)
     line_delivery = LineDelivery(line, clock)
     delivery = Delivery(line_delivery, line, journal, mailbox, clock, marks)
-    give_up = GiveUp(directory, journal, delivery, clock, settings.budget_timezone)
+    outbox = Outbox(tasks, clock)
+    give_up = GiveUp(directory, journal, delivery, outbox, clock, settings.budget_timezone)
+    names, hand_offs = Names(line, RedisNames(redis)), TapHandOff(documents, clock)
+    taps = {Action.TAKE: hand_offs, Action.RESUME: hand_offs}
     answer = Answer(
         LoadTurn(directory, journal, MemoryChanges(documents, clock), clock, settings.budget_timezone),
         journal,
@@ -110,12 +116,14 @@ def build(settings: Settings) -> TurnParts:
         ),
         AskModel(llm, slots, clock, retry),
         delivery,
+        DeskChat(documents, names, outbox, taps, clock),
+        outbox,
         give_up,
         clock,
         AnswerPolicy(settings.patience_s, settings.session_ttl_s),
     )
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    notices = PushNotice(documents, directory, line_delivery, Names(line, RedisNames(redis)), clock)
+    notices = PushNotice(documents, directory, line_delivery, names, clock)
     executors: dict[str, Executor] = {
         EffectKind.NOTICE: notices,
         EffectKind.BOOKING_ANSWER: TellCustomer(Step.ANSWER, documents, directory, line_delivery, clock),
@@ -123,7 +131,7 @@ def build(settings: Settings) -> TurnParts:
     }
     return TurnParts(
         RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy),
-        RunEffect(executors, Outbox(tasks, clock), clock),
+        RunEffect(executors, outbox, clock),
     )
 
 

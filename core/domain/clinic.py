@@ -16,6 +16,8 @@ ORG_ID = "[a-z0-9-]{1,40}"
 GATHER_S, MAX_GATHER_S = 1.0, 3.0
 MAX_REMIND_HOURS = 168
 
+NOTICE_KINDS = ("handoff", "booking", "urgent", "failed")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -68,6 +70,13 @@ class Bookings:
     remind_hours: float = 24.0
 
 
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """Which kinds of notices are sent to the clinic's desk."""
+
+    notify: tuple[str, ...] = NOTICE_KINDS
+
+
 class Mode(StrEnum):
     """When the bot answers: always, only while the clinic is closed, never."""
 
@@ -106,6 +115,7 @@ class Clinic:
     hours: OpeningHours = field(default_factory=OpeningHours)
     mode: Mode = Mode.LIVE
     bookings: Bookings = field(default_factory=Bookings)
+    desk: DeskSettings = field(default_factory=DeskSettings)
 
     def is_silent(self, postback_data: str) -> bool:
         """A tap on a button whose postback the clinic has for purposes of its own."""

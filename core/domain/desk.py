@@ -16,6 +16,8 @@ from core.domain.event import EventKind, InboundEvent
 from core.domain.notice import Action
 
 COLLECTION = "desks"
+DESK = "desk"
+"""Why a turn said something, or nothing: it was the desk's business."""
 CODE_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 CODE_LENGTH: Final = 8
 CODE_LIFE_MS: Final = 30 * 60_000

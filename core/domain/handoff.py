@@ -29,8 +29,21 @@ def until_ms(clinic: Clinic, now_ms: int) -> int:
 def must_name_emergency(event: InboundEvent, memory: CustomerMemory, now_ms: int) -> bool:
     """The customer's words are urgent, and the number was not given within the last hour of the
     conversation. It costs nothing: only what can still be answered by reply token is."""
-    told_ms = memory.urgent_ms
-    if event.kind == EventKind.POSTBACK or (told_ms is not None and now_ms - told_ms < HOUR_MS):
+    if not _is_due(memory.urgent_ms, now_ms):
         return False
     is_free = event.reply_token is not None and now_ms - event.arrived_ms <= TOKEN_FRESH_MS
-    return is_free and first_found(urgent_words(), [event.text]) is not None
+    return is_free and is_urgent(event)
+
+
+def must_tell_staff(event: InboundEvent, memory: CustomerMemory, now_ms: int) -> bool:
+    """The customer's words are urgent, and the conversation's staff were not told so within the last hour."""
+    return _is_due(memory.urgent_told_ms, now_ms) and is_urgent(event)
+
+
+def is_urgent(event: InboundEvent) -> bool:
+    """By the customer's own words: a postback's data is the clinic's."""
+    return event.kind != EventKind.POSTBACK and first_found(urgent_words(), [event.text]) is not None
+
+
+def _is_due(last_ms: int | None, now_ms: int) -> bool:
+    return last_ms is None or now_ms - last_ms >= HOUR_MS

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from core.domain import consent, handoff
 from core.domain.clinic import Clinic
+from core.domain.desk import is_tap
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import Action, asks_model, is_wordless, rules_of
 from core.domain.memory import CustomerMemory
@@ -82,10 +83,10 @@ def _silence(
     """Why the bot says nothing, "" if it does."""
     if event.chat_type != "user" and not _addresses_us(event, session):
         return "group_talk"
-    if memory.in_handoff(now_ms):
-        return HANDED_OVER
-    if silence:
-        return silence
+    if is_tap(event):
+        return "desk_button"
+    if by_people := HANDED_OVER if memory.in_handoff(now_ms) else silence:
+        return by_people
     if _told_already(event, clinic, session):
         return TOLD_ALREADY
     if event.kind == EventKind.POSTBACK and clinic.is_silent(event.text):
@@ -100,7 +101,8 @@ class TurnPlan:
     `action`: HANDOFF, ANSWER, TEXT or IGNORE (nothing is sent). `words`: the customer's, for the prompt, in
     order. `taken`: ids of the events that belong to the conversation; the others are a group's own talk, or
     unsent. `unfollowed_ms`: when the customer left, None if they are here, or here again. `consent`: what
-    they have decided about health facts, if they have now.
+    they have decided about health facts, if they have now. `tells_staff`: something is urgent that the bot
+    does not answer.
     """
 
     action: Action
@@ -110,6 +112,7 @@ class TurnPlan:
     unfollowed_ms: int | None = None
     consent: bool | None = None
     reason: str = ""
+    tells_staff: bool = False
 
 
 _BELONGS = BY_PEOPLE | {TOLD_ALREADY}
@@ -145,6 +148,9 @@ def plan_turn(
         taken=frozenset(e.event_id for e, p in plans if p.action in _PRECEDENCE or p.reason in _BELONGS),
         consent=next((c for e in reversed(left) if (c := consent.tapped(e)) is not None), None),
         reason=next((p.reason for _, p in reversed(plans) if p.reason), ""),
+        tells_staff=any(
+            p.reason in _FOR_PEOPLE and handoff.must_tell_staff(event, memory, now_ms) for event, p in plans
+        ),
     )
     for action in _PRECEDENCE:
         newest = next((p for _, p in reversed(plans) if p.action is action), None)

@@ -54,7 +54,8 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class CustomerMemory:
     """`facts`: one a key, oldest first. `unfollowed_ms`: not None while the customer can't be reached.
-    `urgent_ms`: when the emergency number was given last while people had the chat.
+    `urgent_ms`: when the emergency number was given last while people had the chat; `urgent_told_ms`: when
+    staff were told last that something is urgent.
     `consent`: the customer's word on health facts, None before they were asked. `forgotten`: Unix ms by user
     id; what they said before is erased, also what arrives only now."""
 
@@ -65,6 +66,7 @@ class CustomerMemory:
     consent: bool | None = None
     consent_ms: int | None = None
     urgent_ms: int | None = None
+    urgent_told_ms: int | None = None
     forgotten: Mapping[str, int] = field(default_factory=dict)
 
     def in_handoff(self, now_ms: int) -> bool:
@@ -111,6 +113,7 @@ class CustomerMemory:
             "consent": self.consent,
             "consent_ms": self.consent_ms,
             "urgent_ms": self.urgent_ms,
+            "urgent_told_ms": self.urgent_told_ms,
             "forgotten": dict(self.forgotten),
             "expire_at": self.expire_at(now_ms, retention),
         }
@@ -127,8 +130,9 @@ class CustomerMemory:
             del data["handoff_until_ms"], data["handoff_reason"]
         if (self.consent, self.consent_ms) == (before.consent, before.consent_ms):
             del data["consent"], data["consent_ms"]
-        if self.urgent_ms == before.urgent_ms:
-            del data["urgent_ms"]
+        for name in ("urgent_ms", "urgent_told_ms"):
+            if getattr(self, name) == getattr(before, name):
+                del data[name]
         if self.forgotten == before.forgotten:
             del data["forgotten"]
         return data
@@ -144,7 +148,8 @@ class CustomerMemory:
             return cls()
         until, unfollowed = data.get("handoff_until_ms"), data.get("unfollowed_ms")
         consent, consent_ms = data.get("consent"), data.get("consent_ms")
-        entries, forgotten, urgent_ms = data.get("facts"), data.get("forgotten"), data.get("urgent_ms")
+        entries, forgotten = data.get("facts"), data.get("forgotten")
+        urgent = {name: data.get(name) for name in ("urgent_ms", "urgent_told_ms")}
         return cls(
             facts=facts_from(entries),
             handoff_until_ms=until if isinstance(until, int) else None,
@@ -152,7 +157,7 @@ class CustomerMemory:
             unfollowed_ms=unfollowed if isinstance(unfollowed, int) else None,
             consent=consent if isinstance(consent, bool) else None,
             consent_ms=consent_ms if isinstance(consent_ms, int) else None,
-            urgent_ms=urgent_ms if isinstance(urgent_ms, int) else None,
+            **{name: at_ms if isinstance(at_ms, int) else None for name, at_ms in urgent.items()},
             forgotten={
                 user: at_ms
                 for user, at_ms in (forgotten if isinstance(forgotten, dict) else {}).items()

@@ -22,6 +22,8 @@ RETENTION = timedelta(days=30)
 
 NO_DESK, NO_QUOTA = "no_desk", "quota"
 """Why a notice is kept."""
+UNWANTED = "unwanted"
+"""Why one is not sent: the clinic wants none of its kind."""
 
 
 class NoticeKind(StrEnum):
@@ -129,7 +131,7 @@ class Notice:
         taps = data.get("taps") or {}
         return cls(
             id=notice_id,
-            state=NoticeState(data["state"]),
+            state=NoticeState(data.get("state", NoticeState.PENDING)),
             taps={action: Tap(**{k: tap[k] for k in _TAP if k in tap}) for action, tap in taps.items()},
             **plain,
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import note_of
+from core.domain.task import EffectTask
 
 COLLECTION = "turns"
 CLAIMS = "turn_events"
@@ -91,7 +92,8 @@ class Money:
 class TurnRecord:
     """`fence` is the mailbox fence of the leader that wrote it last. `reply` is what goes to LINE, with
     `quick_replies`; `postbacks`: by label, what a tap on one sends instead of words. `updates`: what the
-    conversation is to know after the turn. `delivering` is how LINE may have been called already, but if
+    conversation is to know after the turn. `effects`: what else its commit has caused; whoever ends the turn
+    enqueues them. `delivering` is how LINE may have been called already, but if
     `announced` only after the mailbox was told; `presumed`: that it accepted follows only from its refusal of
     the token afterwards. `replayed_as`: the event that an operator's latest replay was enqueued as,
     `replayed_ms` when. `operation`: the id of the journal's commit that wrote it last, by which that commit
@@ -125,6 +127,7 @@ class TurnRecord:
     postbacks: Mapping[str, str] = field(default_factory=dict)
     updates: Mapping[str, Any] = field(default_factory=dict)
     facts_used: tuple[str, ...] = ()
+    effects: tuple[EffectTask, ...] = ()
     push_allowed: bool = True
     delivering: str | None = None
     announced: bool = False
@@ -155,6 +158,7 @@ class TurnRecord:
             "message_ids": [*(e.message_id for e in self.events if e.message_id), *self.line_message_ids],
             "quick_replies": list(self.quick_replies),
             "facts_used": list(self.facts_used),
+            "effects": [{k: getattr(effect, k) for k in _EFFECT} for effect in self.effects],
             "line_message_ids": list(self.line_message_ids),
             "postbacks": dict(self.postbacks),
             "updates": dict(self.updates),
@@ -175,6 +179,7 @@ class TurnRecord:
             k: tuple(data.get(k) or ()) for k in ("quick_replies", "facts_used", "line_message_ids")
         }
         plain: dict[str, Any] = {k: data[k] for k in _PLAIN if k != "id" and data.get(k) is not None}
+        caused = [{k: effect[k] for k in _EFFECT} for effect in data.get("effects") or ()]
         return cls(
             id=turn_id,
             state=TurnState(data["state"]),
@@ -183,6 +188,9 @@ class TurnRecord:
             postbacks=data.get("postbacks") or {},
             updates=data.get("updates") or {},
             guard=data.get("guard") or {},
+            effects=tuple(
+                EffectTask(org_id=plain["org_id"], trace=plain.get("trace", ""), **each) for each in caused
+            ),
             **lists,
             **plain,
         )
@@ -214,10 +222,17 @@ class TurnRecord:
         wanted = not self.state.final and any(event.text for event in events)
         return left if wanted else left.without_words()
 
+    def causing(self, *effects: EffectTask) -> TurnRecord:
+        """With these, too, each once."""
+        caused = {effect.name: effect for effect in (*self.effects, *effects)}
+        traced = (replace(effect, trace=self.trace) for effect in caused.values())
+        return replace(self, effects=tuple(traced))
+
     def with_money(self, **changes: Any) -> TurnRecord:
         return replace(self, money=replace(self.money, **changes))
 
 
+_EFFECT = ("kind", "id", "due_ms")
 _EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id", "user_id", "note")
 _MONEY = (
     "day",

@@ -68,6 +68,7 @@ clinics:
     hours: {mon-fri: "10:00-20:00", sat: "10:00-12:00, 13:00-18:00", sun: closed}  # absent: always open
     holidays: ["2026-12-31"]
     bookings: {remind_hours: 24} # a confirmed appointment's reminder: 0 to 168 hours before, 0 for none
+    desk: {notify: [handoff, booking, urgent, failed]}  # what staff are told in their LINE chat; absent: all
     mode: live                   # live, after_hours (answers only while closed) or off; absent: as it is
     silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """
@@ -223,7 +224,7 @@ class _Reader:
             case Exact():
                 value = _exact(fields, name, kind)
             case Texts():
-                value = _texts(fields, name, kind.expected)
+                value = _texts(fields, name, kind)
             case Group():
                 inner = fields.fields(name, kind.fields)
                 value = None if inner is None else kind.kind(**self._values(inner, kind.fields))
@@ -276,12 +277,12 @@ class _Reader:
         ]
 
 
-def _texts(fields: Fields, name: str, expected: str) -> tuple[str, ...]:
-    """A list of texts of which none is blank."""
-    texts = [text_of(node) for node in fields.items(name, expected)]
+def _texts(fields: Fields, name: str, kind: Texts) -> tuple[str, ...]:
+    """A list of texts of which none is blank, and none that is not allowed."""
+    texts = [text_of(node) for node in fields.items(name, kind.expected)]
     kept = tuple(text.strip() for text in texts if text and text.strip())
-    if len(kept) < len(texts):
-        fields.problem(name, expected)
+    if len(kept) < len(texts) or (kind.allowed is not None and not kind.allowed.issuperset(kept)):
+        fields.problem(name, kind.expected)
     return kept
 
 

@@ -19,7 +19,7 @@ from core.domain.event import Conversation
 from core.domain.memory import CustomerMemory
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
-from core.ops.turn_view import TurnsTable, shown_time, turn_json
+from core.ops.turn_view import TurnsTable, notice_json, shown_time, turn_json
 from core.usecases.customers.conversation_control import chat_id
 from core.usecases.operate.customer_rights import CustomerRights, Forgotten, KeptOfCustomer
 from core.usecases.operate.stored_clinics import find_clinic
@@ -157,6 +157,7 @@ def kept_json(kept: KeptOfCustomer, *, texts: bool) -> dict[str, Any]:
         "turns": [turn_json(turn, texts=texts) for turn in kept.turns],
         "questions": [asdict(asked) for asked in kept.questions] if texts else len(kept.questions),
         "claims": dict(kept.claims),
+        "notices": [notice_json(each, texts=texts) for each in kept.notices],
     }
 
 

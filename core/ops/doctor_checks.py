@@ -111,6 +111,7 @@ def _store_checks(settings: Settings, opened: AsyncExitStack) -> list[Check]:
     return [
         Check("documents", lambda: examine_documents(documents), _LOGIN, reader),
         Check("clinics", clinics.documents, _LOGIN, reader, _MANY_S),
+        Check("desks", clinics.desks, _LOGIN, reader, _MANY_S),
         Check("secrets", clinics.secrets, _LOGIN, secret, _MANY_S),
         Check("line", clinics.line, "is LINE's API reachable from here?", secret, _MANY_S),
         Check("models", clinics.models, _LOGIN, reader, 60.0),

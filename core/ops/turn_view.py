@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core.domain.money import format_baht
+from core.domain.notice import Notice
+from core.domain.task import EffectTask
 from core.domain.turn import TurnRecord, TurnState
 
 STYLES = {
@@ -119,6 +121,48 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
         "trace": turn.trace,
         **(said if texts else {}),
     }
+
+
+def notice_json(notice: Notice, *, texts: bool = False) -> dict[str, Any]:
+    """A notice to staff, and who has dealt with it. Times in Unix ms."""
+    told = {"name": notice.name, "detail": notice.detail}
+    return {
+        "id": notice.id,
+        "kind": notice.kind,
+        "state": notice.state.value,
+        "reason": notice.reason,
+        "created_ms": notice.created_ms,
+        "sent_ms": notice.sent_ms,
+        "desk_chat_id": notice.desk_chat_id or None,
+        "taps": {action: {"at_ms": tap.at_ms, "by": tap.by} for action, tap in notice.taps.items()},
+        **(told if texts else {}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a turn has caused besides its reply; of what is no notice, the name alone."""
+
+    tasks: Sequence[EffectTask]
+    notices: Sequence[Notice]
+
+    def as_json(self, *, texts: bool) -> list[dict[str, Any]]:
+        known = {notice.id: notice_json(notice, texts=texts) for notice in self.notices}
+        return [{"effect": task.kind, "id": task.id, **known.get(task.id, {})} for task in self.tasks]
+
+    def __rich__(self) -> RenderableType:
+        out = Table(box=None, show_header=False, pad_edge=False)
+        known = {notice.id: notice for notice in self.notices}
+        for task in self.tasks:
+            notice = known.get(task.id)
+            why = f" ({notice.reason})" if notice and notice.reason else ""
+            taps = (
+                ", ".join(f"{action} by {tap.by or 'staff'}" for action, tap in notice.taps.items())
+                if notice
+                else ""
+            )
+            out.add_row(task.kind, task.id, Text(f"{notice.state.value}{why}" if notice else ""), Text(taps))
+        return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from core.domain.errors import InvalidInputError
 from core.domain.turn import DELIVERY_UNKNOWN, TurnRecord, TurnState
 from core.ops.session import TASKS, Session, run
 from core.ops.terminal import stdout
-from core.ops.turn_view import TurnsTable, turn_json, turn_page
+from core.ops.turn_view import Effects, TurnsTable, turn_json, turn_page
 from core.usecases.operate.replay_turn import Outcome, Replay, ReplayTurn
 from core.usecases.operate.stored_clinics import find_clinic
-from core.usecases.operate.turn_report import find_turn, list_turns
+from core.usecases.operate.turn_report import find_turn, list_turns, notices_of
 
 app = typer.Typer(help="The journal of turns: list, show, replay.", no_args_is_help=True)
 
@@ -63,19 +63,25 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One turn: when it was received, enqueued, begun, answered and delivered; how, why, and for how much.
+    """One turn: when it was received, enqueued, begun, answered and delivered; how, why, and for how much;
+    and what became of what it caused besides, such as a notice to staff.
 
     What the customer and the clinic said is shown with --texts only: it is private.
     """
 
-    async def read(here: Session) -> tuple[TurnRecord, str]:
-        return await find_turn(here.documents, turn_id), here.settings.budget_timezone
+    async def read(here: Session) -> tuple[TurnRecord, Effects, str]:
+        turn = await find_turn(here.documents, turn_id)
+        caused = Effects(turn.effects, await notices_of(here.documents, turn))
+        return turn, caused, here.settings.budget_timezone
 
-    turn, timezone = run(read)
+    turn, effects, timezone = run(read)
     if as_json:
-        typer.echo(json.dumps(turn_json(turn, texts=texts), ensure_ascii=False, indent=2))
+        shown = {**turn_json(turn, texts=texts), "effects": effects.as_json(texts=texts)}
+        typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
     else:
         stdout(highlight=False).print(turn_page(turn, timezone, texts=texts))
+        if turn.effects:
+            stdout(highlight=False).print(effects)
 
 
 @app.command("replay")

@@ -139,8 +139,9 @@ def test_a_turn_does_not_write_over_a_hand_off_or_consent_that_it_did_not_change
     learnt = replace(before, facts=(Fact("name", "Ploy", "t1", 1),))
     assert learnt.changes(before, 0, KEPT).keys() == {"facts", "unfollowed_ms", "expire_at"}
     handed_off = learnt.handed_off(5, "asked")
-    agreed = replace(handed_off, consent=True, consent_ms=1, urgent_ms=1, forgotten={"U1": 1})
-    theirs = {"consent", "consent_ms", "urgent_ms", "forgotten"}
+    agreed = replace(handed_off, consent=True, consent_ms=1, urgent_ms=1, urgent_told_ms=1)
+    agreed = replace(agreed, forgotten={"U1": 1})
+    theirs = {"consent", "consent_ms", "urgent_ms", "urgent_told_ms", "forgotten"}
     assert handed_off.changes(before, 0, KEPT).keys() == agreed.encode(0, KEPT).keys() - theirs
     assert agreed.changes(before, 0, KEPT) == agreed.encode(0, KEPT)
 

@@ -95,7 +95,8 @@ async def deployment(tmp_path: Path, redis_url: str) -> AsyncIterator[Deployment
 async def test_sound_deployment_needs_nothing_but_its_clinics_connected(deployment: Deployment) -> None:
     await deployment.clinic("one")
     bad = await deployment.bad()
-    assert list(bad) == ["connected"]
+    assert list(bad) == ["connected", "desks"]
+    assert "fairlane desk code" in bad["desks"].remedy
     assert "fairlane clinics connect --all" in bad["connected"].remedy
     assert not await deployment.documents.query("doctor_probes")
 

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from core.domain.clinic import MAX_GATHER_S, MAX_REMIND_HOURS, Bookings, Handoff, Limits, Retention
+from core.domain.clinic import (
+    MAX_GATHER_S,
+    MAX_REMIND_HOURS,
+    NOTICE_KINDS,
+    Bookings,
+    DeskSettings,
+    Handoff,
+    Limits,
+    Retention,
+)
 from core.domain.texts import LANGUAGES, TEXT_KEYS
 
 MIN_OUTPUT_TOKENS: Final = 100
@@ -72,7 +81,10 @@ class Exact(_Field):
 
 @dataclass(frozen=True, slots=True)
 class Texts(_Field):
+    """`allowed` None: any."""
+
     expected: str
+    allowed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,10 @@ CLINIC: Final[Schema] = {
     ),
     "retention": Group(Retention, {"memory_days": Whole(1, 3_650), "unfollow_days": Whole(1, 3_650)}),
     "bookings": Group(Bookings, {"remind_hours": Number(0, MAX_REMIND_HOURS, "24")}),
+    "desk": Group(
+        DeskSettings,
+        {"notify": Texts(f"expected a list of {', '.join(NOTICE_KINDS)}", frozenset(NOTICE_KINDS))},
+    ),
     "messages": Keyed(TEXT_KEYS),
     "price_guard": Flag(),
     "silent_postbacks": Texts("expected a list of postback data: [menu=2]"),

@@ -10,16 +10,13 @@ from core.domain.desk import Desk
 from core.domain.notice import Notice, NoticeState
 from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Create, Document, DocumentStore, Key, Merge, Where, Write
+from core.usecases.journal.notices import notice_key
 
 MAX_TRIES = 20
 
 
 def desk_key(org_id: str) -> Key:
     return Key(desk.COLLECTION, org_id)
-
-
-def notice_key(notice_id: str) -> Key:
-    return Key(notice.COLLECTION, notice_id)
 
 
 def desk_from(org_id: str, document: Document | None) -> Desk:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from core.domain.desk import Desk
 from core.domain.errors import ChannelUnavailableError
-from core.domain.notice import NO_DESK, NO_QUOTA, Notice, NoticeState
+from core.domain.notice import NO_DESK, NO_QUOTA, UNWANTED, Notice, NoticeKind, NoticeState
 from core.domain.notice_message import notice_messages
 from core.domain.task import EffectTask
 from core.domain.turn import UNDELIVERABLE
@@ -20,13 +21,17 @@ from core.ports.documents import DocumentStore
 from core.ports.line import LineFault
 from core.usecases.clinics.directory import ClinicDirectory, Found
 from core.usecases.desk.names import Names
-from core.usecases.desk.records import DeskRecords, desk_from, desk_key, notice_from, notice_key
+from core.usecases.desk.records import DeskRecords, desk_from, desk_key, notice_from
 from core.usecases.journal.books import turn_key
 from core.usecases.journal.entries import stored_from
+from core.usecases.journal.notices import HOUR_MS, failures_id, notice_key
 from core.usecases.turn.line_delivery import Delivered, DeliveryRequest, LineDelivery
 
+_OVER = frozenset({NoticeState.SENT, NoticeState.FAILED})
 _CHANNEL_PAUSE_MS = 5_000
-_KEPT_PAUSES_MS = (600_000, 6 * 3_600_000)
+UNDONE_MS = 5 * 60_000
+"""After so long somebody is told that a notice has not been sent."""
+_KEPT_PAUSES_MS = (UNDONE_MS + 1_000, 6 * 3_600_000)
 """How long a notice that is kept for the month's end waits between tries, at least and at most."""
 _CHANNEL_PATIENCE_MS = 24 * 3_600_000
 
@@ -53,27 +58,34 @@ class PushNotice:
             self._directory.by_org(task.org_id),
             self._documents.get_many([notice_key(task.id), desk_key(task.org_id)]),
         )
-        if document is None or document.data.get("org_id") != task.org_id:
-            log.warning("notice.unknown", id=task.id)
-            return None
-        notice = notice_from(document)
-        if notice.state in {NoticeState.SENT, NoticeState.FAILED}:
-            log.info("notice.duplicate", id=notice.id, state=notice.state.value)
-            return None
-        if found is None:
-            await self.give_up(task, "no_clinic")
+        notice = notice_from(document) if document else None
+        if notice is None or notice.org_id != task.org_id or notice.state in _OVER:
+            log.info("notice.over", id=task.id, state=notice.state.value if notice else None)
             return None
         desk = desk_from(task.org_id, desk_document)
-        if not desk.is_connected:
-            await self._keep(notice, NO_DESK)
+        obstacle = _obstacle(found, notice, desk)
+        if found is None or obstacle:
+            await self._end(notice.id, *obstacle)
             return None
-        if (addressed := await self._addressed(found, notice, desk.chat_id)) is None:
-            return None
-        return await self._push(found, addressed)
+        if notice.kind == NoticeKind.FAILED and (due_ms := await self._hour_is_over_ms(notice)):
+            return due_ms
+        if notice.kind != NoticeKind.FAILED and self._clock.now_ms() - notice.created_ms > UNDONE_MS:
+            log.error("notice.undone", id=notice.id, reason=notice.reason)
+        addressed = await self._addressed(found, notice, desk.chat_id)
+        return await self._push(found, addressed) if addressed else None
 
     async def give_up(self, task: EffectTask, reason: str) -> None:
         """See core.usecases.effects.run_effect."""
         await self._end(task.id, NoticeState.FAILED, reason)
+
+    async def _hour_is_over_ms(self, notice: Notice) -> int | None:
+        """When the clinic may be told of failures again; None: now. Once an hour, whatever the clock says."""
+        hour = notice.created_ms // HOUR_MS
+        before = await self._records.notice(failures_id(notice.org_id, hour - 1))
+        if before is None or before.sent_ms is None:
+            return None
+        due_ms = before.sent_ms + HOUR_MS
+        return due_ms if due_ms > self._clock.now_ms() + 1_000 else None
 
     async def _addressed(self, found: Found, notice: Notice, desk_chat_id: str) -> Notice | None:
         """The notice with its desk and the customer's name in it; None if it was sent meanwhile."""
@@ -129,14 +141,10 @@ class PushNotice:
         if reason != LineFault.QUOTA:
             await self._end(notice.id, NoticeState.FAILED, reason)
             return None
-        await self._keep(notice, NO_QUOTA)
+        await self._end(notice.id, NoticeState.KEPT, NO_QUOTA)
         now_ms = self._clock.now_ms()
         least, most = _KEPT_PAUSES_MS
         return now_ms + min(max(least, (now_ms - notice.created_ms) // 4), most)
-
-    async def _keep(self, notice: Notice, reason: str) -> None:
-        log.warning("notice.kept", id=notice.id, reason=reason)
-        await self._end(notice.id, NoticeState.KEPT, reason)
 
     async def _end(self, notice_id: str, state: NoticeState, reason: str = "") -> None:
         now_ms = self._clock.now_ms()
@@ -147,11 +155,22 @@ class PushNotice:
             ended = replace(current, state=state, reason=reason)
             if state is NoticeState.SENT:
                 return replace(ended, sent_ms=now_ms, is_open=bool(current.actions) and current.is_open)
-            return ended
+            return replace(ended, is_open=False) if reason == UNWANTED else ended
 
         await self._records.change_notice(notice_id, end)
-        if state is NoticeState.FAILED:
-            log.error("notice.failed", id=notice_id, reason=reason)
+        if state is NoticeState.KEPT:
+            log.warning("notice.kept", id=notice_id, reason=reason)
+        if state is NoticeState.FAILED and reason != UNWANTED:
+            log.error("notice.undone", id=notice_id, reason=reason)
+
+
+def _obstacle(found: Found | None, notice: Notice, desk: Desk) -> tuple[()] | tuple[NoticeState, str]:
+    """What a notice ends with that can't be sent; nothing if it can."""
+    if found is None:
+        return NoticeState.FAILED, "no_clinic"
+    if notice.kind not in found[0].desk.notify:
+        return NoticeState.FAILED, UNWANTED
+    return () if desk.is_connected else (NoticeState.KEPT, NO_DESK)
 
 
 async def _no_mark(_: str | None) -> None:

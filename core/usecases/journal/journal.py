@@ -205,16 +205,18 @@ class Journal:
 
         return await self._commits.commit(record.id, propose, within_s=self._try_s)
 
-    async def update(self, stored: Stored, record: TurnRecord) -> Stored:
+    async def update(self, stored: Stored, record: TurnRecord, effects: Sequence[Effect] = ()) -> Stored:
         """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
-        unsent message). Insists. Raises TurnMovedError."""
+        unsent message). `effects`: such as need not be read. Insists. Raises TurnMovedError."""
         changes = changes_of(stored.record, record)
 
         def propose(seen: Seen | None) -> Proposal:
+            also = writes_of(effects, None)
             if seen is None:
-                return Proposal(record, stored)
+                return Proposal(record, stored, also)
             current = _still_led(seen.turn, record)
-            return Proposal(TurnRecord.decode(record.id, {**current.record.encode(), **changes}), current)
+            merged = TurnRecord.decode(record.id, {**current.record.encode(), **changes})
+            return Proposal(merged, current, also)
 
         return await self._commits.commit(record.id, propose, within_s=self._insist_s)
 

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from core.domain import consent
+from core.domain import consent, notice
 from core.domain.budget import budget_day
 from core.domain.clinic import Retention
 from core.domain.errors import FairlaneError
 from core.domain.event import Conversation, InboundEvent
 from core.domain.memory import CustomerMemory
+from core.domain.notice import Notice
 from core.domain.questions import Asked
 from core.domain.session import Session
 from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnState
@@ -25,6 +26,7 @@ from core.ports.conversations import Conversations, Led
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
+from core.usecases.desk.records import DeskRecords, notice_from
 from core.usecases.journal.entries import TurnMovedError
 from core.usecases.journal.journal import Journal
 from core.usecases.operate.questions import Questions
@@ -42,7 +44,8 @@ class ConversationBusyError(FairlaneError):
 class KeptOfCustomer:
     """`turns` oldest first, also those in groups that have a message of the customer's, without what others
     said there; `waiting` also in these groups. `claims`: by event id, the turn that answers it.
-    `questions`: what the clinic's words did not answer. `memory_document`: None if there is none."""
+    `questions`: what the clinic's words did not answer; `notices`: to the clinic's staff. `memory_document`:
+    None if there is none."""
 
     conversation: Conversation
     session: Session | None
@@ -52,6 +55,7 @@ class KeptOfCustomer:
     turns: tuple[TurnRecord, ...]
     claims: Mapping[str, str]
     questions: tuple[Asked, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -108,6 +112,7 @@ class CustomerRights:
             turns=tuple(_as_seen_by(customer, turn) for turn in turns),
             questions=tuple(await self._questions.asked_by(customer)),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
+            notices=tuple(await self._notices_of(customer)),
         )
 
     async def forget(self, customer: Conversation) -> Forgotten:
@@ -127,6 +132,7 @@ class CustomerRights:
             known, _ = await self._memories.change(customer, _A_WEEK, lambda _: blank)
             replays = [turn.replayed_as for turn in turns if turn.replayed_as]
             await self._questions.forget(customer)
+            await self._forget_notices(customer)
             dropped = await self._conversations.erase(
                 customer, led.fence, sender=customer.chat_id, also_done=replays
             )
@@ -156,6 +162,24 @@ class CustomerRights:
         erased = len(before.facts) - len(after.facts) + waited
         log.warning("customer.consent_withdrawn", org=customer.org_id, facts=erased)
         return erased
+
+    async def _notices_of(self, customer: Conversation) -> list[Notice]:
+        """To staff, about the customer, also about what they said in groups."""
+        org = Where("org_id", "==", customer.org_id)
+        found = {
+            document.key.id: document
+            for name in ("chat_id", "user_id")
+            for document in await self._documents.query(
+                notice.COLLECTION, [org, Where(name, "==", customer.chat_id)]
+            )
+        }
+        return [notice_from(found[notice_id]) for notice_id in sorted(found)]
+
+    async def _forget_notices(self, customer: Conversation) -> None:
+        """Staff may still deal with the matter, but not by what was said or by a name."""
+        records = DeskRecords(self._documents, self._clock)
+        for told in await self._notices_of(customer):
+            await records.change_notice(told.id, lambda known: replace(known, name="", detail=""))
 
     async def _forget_in_group(self, customer: Conversation, group: Conversation) -> tuple[int, int]:
         """A group's state is not the customer's alone: only what they said goes, and what came of it. In how

@@ -9,12 +9,15 @@ from typing import TypeVar
 
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import FairlaneError, InvalidInputError, UnavailableError
+from core.domain.notice import NO_DESK, NO_QUOTA
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
 from core.ports.llm import LlmError
 from core.ports.secrets import SecretStore
 from core.usecases.clinics.price_list import PriceList
+from core.usecases.desk.records import DeskRecords, desk_from, desk_key
+from core.usecases.effects.push_notice import UNDONE_MS
 from core.usecases.operate.connect_clinics import is_connected
 from core.usecases.operate.examine import Finding, attention, broken, names, ok
 from core.usecases.operate.stored_clinics import StoredClinics, read_stored
@@ -72,6 +75,32 @@ class ExamineClinics:
         else:
             found.append(ok("connected", "every clinic's channel was connected and tested"))
         return found
+
+    async def desks(self) -> list[Finding]:
+        """Which clinics' staff are told nothing, and which notices wait."""
+        clinics, _ = _clinics(await self._stored())
+        keys = [desk_key(clinic.org_id) for clinic in clinics]
+        desks = [
+            desk_from(key.id, document)
+            for key, document in zip(keys, await self._documents.get_many(keys), strict=True)
+        ]
+        found = []
+        if without := [desk.org_id for desk in desks if not desk.is_connected]:
+            remedy = "`fairlane desk code ORG`; a staff member writes the code to the bot in their group"
+            found.append(attention("desks", f"no desk is connected: {names(without)}", remedy))
+        undone = await DeskRecords(self._documents, self._clock).undone()
+        used_up = sorted({n.org_id for n in undone if n.reason == NO_QUOTA})
+        if used_up:
+            remedy = "the clinic can raise its plan at LINE; they are sent when that is possible"
+            found.append(attention("notices", f"the month's messages are used up: {names(used_up)}", remedy))
+        late_ms = self._clock.now_ms() - UNDONE_MS
+        stuck = sorted(
+            {n.org_id for n in undone if n.created_ms < late_ms and n.reason not in {NO_QUOTA, NO_DESK}}
+        )
+        if stuck:
+            remedy = "is the queue paused? `fairlane desk show ORG`; the log of turn says why"
+            found.append(broken("notices", f"not sent for more than five minutes: {names(stuck)}", remedy))
+        return found or [ok("desks", f"{len(desks)}, and no notice waits")]
 
     async def secrets(self) -> list[Finding]:
         """The newest version of each clinic's secret can be read, and is for the channel of its document."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from core.domain.errors import InvalidInputError
+from core.domain.notice import Notice
+from core.domain.task import EffectKind
 from core.domain.turn import COLLECTION, TurnRecord, TurnState
 from core.ports.documents import Document, DocumentStore, Key, Where
+from core.usecases.desk.records import notice_from
+from core.usecases.journal.notices import notice_key
 
 
 async def list_turns(
@@ -35,6 +39,12 @@ async def find_turn(documents: DocumentStore, turn_id: str) -> TurnRecord:
     if document is None:
         raise InvalidInputError(f"turn {turn_id!r}: not in the journal; `fairlane turns list` shows turns")
     return turn_of(document)
+
+
+async def notices_of(documents: DocumentStore, turn: TurnRecord) -> list[Notice]:
+    """Those that the turn has caused, as they are now."""
+    keys = [notice_key(effect.id) for effect in turn.effects if effect.kind == EffectKind.NOTICE]
+    return [notice_from(document) for document in await documents.get_many(keys) if document]
 
 
 def turn_of(document: Document) -> TurnRecord:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.domain.desk import DESK
 from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
@@ -25,9 +26,11 @@ from core.domain.turn import RECOVERED, UNSURE, TurnRecord, TurnState
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.slots import NoSlotError, Refusal, SlotRequest
+from core.usecases.desk.chat import DeskChat
 from core.usecases.journal.entries import ContendedError, StoppedError, Stored, TurnMovedError
 from core.usecases.journal.holds import with_abandoned
 from core.usecases.journal.journal import Journal
+from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn import effects
 from core.usecases.turn.context import (
     Answered,
@@ -69,6 +72,8 @@ class Answer:
         holds: Holds,
         ask_model: AskModel,
         delivery: Delivery,
+        desk: DeskChat,
+        outbox: Outbox,
         give_up: GiveUp,
         clock: Clock,
         policy: AnswerPolicy,
@@ -78,6 +83,8 @@ class Answer:
         self._holds = holds
         self._ask_model = ask_model
         self._delivery = delivery
+        self._desk = desk
+        self._outbox = outbox
         self._give_up = give_up
         self._clock = clock
         self._policy = policy
@@ -109,6 +116,10 @@ class Answer:
         if context.loaded.claims:
             return await self._finish_earlier(context)
         draft = draft_of(context, plan)
+        said = await self._desk.answer(context.clinic, context.channel, context.desk, turn.waiting.events)
+        if said is not None:
+            with log.bound(turn=turn.id):
+                return Answered(turn.event_ids, await self._at_desk(context, draft, said))
         if plan.action is Action.IGNORE:
             await self._ignore(context, draft, plan)
             return Answered(turn.event_ids, heard(context.turn.session, draft, plan.reason))
@@ -118,6 +129,11 @@ class Answer:
             else:
                 session = await self._by_fixed_text(context, draft, plan)
         return Answered(turn.event_ids, session)
+
+    async def _at_desk(self, context: TurnContext, draft: TurnRecord, said: str) -> Session:
+        """What staff write, and what they are told, is kept no longer than it is needed."""
+        record = replace(draft.without_words(), reply=said).with_money(decision="none", reason=DESK)
+        return await self._without_a_call(context, self._ready(context, record), context.turn.event_ids)
 
     async def _by_model(self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
         """`unclaimed`: the events that no turn owns yet."""
@@ -234,10 +250,13 @@ class Answer:
         log.info("turn.ignored", reason=plan.reason, events=len(draft.events))
         if all(rules_of(event.kind).everywhere for event in draft.events):
             return
-        ignored = replace(draft.without_words(), state=TurnState.IGNORED, delivered_ms=self._clock.now_ms())
+        # Staff who are told that something is urgent must read what.
+        kept, also = effects.of_urgency(context, draft if plan.tells_staff else draft.without_words(), plan)
+        ignored = replace(kept, state=TurnState.IGNORED, delivered_ms=self._clock.now_ms())
         ignored = ignored.with_money(decision="none", reason=plan.reason)
-        loaded = context.loaded
-        await self._journal.answer(ignored, context.turn.event_ids, loaded.turns.get(draft.id), loaded.books)
+        previous = context.loaded.turns.get(draft.id)
+        await self._journal.answer(ignored, context.turn.event_ids, previous, context.loaded.books, also)
+        await self._outbox.enqueue(*ignored.effects)
 
     async def _finish_earlier(self, context: TurnContext) -> Answered:
         """Events that a turn owns already are finished by finishing that turn."""
@@ -253,6 +272,7 @@ class Answer:
         record = stored.record
         if record.state.final:
             log.info("turn.duplicate", state=record.state.value)
+            await self._outbox.enqueue(*record.effects)
             return self._session_after(context, record)
         log.warning("turn.taken_over", state=record.state.value)
         if record.state is TurnState.ANSWERED:
@@ -279,7 +299,14 @@ class Answer:
     async def _deliver(
         self, context: TurnContext, stored: Stored, called_before: str | None = None
     ) -> Session:
-        delivered = await self._delivery(context.channel, stored, called_before=called_before)
+        """The effects are enqueued beside it: whoever finds the turn after a crash does both again."""
+        caused = stored.record.effects
+        enqueued = asyncio.ensure_future(self._outbox.enqueue(*caused))
+        try:
+            delivered = await self._delivery(context.channel, stored, called_before=called_before)
+        finally:
+            await enqueued
+        await self._outbox.enqueue(*(e for e in delivered.record.effects if e not in caused))
         return self._session_after(context, delivered.record)
 
     def _session_after(self, context: TurnContext, record: TurnRecord) -> Session:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from core.domain import consent
 from core.domain.budget import Kind
 from core.domain.clinic import Clinic
+from core.domain.desk import DESK, Desk
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import BY_PEOPLE, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
@@ -58,7 +59,7 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """One turn with everything that was read for it. `forgotten`: turns that a message which was unsent since
-    stands in."""
+    stands in. `desk`: the clinic's, as it is now."""
 
     turn: Turn
     clinic: Clinic
@@ -68,6 +69,7 @@ class TurnContext:
     moment: Moment
     quotes: Sequence[Quote] = ()
     forgotten: frozenset[str] = frozenset()
+    desk: Desk = field(default_factory=lambda: Desk(""))
 
     @property
     def now_ms(self) -> int:
@@ -174,9 +176,9 @@ def _quotes_in_prompt(context: TurnContext, record: TurnRecord) -> list[dict[str
 
 def session_after(session: Session, record: TurnRecord, oldest_ms: int) -> Session:
     """The conversation after a turn that has ended. Adding the same turn twice changes nothing. What ended
-    before `oldest_ms` belongs to a conversation that is over."""
+    before `oldest_ms` belongs to a conversation that is over; what staff are told in their desk, to none."""
     ended_ms = record.delivered_ms or record.created_ms
-    if not record.state.final or ended_ms < oldest_ms:
+    if not record.state.final or ended_ms < oldest_ms or record.money.reason == DESK:
         return session
     if record.money.decision == Kind.STOP and record.delivered_how == REPLY:
         return replace(session, last_budget_notice_ms=max(ended_ms, session.last_budget_notice_ms or 0))

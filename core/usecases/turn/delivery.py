@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from core.domain.desk import DESK
 from core.domain.event import TOKEN_FRESH_MS, Conversation
 from core.domain.messages import reply_messages
 from core.domain.turn import TurnRecord, TurnState
@@ -16,6 +17,7 @@ from core.ports.line import ChannelCredentials, Line
 from core.ports.mailbox import Mailbox
 from core.usecases.journal.entries import Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
+from core.usecases.journal.notices import noticing_failure
 from core.usecases.turn.line_delivery import NONE, REPLY, Delivered, DeliveryRequest, LineDelivery
 from core.usecases.turn.read_marks import ReadMarks
 
@@ -116,8 +118,10 @@ class Delivery:
             presumed=delivered.presumed,
             line_message_ids=delivered.message_ids,
             delivered_ms=now_ms,
+            reply="" if record.money.reason == DESK else record.reply,
         )
-        written = await self._journal.update(stored, ended)
+        ended, also = noticing_failure(ended, now_ms)
+        written = await self._journal.update(stored, ended, also)
         self._announce(written.record, delivered)
         return written
 

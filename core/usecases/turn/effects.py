@@ -10,9 +10,10 @@ from typing import Any
 from core.domain import consent, handoff
 from core.domain.consent import is_health
 from core.domain.inbound_policy import URGENT, Action, TurnPlan
-from core.domain.memory import CustomerMemory
+from core.domain.memory import MAX_CHARS, CustomerMemory
 from core.domain.messages import one_line
 from core.domain.model_reply import ModelReply
+from core.domain.notice import NoticeKind
 from core.domain.opening import handed_over
 from core.domain.questions import (
     COLLECTION,
@@ -29,6 +30,7 @@ from core.ports import log
 from core.ports.documents import Create, Document, Increment, Key, Merge, Write
 from core.usecases.customers.memory_changes import memory_key
 from core.usecases.journal.commits import Effect
+from core.usecases.journal.notices import notice_of, noticing
 from core.usecases.turn.context import TurnContext, is_newcomer, words_of
 
 Written = tuple[TurnRecord, Sequence[Effect]]
@@ -66,6 +68,8 @@ def of_reply(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms
     if reply.missing:
         record = replace(record, question_id=question_id(reply.missing.question))
         effects.append(counted(record, reply.missing, now_ms))
+    if reply.handoff:
+        return _telling_staff(context, record, known, effects, reply.handoff)
     return record, effects
 
 
@@ -89,13 +93,38 @@ def of_fixed_text(context: TurnContext, draft: TurnRecord, plan: TurnPlan) -> Wr
     if plan.action is Action.HANDOFF:
         words = handed_over(context.clinic, context.moment)
         until_ms = handoff.until_ms(context.clinic, context.now_ms)
-        effects.append(_remembering(context, context.memory.handed_off(until_ms, plan.reason)))
+        known = context.memory.handed_off(until_ms, plan.reason)
+        draft, effects = _telling_staff(context, draft, known, [_remembering(context, known)])
         log.warning("handoff.started", by="customer")
     if key == URGENT:
         draft = replace(draft, push_allowed=False)
-        effects.append(_remembering(context, replace(context.memory, urgent_ms=context.now_ms)))
+        known = replace(context.memory, urgent_ms=context.now_ms)
+        draft, urgent = of_urgency(context, draft, plan, known)
+        effects = [*urgent]
         log.warning("handoff.urgent")
     return replace(draft, reply=words).with_money(decision="none", reason=key), effects
+
+
+def of_urgency(
+    context: TurnContext, draft: TurnRecord, plan: TurnPlan, known: CustomerMemory | None = None
+) -> Written:
+    """What the bot does not answer and staff are told; `known`: what is remembered besides that they were."""
+    known = known or context.memory
+    if not plan.tells_staff:
+        return draft, [] if known == context.memory else [_remembering(context, known)]
+    known = replace(known, urgent_told_ms=context.now_ms)
+    draft, effect = noticing(draft, notice_of(draft, NoticeKind.URGENT, context.now_ms))
+    return draft, [_remembering(context, known), effect]
+
+
+def _telling_staff(
+    context: TurnContext, record: TurnRecord, known: CustomerMemory, effects: Sequence[Effect], why: str = ""
+) -> tuple[TurnRecord, list[Effect]]:
+    """People are to go on: they are told, until the hand-off ends by itself."""
+    told = notice_of(record, NoticeKind.HANDOFF, context.now_ms)
+    told = replace(told, detail=why[:MAX_CHARS], until_ms=known.handoff_until_ms)
+    record, effect = noticing(record, told)
+    return record, [*effects, effect]
 
 
 def _learnt(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms: int) -> consent.Learnt:

@@ -15,8 +15,11 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.journal.commits import Effect
 from core.usecases.journal.entries import Loaded, Stored
 from core.usecases.journal.journal import Journal
+from core.usecases.journal.notices import noticing_failure
+from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.context import record_of
 from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.line_delivery import REPLY
@@ -24,12 +27,19 @@ from core.usecases.turn.line_delivery import REPLY
 
 class GiveUp:
     def __init__(
-        self, directory: ClinicDirectory, journal: Journal, delivery: Delivery, clock: Clock, timezone: str
+        self,
+        directory: ClinicDirectory,
+        journal: Journal,
+        delivery: Delivery,
+        outbox: Outbox,
+        clock: Clock,
+        timezone: str,
     ) -> None:
         """`timezone`: where a budget's day begins."""
         self._directory = directory
         self._journal = journal
         self._delivery = delivery
+        self._outbox = outbox
         self._clock = clock
         self._timezone = timezone
 
@@ -48,7 +58,9 @@ class GiveUp:
             log.error("turn.failed", reason=reason, turn=event.event_id)
             record = record_of(event.event_id, event.conversation, [event], self._clock.now_ms())
             await self._record(replace(record, failure=reason, trace=trace), loaded)
-        elif not stored.record.state.final:
+        elif stored.record.state.final:
+            await self._outbox.enqueue(*stored.record.effects)
+        else:
             with log.bound(turn=stored.record.id):
                 await self._end(stored, loaded, reason)
 
@@ -72,7 +84,9 @@ class GiveUp:
         """Unless the journal has it."""
         if not (loaded.claims or loaded.turns):
             failed = replace(failed, state=TurnState.FAILED)
-            await self._journal.answer(failed, failed.event_ids, None, loaded.books)
+            failed, also = noticing_failure(failed, self._clock.now_ms())
+            await self._journal.answer(failed, failed.event_ids, None, loaded.books, also)
+            await self._outbox.enqueue(*failed.effects)
 
     async def _end(self, stored: Stored, loaded: Loaded, reason: str) -> None:
         # The fence keeps out a leader that is not dead but paused.
@@ -80,24 +94,29 @@ class GiveUp:
         now_ms = self._clock.now_ms()
         if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
             channel, busy = ready
-            await self._delivery(channel, await self._store(busy, stored, loaded))
+            ended = await self._delivery(channel, await self._store(busy, stored, loaded))
+            await self._outbox.enqueue(*ended.record.effects)
             return
         called = await self._delivery.may_have_called(stored.record) if record.reply else None
         failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
-        await self._store(failed, stored, loaded)
+        failed, also = noticing_failure(failed, now_ms)
+        await self._store(failed, stored, loaded, also)
+        await self._outbox.enqueue(*failed.effects)
 
-    async def _store(self, ended: TurnRecord, stored: Stored, loaded: Loaded) -> Stored:
+    async def _store(
+        self, ended: TurnRecord, stored: Stored, loaded: Loaded, also: Sequence[Effect] = ()
+    ) -> Stored:
         """With the clinic's books. If these are the defect, without: the turn must end all the same, and its
         hold is charged when it has run out."""
         try:
-            return await self._journal.answer(ended, (), stored, loaded.books)
+            return await self._journal.answer(ended, (), stored, loaded.books, also)
         except FairlaneError:
             raise
         except Exception as exc:
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
-            return await self._journal.update(stored, ended)
+            return await self._journal.update(stored, ended, also)
 
     async def _busy(self, record: TurnRecord, reason: str) -> tuple[ChannelCredentials, TurnRecord] | None:
         """The turn with the busy message; None if there can't be one. What it is made of may be the defect,

@@ -17,6 +17,7 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
+from core.usecases.desk.records import desk_from, desk_key
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.context import Turn, TurnContext
 
@@ -61,7 +62,11 @@ class LoadTurn:
         found, loaded, quotes = await asyncio.gather(
             self._directory.by_org(turn.conversation.org_id, turn.waiting.clinic_mark),
             self._journal.load(
-                turn.conversation.org_id, day, turn.id, event_ids, [memory_key(turn.conversation)]
+                turn.conversation.org_id,
+                day,
+                turn.id,
+                event_ids,
+                [memory_key(turn.conversation), desk_key(turn.conversation.org_id)],
             ),
             self._journal.quoted(turn.conversation, quoted),
         )
@@ -71,12 +76,21 @@ class LoadTurn:
         if found is None:
             raise NoClinicError(turn.conversation.org_id)
         clinic, channel = found
-        memory = CustomerMemory.decode(loaded.also[0].data if loaded.also[0] else None, now_ms)
+        remembered, desk = loaded.also
+        memory = CustomerMemory.decode(remembered.data if remembered else None, now_ms)
         session = turn.session.with_sent(quote.message_id for quote in quotes if quote.is_ours)
         moment = Moment(now_ms, self._timezone)
         ids = frozenset(record.id for record in forgotten)
         return TurnContext(
-            replace(turn, session=session), clinic, channel, loaded, memory, moment, quotes, forgotten=ids
+            replace(turn, session=session),
+            clinic,
+            channel,
+            loaded,
+            memory,
+            moment,
+            quotes,
+            forgotten=ids,
+            desk=desk_from(clinic.org_id, desk),
         )
 
     async def changed_by(self, context: TurnContext, plan: TurnPlan) -> TurnContext:

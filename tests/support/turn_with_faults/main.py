@@ -20,6 +20,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.redis_mailbox import RedisMailbox
@@ -28,11 +29,18 @@ from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.errors import DocumentsUnavailableError
+from core.domain.task import EffectTask, Task
 from core.edge.turn import PROCESS, execute
 from core.ports.documents import Document, DocumentStore, Key, Version, Write
 
 FAULTS = Path(os.environ["FAULTS"])
-STEPS = {"reserved": "claim", "answered": "settle", "delivered": "delivered", "failed": "delivered"}
+STEPS = {
+    "reserved": "claim",
+    "answered": "settle",
+    "delivered": "delivered",
+    "failed": "delivered",
+    "sent": "noticed",
+}
 
 
 def _take(source: Path, target: Path) -> bool:
@@ -93,11 +101,24 @@ class Line(LineMessagingApi):
         await at("line.accepted")
         return sent
 
-    async def push(self, *args: Any, **more: Any) -> Any:
-        await at("line.before")
-        sent = await super().push(*args, **more)
-        await at("line.accepted")
+    async def push(self, channel: Any, to: str, *args: Any, **more: Any) -> Any:
+        """A group's is a notice to a desk."""
+        called = "desk" if to.startswith("C") else "line"
+        await at(f"{called}.before")
+        sent = await super().push(channel, to, *args, **more)
+        await at(f"{called}.accepted")
         return sent
+
+
+class Tasks(CloudTasksQueue):
+    async def create(self, task: Task, **more: Any) -> bool:
+        is_effect = isinstance(task, EffectTask)
+        if is_effect:
+            await at("task.before")
+        created = await super().create(task, **more)
+        if is_effect:
+            await at("task.after")
+        return created
 
 
 class Documents:
@@ -151,6 +172,7 @@ for name, part in {
     "CorrectedClock": Clock,
 }.items():
     setattr(bootstrap, name, part)
+setattr(shared, "CloudTasksQueue", Tasks)  # noqa: B010  as below
 setattr(shared, "documents", lambda settings: Documents(_documents(settings)))  # noqa: B010  mypy refuses the plain way
 
 PROCESS.check()

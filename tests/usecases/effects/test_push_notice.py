@@ -22,7 +22,8 @@ from core.local.line_events import line_id
 from core.local.task_store import StoredTask
 from core.ports.clock import Clock
 from core.ports.documents import Create
-from core.usecases.desk.records import DeskRecords, notice_key
+from core.usecases.desk.records import DeskRecords
+from core.usecases.journal.notices import notice_key
 from core.usecases.outbox.outbox import Outbox
 from tests.support.fault_scene import FaultScene, Row
 from tests.support.turn_scene import serving, turn_scene
@@ -173,7 +174,7 @@ async def test_whatever_line_does_it_is_one_push_or_a_reason(case: Case, trouble
     if trouble is LineTrouble.MONTHLY_LIMIT:
         assert (case.pushed, state.state, state.reason) == ([], NoticeState.KEPT, "quota")
         (waiting,) = case.scene.stack.tasks.queue().store.tasks.values()
-        assert effect_of(waiting).due_ms - case.clock.now_ms() > 500_000
+        assert effect_of(waiting).due_ms - case.clock.now_ms() > 250_000
         await case.enqueue(notice.task)
     assert len(case.pushed) == 1
     assert (await case.state(notice)).state is NoticeState.SENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,15 @@ from core.domain.model_reply import ModelReply
 from core.domain.moment import Moment
 from core.domain.prices import UnpricedModelError
 from core.domain.session import Session
+from core.domain.task import EffectTask
 from core.domain.texts import text
 from core.domain.turn import TurnRecord, TurnState
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
 from core.ports.slots import NoSlotError, Refusal
+from core.usecases.desk.chat import DeskChat
 from core.usecases.journal.entries import ContendedError, StoppedError, Stored, TurnMovedError
+from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.answer import Answer, AnswerPolicy
 from core.usecases.turn.context import Turn, TurnContext
 from core.usecases.turn.delivery import Delivery
@@ -43,7 +47,8 @@ class Loaded(LoadTurn):
 
     async def __call__(self, turn: Turn) -> TurnContext:
         channel = ChannelCredentials("1650000001", "secret")
-        return TurnContext(turn, CLINIC, channel, NOTHING_LOADED, CustomerMemory(), Moment(BEGUN_MS))
+        nothing = replace(NOTHING_LOADED, also=(None, None))
+        return TurnContext(turn, CLINIC, channel, nothing, CustomerMemory(), Moment(BEGUN_MS))
 
     async def changed_by(self, context: TurnContext, plan: TurnPlan) -> TurnContext:
         return context
@@ -102,6 +107,21 @@ class NobodyGivesUp(GiveUp):
     def __init__(self) -> None: ...
 
 
+class NoDesk(DeskChat):
+    def __init__(self) -> None: ...
+
+    async def answer(self, *_: Any) -> None:
+        return None
+
+
+class Enqueued(Outbox):
+    def __init__(self) -> None:
+        self.effects: list[EffectTask] = []
+
+    async def enqueue(self, *effects: EffectTask) -> None:
+        self.effects += effects
+
+
 class Scene:
     def __init__(
         self,
@@ -113,12 +133,15 @@ class Scene:
     ) -> None:
         self.steps: list[str] = []
         self.delivery = Handed()
+        self.outbox = Enqueued()
         self.answer = Answer(
             Loaded(),
             NotedJournal(self.steps),
             Quoted(a_hold(self.steps), refuses),
             Asked(end, calls=calls),
             self.delivery,
+            NoDesk(),
+            self.outbox,
             NobodyGivesUp(),
             clock,
             AnswerPolicy(patience_s=120, session_ttl_s=1800),
@@ -140,6 +163,14 @@ async def test_reply_is_settled_and_delivered(clock: FakeClock) -> None:
     record = await scene()
     assert (record.state, record.reply, record.failure) == (TurnState.ANSWERED, "900 บาทค่ะ", None)
     assert scene.steps == ["reserve", "settle"]
+    assert not scene.outbox.effects
+
+
+async def test_hand_off_by_the_model_causes_a_notice(clock: FakeClock) -> None:
+    scene = Scene(clock, ModelReply("ได้ค่ะ", handoff="wants a refund"))
+    record = await scene()
+    assert [effect.id for effect in record.effects] == ["turn-handoff"]
+    assert scene.outbox.effects == list(record.effects)
 
 
 @pytest.mark.parametrize(
