@@ -17,7 +17,7 @@ from typing import Any
 
 from core.domain import texts
 from core.domain.clinic import Clinic as Known
-from core.domain.task import TurnTask
+from core.domain.task import TurnTask, decode_task
 from core.local.demo_cast import CAST
 from core.local.openai_api import Call
 from core.local.processes import PartFailedError
@@ -130,7 +130,8 @@ class Demo:
         self._steered[sent.event_id] = self.stack.turn_urls[instance % len(self.stack.turn_urls)]
 
     def _plan(self, attempt: Attempt) -> DispatchPlan | None:
-        target = self._steered.get(TurnTask.decode(attempt.body).event.event_id)
+        task = decode_task(attempt.body)
+        target = self._steered.get(task.event.event_id) if isinstance(task, TurnTask) else None
         return DispatchPlan(target=target) if target and attempt.number == 1 else None
 
     # What came of it
@@ -145,7 +146,7 @@ class Demo:
 
     async def settled(self, *sent: Sent) -> None:
         """The queue holds no task of theirs. Raises TimeoutError."""
-        await _until(lambda: not any(self.task_of(s) for s in sent))
+        await until(lambda: not any(self.task_of(s) for s in sent))
 
     def task_of(self, sent: Sent) -> StoredTask | None:
         """The task that carries an event now."""
@@ -168,7 +169,7 @@ class Demo:
         if not self.judged_by_model:
             await asyncio.sleep(1.0)
             return
-        await _until(lambda: any(call.outcome == "running" for call in self.calls(sent)))
+        await until(lambda: any(call.outcome == "running" for call in self.calls(sent)))
         await asyncio.sleep(0.2)
 
     def said_to(self, sent: Sent) -> list[str]:
@@ -198,7 +199,7 @@ def fixed_text(org_id: str, key: str) -> str:
     return texts.text(Known(org_id, "", "", ""), key)
 
 
-async def _until(holds: Callable[[], bool]) -> None:
+async def until(holds: Callable[[], bool]) -> None:
     """Raises TimeoutError."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:

@@ -16,7 +16,8 @@ from core.local.simulator import Sent
 @dataclass(frozen=True, slots=True)
 class Line:
     """One message of a customer and what came of it. Several lines may share a reply, which
-    stands at the last of them. `outcome`: answered, refused (bad signature) or silent (on purpose)."""
+    stands at the last of them. `outcome`: answered, refused (bad signature), silent (on purpose), or notice:
+    nobody said anything, staff were told."""
 
     at_ms: int
     org_id: str
@@ -107,7 +108,28 @@ def _transcript(demo: Demo, everything: Sequence[Sent]) -> list[Line]:
     for event_id, reply in replies.items():  # the instance of a turn is known by one of its events
         if reply is not None and instances[last_of[id(reply)]] == "?":
             instances[last_of[id(reply)]] = instances[event_id]
-    return [_line(demo, sent, replies[sent.event_id], last_of, instances) for sent in everything]
+    lines = [_line(demo, sent, replies[sent.event_id], last_of, instances) for sent in everything]
+    return sorted([*lines, *_notices(demo)], key=lambda line: line.at_ms)
+
+
+def _notices(demo: Demo) -> list[Line]:
+    """What staff were sent without having said anything."""
+    clinics = {clinic.channel.channel_id: clinic for clinic in demo.clinics.values()}
+    return [
+        Line(
+            delivery.at_ms - demo.began_ms,
+            clinics[delivery.channel_id].org_id,
+            clinics[delivery.channel_id].name,
+            demo.customers[delivery.to],
+            "",
+            "notice",
+            " ".join(message["template"]["text"].split("\n")),
+            "notice to staff, with buttons",
+        )
+        for delivery in demo.stack.line.deliveries
+        for message in delivery.messages
+        if message["type"] == "template"
+    ]
 
 
 def _line(

@@ -8,6 +8,7 @@ import time
 from core.local import demo_cast as cast
 from core.local.demo_answers import tagged
 from core.local.demo_budgets import books, crossing, stopped
+from core.local.demo_desk import hand_off
 from core.local.demo_play import Demo, Play, Scene, fixed_text
 from core.local.demo_words import bubbles, picture, quote, sticker, sticker_with_words
 from core.local.line_webhook import sign
@@ -43,7 +44,7 @@ async def everything(demo: Demo) -> None:
         demo.play("A quote says which answer is meant", quote),
         demo.play("A conversation across instances", conversation),
         demo.play("The model names a wrong price", wrong_price),
-        demo.play("People take over a chat, and give it back", hand_off),
+        demo.play("Staff take a chat over, and give it back", hand_off),
         over("A clinic's budget nears its end", crossing),
         over("A clinic's budget is used up", stopped),
     )
@@ -155,28 +156,6 @@ async def wrong_price(demo: Demo, scene: Scene) -> str:
         demo.promise(scene, cast.LISTED_PRICE in read, f"the customer read {read}")
         demo.promise(scene, len(demo.calls(sent)) == 2, f"{len(demo.calls(sent))} LLM calls")
     return "held back, asked again: the listed price"
-
-
-async def hand_off(demo: Demo, scene: Scene) -> str:
-    org, name = cast.CHIANG_MAI, "ปุ้ย"
-    asks = await demo.says(org, name, f"ขอคุยกับ{cast.HANDOFF_KEYWORD}ค่ะ")
-    await demo.answered(scene, asks)
-    said = demo.said_to(asks)
-    demo.promise(scene, said == [fixed_text(org, "handoff")], f"the answer was {said}")
-    waits = await demo.says(org, name, "มีใครอยู่ไหมคะ")
-    demo.silent.add(waits.event_id)
-    await demo.settled(waits)
-    demo.promise(
-        scene, not demo.simulator.answers(waits.event_id), "the bot spoke while people had taken over"
-    )
-    _, user = demo.customer(org, name)
-    await demo.operator("conversations", "resume", org, user)
-    again = await demo.says(org, name, "ฟอกสีฟันราคาเท่าไหร่คะ")
-    await demo.answered(scene, again)
-    if demo.judged_by_model:
-        calls = (len(demo.calls(asks, waits)), len(demo.calls(again)))
-        demo.promise(scene, calls == (0, 1), f"LLM calls before and after the resume: {calls}")
-    return "silent until `fairlane conversations resume`"
 
 
 async def killed(demo: Demo, scene: Scene) -> str:

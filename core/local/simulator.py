@@ -249,6 +249,8 @@ class LineSimulator:
         return [d for d in candidates if d in own or self._may_be_for(sent, d, own)]
 
     def _may_be_for(self, sent: Sent, delivery: Delivery, own: Sequence[Delivery]) -> bool:
+        if not delivery.texts:  # buttons that nobody asked for
+            return False
         if delivery.at_ms < sent.sent_ms or QUOTE_OPEN in "\n".join(delivery.texts):
             return False
         other = self._by_token.get(delivery.reply_token or "")

@@ -112,13 +112,18 @@ def _transcript(found: Report) -> Table:
         table.add_row()
         table.add_row("", Text(f"{clinic} · {customer}", style="bold cyan"), "")
         for line in lines:
-            table.add_row(f"{line.at_ms / 1000:.1f} s", line.said, _NOTES.get(line.outcome, ""))
+            at = f"{line.at_ms / 1000:.1f} s"
+            if line.said:
+                table.add_row(at, line.said, _NOTES.get(line.outcome, ""))
             if line.reply:
-                table.add_row("", Text(f"↳ {line.reply}", style="green"), _how(line))
+                reply = Text(f"↳ {line.reply}", style="green")
+                table.add_row("" if line.said else at, reply, _how(line))
     return table
 
 
 def _how(line: Line) -> str:
+    if line.outcome == "notice":
+        return line.how
     took = f"{line.latency_ms / 1000:.1f} s" if line.latency_ms is not None else ""
     return " ".join(filter(None, (line.how, line.instance, line.model or "no model", took)))
 

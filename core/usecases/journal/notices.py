@@ -44,10 +44,12 @@ def notice_of(record: TurnRecord, kind: NoticeKind, now_ms: int) -> Notice:
     )
 
 
-def noticing_failure(record: TurnRecord, now_ms: int) -> tuple[TurnRecord, Sequence[Effect]]:
+def noticing_failure(
+    record: TurnRecord, now_ms: int, *, has_desk: bool
+) -> tuple[TurnRecord, Sequence[Effect]]:
     """A failed turn counts in its clinic's notice of the hour, without being read; whoever is first causes
     it. A clinic that has used up its budget knows it already."""
-    if record.failure in _NO_FAILURE or not record.org_id:
+    if record.failure in _NO_FAILURE or not has_desk:
         return record, ()
     hour = now_ms // HOUR_MS
     counted = Notice(failures_id(record.org_id, hour), record.org_id, NoticeKind.FAILED, hour * HOUR_MS)

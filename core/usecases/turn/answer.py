@@ -303,7 +303,9 @@ class Answer:
         caused = stored.record.effects
         enqueued = asyncio.ensure_future(self._outbox.enqueue(*caused))
         try:
-            delivered = await self._delivery(context.channel, stored, called_before=called_before)
+            delivered = await self._delivery(
+                context.channel, stored, called_before=called_before, has_desk=context.desk.is_connected
+            )
         finally:
             await enqueued
         await self._outbox.enqueue(*(e for e in delivered.record.effects if e not in caused))

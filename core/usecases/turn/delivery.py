@@ -63,16 +63,22 @@ class Delivery:
         return record.delivering
 
     async def __call__(
-        self, channel: ChannelCredentials, stored: Stored, *, called_before: str | None = None
+        self,
+        channel: ChannelCredentials,
+        stored: Stored,
+        *,
+        called_before: str | None = None,
+        has_desk: bool = False,
     ) -> Stored:
         """LineDelivery and record; a turn with a `failure` ends as failed, any other as delivered.
-        `called_before`: how an earlier run of the turn may have called LINE already.
+        `called_before`: how an earlier run of the turn may have called LINE already. `has_desk`: staff are
+        told of a failure.
 
         Raises LineUnavailableError when it must be tried again: the stored reply is what is then delivered.
         TurnMovedError, RedisUnavailableError before LINE was called: it is somebody else's, or unsaid.
         """
         if not stored.record.reply:
-            return await self._record(stored, Delivered("none"))
+            return await self._record(stored, Delivered("none"), has_desk=has_desk)
 
         async def mark(how: str | None) -> None:
             nonlocal stored
@@ -86,7 +92,7 @@ class Delivery:
         delivered = await self._line_delivery(request, mark)
         if delivered.how != NONE and stored.record.read_token:
             self._marks.begin(channel, stored.record.read_token)
-        return await self._record(stored, delivered)
+        return await self._record(stored, delivered, has_desk=has_desk)
 
     async def _tell_mailbox(self, record: TurnRecord) -> None:
         conversation = Conversation(record.org_id, record.channel, record.chat_id)
@@ -107,7 +113,7 @@ class Delivery:
             push_allowed=record.push_allowed,
         )
 
-    async def _record(self, stored: Stored, delivered: Delivered) -> Stored:
+    async def _record(self, stored: Stored, delivered: Delivered, *, has_desk: bool) -> Stored:
         record, now_ms = stored.record, self._clock.now_ms()
         failure = record.failure or delivered.failure
         ended = replace(
@@ -120,7 +126,7 @@ class Delivery:
             delivered_ms=now_ms,
             reply="" if record.money.reason == DESK else record.reply,
         )
-        ended, also = noticing_failure(ended, now_ms)
+        ended, also = noticing_failure(ended, now_ms, has_desk=has_desk)
         written = await self._journal.update(stored, ended, also)
         self._announce(written.record, delivered)
         return written

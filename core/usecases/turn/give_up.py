@@ -15,6 +15,7 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials
 from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.desk.records import desk_from, desk_key
 from core.usecases.journal.commits import Effect
 from core.usecases.journal.entries import Loaded, Stored
 from core.usecases.journal.journal import Journal
@@ -84,7 +85,7 @@ class GiveUp:
         """Unless the journal has it."""
         if not (loaded.claims or loaded.turns):
             failed = replace(failed, state=TurnState.FAILED)
-            failed, also = noticing_failure(failed, self._clock.now_ms())
+            failed, also = noticing_failure(failed, self._clock.now_ms(), has_desk=_has_desk(loaded))
             await self._journal.answer(failed, failed.event_ids, None, loaded.books, also)
             await self._outbox.enqueue(*failed.effects)
 
@@ -94,14 +95,15 @@ class GiveUp:
         now_ms = self._clock.now_ms()
         if record.state is TurnState.RESERVED and (ready := await self._busy(record, reason)):
             channel, busy = ready
-            ended = await self._delivery(channel, await self._store(busy, stored, loaded))
+            busy_stored = await self._store(busy, stored, loaded)
+            ended = await self._delivery(channel, busy_stored, has_desk=_has_desk(loaded))
             await self._outbox.enqueue(*ended.record.effects)
             return
         called = await self._delivery.may_have_called(stored.record) if record.reply else None
         failure = record.failure or _undelivered(record, reason, called)
         failed = replace(record, state=TurnState.FAILED, failure=failure, delivered_ms=now_ms)
         log.error("turn.failed", reason=failure, cause=reason)
-        failed, also = noticing_failure(failed, now_ms)
+        failed, also = noticing_failure(failed, now_ms, has_desk=_has_desk(loaded))
         await self._store(failed, stored, loaded, also)
         await self._outbox.enqueue(*failed.effects)
 
@@ -136,7 +138,11 @@ class GiveUp:
 
     async def _load(self, org_id: str, turn_id: str, event_ids: Sequence[str]) -> Loaded:
         day = budget_day(self._clock.now_ms(), self._timezone)
-        return await self._journal.load(org_id, day, turn_id, event_ids)
+        return await self._journal.load(org_id, day, turn_id, event_ids, [desk_key(org_id)] if org_id else [])
+
+
+def _has_desk(loaded: Loaded) -> bool:
+    return any(desk_from("", document).is_connected for document in loaded.also)
 
 
 def _undelivered(record: TurnRecord, reason: str, called: str | None) -> str:

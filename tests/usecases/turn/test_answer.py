@@ -96,9 +96,7 @@ class Handed(Delivery):
 
         yield show
 
-    async def __call__(
-        self, channel: ChannelCredentials, stored: Stored, *, called_before: str | None = None
-    ) -> Stored:
+    async def __call__(self, channel: ChannelCredentials, stored: Stored, **_: Any) -> Stored:
         self.records.append(stored.record)
         return stored
 
