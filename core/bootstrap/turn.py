@@ -22,10 +22,12 @@ from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
 from core.ports.backlog import Pace
+from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.customers.memory_changes import MemoryChanges
-from core.usecases.desk.chat import DeskChat
+from core.usecases.desk.bookings import TapBooking
+from core.usecases.desk.chat import DeskChat, TapHandler
 from core.usecases.desk.hand_offs import TapHandOff
 from core.usecases.desk.names import Names
 from core.usecases.effects.push_notice import PushNotice
@@ -103,9 +105,22 @@ def build(settings: Settings) -> TurnParts:
     outbox = Outbox(tasks, clock)
     give_up = GiveUp(directory, journal, delivery, outbox, clock, settings.budget_timezone)
     names, hand_offs = Names(line, RedisNames(redis)), TapHandOff(documents, clock)
-    taps = {Action.TAKE: hand_offs, Action.RESUME: hand_offs}
+    bookings = TapBooking(documents, outbox, clock)
+    taps: dict[Action, TapHandler] = {
+        Action.TAKE: hand_offs,
+        Action.RESUME: hand_offs,
+        Action.CONFIRM: bookings,
+        Action.DECLINE: bookings,
+    }
     answer = Answer(
-        LoadTurn(directory, journal, MemoryChanges(documents, clock), clock, settings.budget_timezone),
+        LoadTurn(
+            directory,
+            journal,
+            MemoryChanges(documents, clock),
+            BookingRecords(documents, clock),
+            clock,
+            settings.budget_timezone,
+        ),
         journal,
         Holds(
             journal,

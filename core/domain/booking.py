@@ -85,6 +85,13 @@ class Booking:
         """It stands, confirmed or not yet."""
         return self.state in _AFTER
 
+    def is_ahead(self, now_ms: int) -> bool:
+        """It stands, and has not begun."""
+        return self.is_open and now_ms < self.starts_ms
+
+    def in_prompt(self) -> dict[str, str]:
+        return {name: str(getattr(self, name)) for name in ("service", "date", "time", "state")}
+
     def decided(self, state: BookingState, by: str, now_ms: int, remind_hours: float = 0) -> Booking:
         """In `state`, if it may still come to that; else as it is. Confirmed: with its reminder, unless that
         were due already. `remind_hours` 0: none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -128,6 +128,14 @@ def meant(wish: BookingWish, standing: Sequence[Booking]) -> Booking | None:
 def _describes(wish: BookingWish, booking: Booking) -> bool:
     said: Mapping[str, str] = {"date": wish.date, "time": wish.time}
     return all(not value or value == getattr(booking, name) for name, value in said.items())
+
+
+def completed(booking: Booking, wish: BookingWish) -> Booking:
+    """What was said of it since is filled in; what is known stays."""
+    said = {name: getattr(booking, name) or getattr(wish, name) for name in ("name", "phone", "note")}
+    return replace(
+        booking, name=said["name"][:_SHORT], phone=said["phone"][:_SHORT], note=said["note"][:_LONG]
+    )
 
 
 def same_slot(wish: BookingWish, standing: Sequence[Booking]) -> Booking | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from core.domain.booking_wish import BookingWish, WishAction, read_wish
 from core.domain.errors import FairlaneError
 from core.domain.memory import ProposedFact
 from core.domain.messages import one_line
@@ -61,6 +62,7 @@ class ModelReply:
     facts: tuple[ProposedFact, ...] = ()
     handoff: str | None = None
     missing: Missing | None = None
+    booking: BookingWish | None = None
     quick_replies: tuple[str, ...] = ()
     is_unsure: bool = False
 
@@ -91,6 +93,9 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 def _text(description: str) -> dict[str, Any]:
     return {"type": "string", "description": description}
+
+
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 
 
 def _text_or_null(description: str) -> dict[str, Any]:
@@ -132,6 +137,20 @@ SCHEMA: dict[str, Any] = _object(
             {"type": "null"},
         ]
     },
+    booking={
+        "anyOf": [
+            _object(
+                action={"type": "string", "enum": [action.value for action in WishAction]},
+                service=_TEXT_OR_NULL,
+                date=_text_or_null("YYYY-MM-DD, counted from Now."),
+                time=_text_or_null("HH:MM, 24 hours."),
+                name=_TEXT_OR_NULL,
+                phone=_TEXT_OR_NULL,
+                note=_text_or_null("What else staff must know."),
+            ),
+            {"type": "null"},
+        ]
+    },
     quick_replies={
         "type": "array",
         "description": "Up to 4 answers the customer may tap, each at most 20 characters; may be empty.",
@@ -169,6 +188,7 @@ def parse_reply(content: str, finish_reason: str) -> ModelReply:
         facts=_facts(raw.get("facts")),
         handoff=_handoff(raw.get("handoff")),
         missing=_missing(raw.get("missing")),
+        booking=read_wish(raw.get("booking")),
         quick_replies=_quick_replies(raw.get("quick_replies")),
     )
 

@@ -11,12 +11,12 @@ from typing import Any
 from core.domain.clinic import Clinic
 from core.domain.desk import tap_data
 from core.domain.messages import one_line, split_text, units
-from core.domain.notice import Action, Notice
+from core.domain.notice import Action, Notice, NoticeKind
 from core.domain.texts import desk_text
 from core.domain.visible import looks_empty
 
 TEMPLATE_UNITS, ALT_UNITS, TEXT_UNITS = 160, 400, 1_000
-_NAME_UNITS, _WHY_UNITS = 40, 60
+_NAME_UNITS, _WHY_UNITS, _APPOINTMENT_UNITS = 40, 60, 100
 _LIST_WORDS_UNITS, _MAX_LISTED = 60, 20
 
 
@@ -69,7 +69,8 @@ def _title(clinic: Clinic, notice: Notice) -> str:
 
 
 def _why(clinic: Clinic, notice: Notice) -> str:
-    detail = _cut(shown(notice.detail), _WHY_UNITS)
+    limit = _APPOINTMENT_UNITS if notice.kind == NoticeKind.BOOKING else _WHY_UNITS
+    detail = _cut(shown(notice.detail), limit)
     template_needs_it = notice.kind in {"handoff", "booking"}
     return "" if template_needs_it and not detail else desk_text(clinic, f"{notice.kind}_why", detail=detail)
 

@@ -44,12 +44,13 @@ def build_prompt(
     also_sent: Sequence[str] = (),
     quotes: Sequence[Mapping[str, str]] = (),
     speaker: str = "",
+    appointments: Sequence[Mapping[str, str]] = (),
     words_tokens: int = WORDS_TOKENS,
 ) -> Prompt:
     """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
     out. `also_sent`: notes of what came with them and has no words (image, …). `quotes`: what they quote, and
-    who said it. `speaker`: in a group, whose words they are. Longer words than
-    `words_tokens` keep their beginning and end."""
+    who said it. `speaker`: in a group, whose words they are. `appointments`: what the customer has or
+    asked for. Longer words than `words_tokens` keep their beginning and end."""
     facts = memory.facts if clinic.memory else ()
     state: dict[str, Any] = {
         "service": session.service,
@@ -63,6 +64,8 @@ def build_prompt(
         state["people_had_the_chat"] = True
     if speaker:
         state["speaker"] = speaker
+    if appointments:
+        state["appointments"] = list(appointments)
     if overflow:
         state["earlier_messages_left_out"] = overflow
     if also_sent:

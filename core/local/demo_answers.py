@@ -24,7 +24,7 @@ MISTAKEN, MISTAKE, MENDED = "ผ่าฟันคุด", "ผ่าฟัน�
 """What the model has wrong, until it is told so."""
 _HOURS = "คลินิกเปิดทุกวัน 10.00–20.00 น. ค่ะ"
 _ANYTHING_ELSE = "สนใจบริการไหน สอบถามได้เลยนะคะ"
-_BOOKED = "รับนัดให้แล้วค่ะ แล้วพบกันนะคะ"
+_BOOKED = "รับเรื่องนัดไว้แล้วค่ะ คลินิกจะยืนยันให้ในแชตนี้นะคะ"
 _BOOKING = re.compile("นัด|จอง|ตกลง")
 _PRICE = re.compile("ราคา|เท่าไหร่|กี่บาท")
 _OPENING_HOURS = re.compile("เปิด|กี่โมง|ที่จอดรถ")

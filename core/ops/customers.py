@@ -17,6 +17,7 @@ from core.adapters.redis_mailbox import RedisMailbox
 from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
 from core.domain.memory import CustomerMemory
+from core.ops.bookings import booking_json
 from core.ops.session import REDIS, Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import TurnsTable, notice_json, shown_time, turn_json
@@ -60,9 +61,10 @@ def forget(
     """Erase what a customer said and what is known of them; safe to repeat.
 
     Session, memory (a hand-off with it) and the texts of all turns go, and
-    messages that wait are dropped; in groups, what this customer said, and the
-    replies to it. The journal keeps ids and money. A running turn is waited
-    for. Messages on their way in the queue are erased when they arrive.
+    messages that wait are dropped; appointments that stand are cancelled; in
+    groups, what this customer said, and the replies to it. The journal keeps
+    ids and money. A running turn is waited for. Messages on their way in the
+    queue are erased when they arrive.
     Firestore's point-in-time recovery keeps the old state for 7 days.
     """
     customer = _customer(org, user)
@@ -158,6 +160,7 @@ def kept_json(kept: KeptOfCustomer, *, texts: bool) -> dict[str, Any]:
         "questions": [asdict(asked) for asked in kept.questions] if texts else len(kept.questions),
         "claims": dict(kept.claims),
         "notices": [notice_json(each, texts=texts) for each in kept.notices],
+        "bookings": [booking_json(booking) for booking in kept.bookings],
     }
 
 
@@ -178,6 +181,9 @@ def _page(kept: KeptOfCustomer, timezone: str) -> RenderableType:
     out.add_row("health facts", _consent(kept.memory, timezone))
     for fact in kept.memory.facts:
         out.add_row("remembered", Text(f"{fact.key}: {fact.value} ({shown_time(fact.at_ms, timezone)})"))
+    for booking in kept.bookings:
+        shown = f"{booking.date} {booking.time} {booking.service} ({booking.state})"
+        out.add_row("appointment", Text(shown))
     last = list(reversed(kept.turns[-LAST_TURNS:]))
     title = Text(f"the last {len(last)} of {len(kept.turns)} turns", style="bold")
     return Group(out, Text(), title, TurnsTable(last, timezone))
@@ -194,4 +200,5 @@ def _in_words(done: Forgotten) -> str:
     parts = [f"texts of {done.turns} turns", f"{done.dropped} waiting messages"]
     parts += ["the memory"] if done.had_memory else []
     parts += ["the conversation"] if done.had_session else []
+    parts += [f"{done.bookings} bookings"] if done.bookings else []
     return f"erased: {', '.join(parts)}"

@@ -75,6 +75,11 @@ class BookingRecords:
         where = [Where("org_id", "==", org_id)] if org_id else []
         return _in_order(await self._documents.query(booking.COLLECTION, where))
 
+    async def in_chat(self, conversation: Conversation) -> list[Document]:
+        """What was asked for there."""
+        where = [Where("org_id", "==", conversation.org_id), Where("chat_id", "==", conversation.chat_id)]
+        return await self._documents.query(booking.COLLECTION, where)
+
     async def of_customer(self, customer: Conversation) -> list[Document]:
         """What was asked for in the customer's chat, and in groups by the customer."""
         org = Where("org_id", "==", customer.org_id)

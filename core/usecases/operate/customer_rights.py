@@ -1,7 +1,7 @@
 """A customer's rights over their data: see all that is kept, and have it erased.
 
-Kept are the session and waiting messages (Redis), the memory, and the journal's turns. What stays after
-forgetting are ids and money: the books must close, and an answered event must not be answered again.
+Kept are the session and waiting messages (Redis), the memory, bookings, and the journal's turns. What stays
+after forgetting are ids and money: the books must close, and an answered event must not be answered again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from core.domain import consent, notice
+from core.domain.booking import Booking
 from core.domain.budget import budget_day
 from core.domain.clinic import Retention
 from core.domain.errors import FairlaneError
@@ -25,6 +26,7 @@ from core.ports.clock import Clock
 from core.ports.conversations import Conversations, Led
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
+from core.usecases.bookings.records import BookingRecords, booking_from
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.desk.records import DeskRecords, notice_from
 from core.usecases.journal.entries import TurnMovedError
@@ -56,20 +58,24 @@ class KeptOfCustomer:
     claims: Mapping[str, str]
     questions: tuple[Asked, ...] = ()
     notices: tuple[Notice, ...] = ()
+    bookings: tuple[Booking, ...] = ()
 
     @property
     def nothing(self) -> bool:
-        return not (self.session or self.waiting or self.memory_document or self.turns or self.questions)
+        kept = (self.session, self.waiting, self.memory_document, self.turns, self.questions, self.bookings)
+        return not any(kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was erased. `turns`: whose texts went; `dropped`: waiting messages that nobody will answer."""
+    """What was erased. `turns`: whose texts went; `dropped`: waiting messages that nobody will answer;
+    `bookings`: whose words went; those that stood are cancelled."""
 
     turns: int
     dropped: int
     had_memory: bool
     had_session: bool
+    bookings: int = 0
 
 
 class CustomerRights:
@@ -87,6 +93,7 @@ class CustomerRights:
         self._documents = documents
         self._conversations = conversations
         self._mailbox = mailbox
+        self._bookings = BookingRecords(documents, clock)
         self._journal = Journal(documents, clock)
         self._memories = MemoryChanges(documents, clock)
         self._questions = Questions(documents, clock)
@@ -113,6 +120,7 @@ class CustomerRights:
             questions=tuple(await self._questions.asked_by(customer)),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
             notices=tuple(await self._notices_of(customer)),
+            bookings=tuple(map(booking_from, await self._bookings.of_customer(customer))),
         )
 
     async def forget(self, customer: Conversation) -> Forgotten:
@@ -130,6 +138,7 @@ class CustomerRights:
             # In place of the memory: what is on its way is erased when it arrives.
             blank = CustomerMemory().forgetting(customer.chat_id, led.now_ms)
             known, _ = await self._memories.change(customer, _A_WEEK, lambda _: blank)
+            booked = await self._erase_bookings(customer)
             replays = [turn.replayed_as for turn in turns if turn.replayed_as]
             await self._questions.forget(customer)
             await self._forget_notices(customer)
@@ -139,7 +148,7 @@ class CustomerRights:
         if dropped is None:
             raise ConversationBusyError("another process took the conversation over: try again")
         dropped += dropped_there
-        forgotten = Forgotten(erased + len(turns), dropped, not _is_blank(known), had_session)
+        forgotten = Forgotten(erased + len(turns), dropped, not _is_blank(known), had_session, booked)
         log.warning("customer.forgotten", org=customer.org_id, turns=forgotten.turns, dropped=dropped)
         return forgotten
 
@@ -166,12 +175,11 @@ class CustomerRights:
     async def _notices_of(self, customer: Conversation) -> list[Notice]:
         """To staff, about the customer, also about what they said in groups."""
         org = Where("org_id", "==", customer.org_id)
+        theirs = Where("chat_id", "==", customer.chat_id), Where("user_id", "==", customer.chat_id)
         found = {
             document.key.id: document
-            for name in ("chat_id", "user_id")
-            for document in await self._documents.query(
-                notice.COLLECTION, [org, Where(name, "==", customer.chat_id)]
-            )
+            for where in theirs
+            for document in await self._documents.query(notice.COLLECTION, [org, where])
         }
         return [notice_from(found[notice_id]) for notice_id in sorted(found)]
 
@@ -180,6 +188,12 @@ class CustomerRights:
         records = DeskRecords(self._documents, self._clock)
         for told in await self._notices_of(customer):
             await records.change_notice(told.id, lambda known: replace(known, name="", detail=""))
+
+    async def _erase_bookings(self, customer: Conversation) -> int:
+        """In how many there was something; also those that staff are just deciding about."""
+        found = await self._bookings.of_customer(customer)
+        changed = [await self._bookings.change(document.key.id, Booking.without_words) for document in found]
+        return sum(before != after for before, after in changed)
 
     async def _forget_in_group(self, customer: Conversation, group: Conversation) -> tuple[int, int]:
         """A group's state is not the customer's alone: only what they said goes, and what came of it. In how

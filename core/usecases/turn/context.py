@@ -19,8 +19,10 @@ from core.domain.role_manager import build_prompt
 from core.domain.session import Exchange, Session
 from core.domain.speakers import as_heard_by, label, tells_of_health
 from core.domain.turn import TurnRecord, TurnState, journaled
+from core.ports.documents import Document
 from core.ports.line import ChannelCredentials
 from core.ports.mailbox import Waiting
+from core.usecases.bookings.records import booking_from
 from core.usecases.journal.entries import Loaded
 from core.usecases.turn.line_delivery import PUSH, REPLY
 
@@ -59,7 +61,7 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """One turn with everything that was read for it. `forgotten`: turns that a message which was unsent since
-    stands in. `desk`: the clinic's, as it is now."""
+    stands in. `desk`: the clinic's, as it is now. `bookings`: documents of what was asked for in the chat."""
 
     turn: Turn
     clinic: Clinic
@@ -70,6 +72,7 @@ class TurnContext:
     quotes: Sequence[Quote] = ()
     forgotten: frozenset[str] = frozenset()
     desk: Desk = field(default_factory=lambda: Desk(""))
+    bookings: Sequence[Document] = ()
 
     @property
     def now_ms(self) -> int:
@@ -147,12 +150,14 @@ def prompt_of(context: TurnContext, draft: TurnRecord) -> Prompt:
     else:
         session, known = as_heard_by(session, draft.user_id), replace(known, facts=())
     session = replace(session, greeted=session.greeted or is_newcomer(draft))
+    standing = [booking_from(d) for d in context.bookings] if draft.chat_type == "user" else []
     return build_prompt(
         context.clinic,
         session,
         known,
         words_of(draft),
         context.moment,
+        appointments=[b.in_prompt() for b in standing if b.is_ahead(context.now_ms)],
         overflow=draft.overflow,
         also_sent=[event.note for event in draft.events if event.note],
         quotes=_quotes_in_prompt(context, draft),

@@ -31,6 +31,7 @@ from core.ports.documents import Create, Document, Increment, Key, Merge, Write
 from core.usecases.customers.memory_changes import memory_key
 from core.usecases.journal.commits import Effect
 from core.usecases.journal.notices import notice_of, noticing
+from core.usecases.turn.booking_effects import of_wish
 from core.usecases.turn.context import TurnContext, is_newcomer, words_of
 
 Written = tuple[TurnRecord, Sequence[Effect]]
@@ -69,8 +70,9 @@ def of_reply(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms
         record = replace(record, question_id=question_id(reply.missing.question))
         effects.append(counted(record, reply.missing, now_ms))
     if reply.handoff:
-        return _telling_staff(context, record, known, effects, reply.handoff)
-    return record, effects
+        record, effects = _telling_staff(context, record, known, effects, reply.handoff)
+    record, booked = of_wish(context, record, reply.booking, now_ms)
+    return record, [*effects, *booked]
 
 
 def unsure_of_prices(context: TurnContext, record: TurnRecord, held_back: ModelReply) -> ModelReply:

@@ -15,6 +15,7 @@ from core.domain.session import Session
 from core.domain.turn import TurnRecord
 from core.ports import log
 from core.ports.clock import Clock
+from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.desk.records import desk_from, desk_key
@@ -40,6 +41,7 @@ class LoadTurn:
         directory: ClinicDirectory,
         journal: Journal,
         memories: MemoryChanges,
+        bookings: BookingRecords,
         clock: Clock,
         timezone: str,
     ) -> None:
@@ -47,6 +49,7 @@ class LoadTurn:
         self._directory = directory
         self._journal = journal
         self._memories = memories
+        self._bookings = bookings
         self._clock = clock
         self._timezone = timezone
 
@@ -59,7 +62,7 @@ class LoadTurn:
         unended = [i for record in forgotten if not record.state.final for i in record.event_ids]
         event_ids = list(dict.fromkeys([*turn.event_ids, *unended]))
         quoted = {e.quoted_message_id: None for e in turn.waiting.events if e.quoted_message_id}
-        found, loaded, quotes = await asyncio.gather(
+        found, loaded, quotes, bookings = await asyncio.gather(
             self._directory.by_org(turn.conversation.org_id, turn.waiting.clinic_mark),
             self._journal.load(
                 turn.conversation.org_id,
@@ -69,6 +72,7 @@ class LoadTurn:
                 [memory_key(turn.conversation), desk_key(turn.conversation.org_id)],
             ),
             self._journal.quoted(turn.conversation, quoted),
+            self._bookings.in_chat(turn.conversation),
         )
         if loaded.foreign:
             log.error("turn.failed", reason="foreign_event_id", events=len(loaded.foreign))
@@ -91,6 +95,7 @@ class LoadTurn:
             quotes,
             forgotten=ids,
             desk=desk_from(clinic.org_id, desk),
+            bookings=bookings,
         )
 
     async def changed_by(self, context: TurnContext, plan: TurnPlan) -> TurnContext:

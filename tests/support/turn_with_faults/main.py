@@ -40,6 +40,7 @@ STEPS = {
     "delivered": "delivered",
     "failed": "delivered",
     "sent": "noticed",
+    "confirmed": "decided",
 }
 
 
@@ -137,7 +138,10 @@ class Documents:
         return await self._inner.query(*args, **more)
 
     async def commit(self, writes: Sequence[Write]) -> list[Version]:
-        step = next((s for w in writes if (s := STEPS.get(str(getattr(w, "data", {}).get("state"))))), None)
+        written = [getattr(write, "data", {}) for write in writes]
+        step = next((s for data in written if (s := STEPS.get(str(data.get("state"))))), None)
+        if any("told" in data and "state" not in data for data in written):
+            step = "told"
         if step:
             await at(f"{step}.before")
         down = (FAULTS / "documents-down").exists()

@@ -14,6 +14,7 @@ from core.adapters.redis_conversations import RedisConversations
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
 from core.domain import memory
+from core.domain.booking import Booking, BookingState
 from core.domain.clinic import Retention
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.memory import CustomerMemory, Fact
@@ -22,6 +23,7 @@ from core.domain.turn import FORGOTTEN, Money, TurnRecord, TurnState
 from core.ports.documents import Create, DocumentStore, Key
 from core.ports.mailbox import AlreadyDone, Held, Lead
 from core.ports.shaper import Arrival
+from core.usecases.bookings.records import BookingRecords, booking_key
 from core.usecases.operate.customer_rights import ConversationBusyError, CustomerRights
 from tests.support.clock import FakeClock
 from tests.support.everything_kept import documents_text, redis_text
@@ -275,3 +277,45 @@ async def test_export_has_everything_and_show_knows_when_there_is_nothing(scene:
     assert [fact.key for fact in kept.memory.facts] == ["allergy"]
     assert sorted(turn.id for turn in kept.turns) == ["done", "running", "unsent"]
     assert kept.claims == {"done": "done", "running": "running", "unsent": "unsent"}
+
+
+async def test_a_customers_bookings_are_shown_and_forgotten_and_cancelled(scene: Scene) -> None:
+    """Those of the chat, and what the customer asked for in a group; nobody else's."""
+
+    def booking(booking_id: str, user: Conversation, chat: Conversation, **fields: Any) -> Booking:
+        asked = Booking(
+            booking_id,
+            CUSTOMER.org_id,
+            user.chat_id,
+            chat.chat_id,
+            service=f"{CANARY} service",
+            date="2030-01-05",
+            time="14:00",
+            timezone="Asia/Bangkok",
+            created_ms=1,
+            name=f"{CANARY} name",
+            phone=f"{CANARY} phone",
+            note=f"{CANARY} note",
+        )
+        return replace(asked, **fields)
+
+    theirs = [
+        booking("asked", CUSTOMER, CUSTOMER),
+        booking("confirmed", CUSTOMER, CUSTOMER, state=BookingState.CONFIRMED, remind_ms=9**12),
+        booking("in a group", CUSTOMER, GROUP, state=BookingState.DECLINED),
+    ]
+    said = {"service": "ขูดหินปูน", "name": "", "phone": "", "note": ""}
+    others = [
+        booking("another's", OTHER, OTHER, **said),
+        booking("in the same group", OTHER, GROUP, **said),
+        replace(booking("elsewhere", CUSTOMER, CUSTOMER, **said), org_id="another"),
+    ]
+    for each in (*theirs, *others):
+        await scene.documents.commit([Create(booking_key(each.id), each.encode())])
+    assert {b.id for b in (await scene.rights.kept(CUSTOMER)).bookings} == {b.id for b in theirs}
+    assert (await scene.rights.forget(CUSTOMER)).bookings == 3
+    assert CANARY not in await scene.everything()
+    records = BookingRecords(scene.documents, scene.clock)
+    assert [(await records.get(b.id)).state for b in theirs] == ["cancelled", "cancelled", "declined"]
+    assert [await records.get(b.id) for b in others] == others
+    assert (await scene.rights.forget(CUSTOMER)).bookings == 0
