@@ -16,7 +16,7 @@ BANGKOK, CHIANG_MAI, PHUKET, KHON_KAEN, HAT_YAI = (
 HANDOFF_KEYWORD = "เจ้าหน้าที่"
 
 # One worst case is about 0.6 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
-CROSSING_BUDGET, DOWNGRADE_AT = "0.88", "0.8"
+CROSSING_BUDGET, DOWNGRADE_AT = "0.91", "0.8"
 ONE_CALL_BUDGET = "0.64"
 
 _PERSONA = """\

@@ -69,18 +69,19 @@ def test_every_promise_holds(run: Run) -> None:
     assert run.shown["broken"] == []
     assert (run.status, run.errors) == (0, "")
     assert {scene["state"] for scene in run.shown["scenes"]} == {"held"}
-    assert len(run.shown["scenes"]) == 16
+    assert len(run.shown["scenes"]) == 17
     assert run.shown["seconds"] < 100  # half a minute by itself; other tests run beside it
 
 
 def test_everybody_is_answered_once_but_for_those_who_must_not_be(run: Run) -> None:
     outcomes = [line["outcome"] for line in run.shown["transcript"]]
-    assert {*outcomes} == {"answered", "silent", "refused"}
+    assert {*outcomes} == {"answered", "silent", "refused", "notice"}
     (everything,) = [row for row in run.shown["clinics"] if row["org_id"] == ""]
-    assert everything["received"] == everything["answered"] + everything["silent"] == len(outcomes) - 1
+    assert everything["received"] == everything["answered"] + everything["silent"]
+    assert everything["received"] == sum(outcome in {"answered", "silent"} for outcome in outcomes)
     assert (everything["refused"], everything["duplicates"]) == (1, 2)
     assert {line["model"] for line in run.shown["transcript"]} == {"gpt-6.1-terra", "gpt-6-luna", ""}
-    instances = {line["instance"] for line in run.shown["transcript"] if line["reply"]}
+    instances = {line["instance"] for line in run.shown["transcript"] if line["outcome"] == "answered"}
     assert instances == {"turn-0", "turn-1", "turn-2"}
 
 
