@@ -53,10 +53,19 @@ RUN_WITH = {
     "conversations pause": _CUSTOMER,
     "conversations resume": _CUSTOMER,
     "customers export": _CUSTOMER,
+    "customers withdraw": _CUSTOMER,
+    "desk code": [ORG],
+    "desk disconnect": [ORG],
+    "desk show": [ORG],
+    "questions list": [ORG],
     "customers forget": [*_CUSTOMER, "--yes"],
     "customers show": _CUSTOMER,
     "slots set": ["--global", "20"],
 }
+ABOUT_WHAT_IS_NOT_HERE = (
+    *(f"bookings {verb}" for verb in ("show", "confirm", "decline", "cancel")),
+    *(f"questions {verb}" for verb in ("answer", "dismiss")),
+)
 WHOLE_SYSTEMS = {"demo", "dev", "peak"}  # they have tests of their own
 
 
@@ -203,6 +212,7 @@ async def test_commands_run_against_a_local_deployment(environment: Mapping[str,
     first = [f"clinics apply --dry-run {file}", f"clinics apply {file}", "clinics connect ORG_ID"]
     last = ["clinics remove ORG"]
     named = [command for command in commands() if command.split()[0] not in WHOLE_SYSTEMS]
+    named = [command for command in named if not command.startswith(ABOUT_WHAT_IS_NOT_HERE)]
     assert {*first, *last} <= set(named)
     for command in [*first, *(command for command in named if command not in {*first, *last}), *last]:
         words = [*arguments(command), *RUN_WITH.get(command, ())]

@@ -23,7 +23,7 @@ class LlmFaultKind(StrEnum):
     HANG = "hang"  # accepted, never answered
     DRIP = "drip"  # the answer comes a byte every `drip_s`
     CUT_BODY = "cut_body"  # the HTTP body ends early
-    TRUNCATED_JSON = "truncated_json"  # a good HTTP answer whose content is cut JSON
+    TRUNCATED_JSON = "truncated_json"  # a good HTTP answer whose content is cut within the reply
     WRONG_SCHEMA = "wrong_schema"  # a good HTTP answer that ignores the schema
     REFUSAL = "refusal"  # the model declines: `refusal` is set, the content null
     CONTENT_FILTER = "content_filter"  # the answer was withheld
@@ -91,7 +91,7 @@ def spoiled_content(kind: LlmFaultKind, content: str) -> str:
     """What the model wrote, spoiled."""
     match kind:
         case LlmFaultKind.TRUNCATED_JSON:
-            return content[: len(content) // 2]
+            return content[: content.find('"reply"') + 12]
         case LlmFaultKind.WRONG_SCHEMA:
             return '{"answer":"ค่ะ"}'
         case LlmFaultKind.TWICE:

@@ -368,7 +368,7 @@ async def test_two_hundred_waiters_cost_one_connection(redis_url: str, redis: Re
         channels = await redis.execute_command("PUBSUB", "CHANNELS", redis_keys.slots_wake("*"))
         assert len(channels) == 1
         info = await redis.info("clients")
-        assert info["connected_clients"] <= 25  # the pool of this test, not one a waiter
+        assert info["connected_clients"] <= 70  # a process' pool, not one a waiter
         gate.set()
     assert len(room.order) == 201
 

