@@ -131,8 +131,8 @@ class TokensMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.known())
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        """Also a granted one; what it is told is computed from its own tokens. The reason is compared exactly, the
-        time is not: model and script may count on different ones of the spendings about to expire."""
+        """Also a granted one; what it is told is computed from its own tokens. The reason is compared,
+        the time is not: model and script may count on different ones of the spendings about to expire."""
         ticket = self.known()[pick % len(self.known())]
         self.model.advance(self.slots.now)
         wait = self.model.waits_for[ticket]
