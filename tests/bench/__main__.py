@@ -29,6 +29,7 @@ BENCHES = (
     "archives",
     "webhook",
     "turn",
+    "floor",
     "budget",
     "prompt_cache",
     "price_guard",
