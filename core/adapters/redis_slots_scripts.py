@@ -170,6 +170,7 @@ class SlotScripts:
         self._acquire = _Script.of(
             "state", "acquire_free", "room", "rates", "pump", "acquire", when_full=False
         )
+        self._spare = _Script.of("state", "room", "rates", "pump", "spare", when_full=False)
         self._renew = _Script.of("state", "room", "rates", "pump", "renew")
         self._release = _Script.of("state", "release_free", "room", "rates", "pump", "release")
         self._cancel = _Script.of("state", "room", "rates", "pump", "cancel")
@@ -183,7 +184,7 @@ class SlotScripts:
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
     ) -> Acquired:
         words, outlook, (place, fence, *_) = await self._call(
-            self._acquire,
+            self._spare if request.is_spare else self._acquire,
             (wait_ms, request.org_cap or 0, request.tokens, place or 0, self._options.org_room),
             request.org_id,
             request.ticket,

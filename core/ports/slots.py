@@ -10,6 +10,10 @@ from typing import Protocol
 
 from core.domain.errors import FairlaneError
 
+SPARE = "*spare"
+"""Stands for a clinic in requests of the lowest class: work that no customer waits for. They are granted at
+once or refused (WAITED), never while somebody waits, and leave half of the slots and of the rates free."""
+
 
 class Refusal(StrEnum):
     ROOM_FULL = "room_full"  # the clinic has ORG_ROOM waiters already
@@ -68,6 +72,10 @@ class SlotRequest:
     org_cap: int | None = None
     tokens: int = 0
     place: int | None = None
+
+    @property
+    def is_spare(self) -> bool:
+        return self.org_id == SPARE
 
 
 class Slot(Protocol):
