@@ -22,6 +22,15 @@ from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
 from core.ports.backlog import Pace
+from core.ports.clock import Clock
+from core.ports.documents import DocumentStore
+from core.ports.line import Line
+from core.ports.llm import Llm
+from core.ports.mailbox import Mailbox
+from core.ports.names import NameCache
+from core.ports.secrets import SecretStore
+from core.ports.slots import Slots
+from core.ports.tasks import TaskQueue
 from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
@@ -70,11 +79,37 @@ class TurnParts:
         await self.turns.drain()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What a turn is answered through. A rehearsal (core.bootstrap.rehearsal) has others of them."""
+
+    documents: DocumentStore
+    secrets: SecretStore
+    line: Line
+    llm: Llm
+    slots: Slots
+    mailbox: Mailbox
+    tasks: TaskQueue
+    names: NameCache
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A turn from what waits to its delivery, and what effects and giving up share with it."""
+
+    answer: Answer
+    directory: ClinicDirectory
+    line_delivery: LineDelivery
+    names: Names
+    outbox: Outbox
+    give_up: GiveUp
+    marks: ReadMarks
+
+
 def build(settings: Settings) -> TurnParts:
     clock = CorrectedClock()
-    documents, redis = shared.documents(settings), shared.redis(settings)
-    lease_ms = round(settings.slot_lease_s * 1000)
-    tasks = shared.tasks(settings)
+    documents, redis, tasks = shared.documents(settings), shared.redis(settings), shared.tasks(settings)
     at_once, hold_ms = settings.chat_max_concurrent_per_org, 1000 * settings.llm_attempt_timeouts_s[0] / 2
     backlog = RedisBacklog(
         redis, dispatches_per_s=settings.tasks_dispatches_per_s, pace=Pace(at_once, hold_ms)
@@ -87,24 +122,43 @@ def build(settings: Settings) -> TurnParts:
         at_once=at_once,
         hold_ms=hold_ms,
     )
+    lease_ms = round(settings.slot_lease_s * 1000)
     mailbox = RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=settings.session_ttl_s)
-    journal = Journal(documents, clock)
-    line = LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock)
-    llm = OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url)
-    retry = RetryPolicy(
-        attempt_timeouts_s=settings.llm_attempt_timeouts_s,
-        deadline_s=settings.llm_deadline_s,
-        backoff_s=settings.llm_backoff_s,
-        jitter_s=settings.llm_jitter_s,
-        slot_wait_s=settings.slot_wait_s,
+    ports = Ports(
+        documents=documents,
+        secrets=shared.secrets(settings),
+        line=LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock),
+        llm=OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url),
+        slots=slots,
+        mailbox=mailbox,
+        tasks=tasks,
+        names=RedisNames(redis),
+        clock=clock,
     )
-    directory = ClinicDirectory(documents, shared.secrets(settings), clock)
+    parts = answering(settings, ports)
+    policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
+    directory, line_delivery = parts.directory, parts.line_delivery
+    executors: dict[str, Executor] = {
+        EffectKind.NOTICE: PushNotice(documents, directory, line_delivery, parts.names, clock),
+        EffectKind.BOOKING_ANSWER: TellCustomer(Step.ANSWER, documents, directory, line_delivery, clock),
+        EffectKind.BOOKING_REMINDER: TellCustomer(Step.REMINDER, documents, directory, line_delivery, clock),
+    }
+    return TurnParts(
+        RunTurn(mailbox, tasks, slots, backlog, parts.answer, parts.give_up, clock, parts.marks, policy),
+        RunEffect(executors, parts.outbox, clock),
+    )
+
+
+def answering(settings: Settings, ports: Ports) -> Answering:
+    documents, line, clock = ports.documents, ports.line, ports.clock
+    journal = Journal(documents, clock)
+    directory = ClinicDirectory(documents, ports.secrets, clock)
     marks = ReadMarks(line)
     line_delivery = LineDelivery(line, clock)
-    delivery = Delivery(line_delivery, line, journal, mailbox, clock, marks)
-    outbox = Outbox(tasks, clock)
+    delivery = Delivery(line_delivery, line, journal, ports.mailbox, clock, marks)
+    outbox = Outbox(ports.tasks, clock)
     give_up = GiveUp(directory, journal, delivery, outbox, clock, settings.budget_timezone)
-    names, hand_offs = Names(line, RedisNames(redis)), TapHandOff(documents, clock)
+    names, hand_offs = Names(line, ports.names), TapHandOff(documents, clock)
     bookings = TapBooking(documents, outbox, clock)
     taps: dict[Action, TapHandler] = {
         Action.TAKE: hand_offs,
@@ -112,6 +166,13 @@ def build(settings: Settings) -> TurnParts:
         Action.CONFIRM: bookings,
         Action.DECLINE: bookings,
     }
+    retry = RetryPolicy(
+        attempt_timeouts_s=settings.llm_attempt_timeouts_s,
+        deadline_s=settings.llm_deadline_s,
+        backoff_s=settings.llm_backoff_s,
+        jitter_s=settings.llm_jitter_s,
+        slot_wait_s=settings.slot_wait_s,
+    )
     answer = Answer(
         LoadTurn(
             directory,
@@ -129,7 +190,7 @@ def build(settings: Settings) -> TurnParts:
             thb_per_usd=settings.thb_per_usd,
             timezone=settings.budget_timezone,
         ),
-        AskModel(llm, slots, clock, retry),
+        AskModel(ports.llm, ports.slots, clock, retry),
         delivery,
         DeskChat(documents, names, outbox, taps, clock),
         outbox,
@@ -137,17 +198,7 @@ def build(settings: Settings) -> TurnParts:
         clock,
         AnswerPolicy(settings.patience_s, settings.session_ttl_s),
     )
-    policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    notices = PushNotice(documents, directory, line_delivery, names, clock)
-    executors: dict[str, Executor] = {
-        EffectKind.NOTICE: notices,
-        EffectKind.BOOKING_ANSWER: TellCustomer(Step.ANSWER, documents, directory, line_delivery, clock),
-        EffectKind.BOOKING_REMINDER: TellCustomer(Step.REMINDER, documents, directory, line_delivery, clock),
-    }
-    return TurnParts(
-        RunTurn(mailbox, tasks, slots, backlog, answer, give_up, clock, marks, policy),
-        RunEffect(executors, outbox, clock),
-    )
+    return Answering(answer, directory, line_delivery, names, outbox, give_up, marks)
 
 
 def slot_options(settings: Settings) -> SlotOptions:
