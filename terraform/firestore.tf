@@ -84,6 +84,7 @@ locals {
     customer_memory = ["handoff_until_ms"]
     bookings        = ["chat_id", "org_id", "user_id"]
     questions       = ["org_id"]
+    org_versions    = ["org_id"]
     notices         = ["chat_id", "is_open", "org_id", "state", "user_id"]
   }
 }

@@ -41,6 +41,8 @@ STANDS_FOR = {
     "MODE": "after_hours",
     "N": "500",
     "R": "5000",
+    "A": "1",
+    "B": "1",
     "USER": "U" + "2" * 32,  # not the one whose turn is replayed: forgetting takes the words away
 }
 _CUSTOMER = [ORG, STANDS_FOR["USER"]]
@@ -62,6 +64,8 @@ RUN_WITH = {
     "customers show": _CUSTOMER,
     "slots set": ["--global", "20"],
 }
+N_IS = {"clinics rollback ORG N": "clinics rollback ORG 1"}
+"""Where N is no number of clinics."""
 ABOUT_WHAT_IS_NOT_HERE = (
     *(f"bookings {verb}" for verb in ("show", "confirm", "decline", "cancel")),
     *(f"questions {verb}" for verb in ("answer", "dismiss")),
@@ -94,7 +98,7 @@ def _is_command(text: str) -> bool:
 
 
 def arguments(command: str) -> list[str]:
-    return [STANDS_FOR.get(word, word) for word in shlex.split(command) if word != "…"]
+    return [STANDS_FOR.get(word, word) for word in shlex.split(N_IS.get(command, command)) if word != "…"]
 
 
 def parse(words: list[str]) -> Any:

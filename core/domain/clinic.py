@@ -90,7 +90,7 @@ class Clinic:
     """`orgs/{org_id}`, with its model and budget. `messages` overrides texts by key (core.domain.texts).
     `gather_s`: how long a message that looks unfinished waits for another (core.domain.gathering).
     `prices`, `answers`: what may be said of them. `price_guard`: whether other amounts are held back
-    (core.domain.price_guard); None: if there are prices.
+    (core.domain.price_guard); None: if there are prices. `version`: the latest of `org_versions`, 0 for none.
     `silent_postbacks`: data of buttons that say nothing to us, whole, or a beginning that ends with `*`."""
 
     org_id: str
@@ -116,6 +116,7 @@ class Clinic:
     mode: Mode = Mode.LIVE
     bookings: Bookings = field(default_factory=Bookings)
     desk: DeskSettings = field(default_factory=DeskSettings)
+    version: int = 0
 
     def is_silent(self, postback_data: str) -> bool:
         """A tap on a button whose postback the clinic has for purposes of its own."""

@@ -48,7 +48,7 @@ def set_budget(
     )
 
     async def change(here: Session) -> Found:
-        return await change_policy(here.documents, here.clock, org, changes)
+        return await change_policy(here.documents, here.clock, here.operator(), org, changes)
 
     _print(run(change), as_json)
 

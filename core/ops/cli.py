@@ -27,7 +27,7 @@ COMMANDS = {
     "dev": "The whole system on this machine, to play with.",
     "peak": "The peak hour of hundreds of clinics, on this machine, with faults.",
     "capacity": "What a number of clinics needs: slots, instances, Redis, Firestore, money.",
-    "clinics": "The clinics: apply a file, list, show, switch the mode, connect with LINE, remove.",
+    "clinics": "The clinics: apply a file, list, show, versions, mode, connect with LINE, remove.",
     "spend": "What clinics spent, by day and model.",
     "budgets": "A clinic's daily budget and what happens as it is used up.",
     "turns": "The journal of turns: list, show, replay.",

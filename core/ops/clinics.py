@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core.domain.clinic import Clinic, secret_name
+from core.ops.clinic_history import history, rollback, show_diff
+from core.ops.clinic_marks import announced
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.mode import mode
 from core.ops.remove import remove
@@ -24,11 +26,12 @@ from core.ops.terminal import stdout
 from core.usecases.clinics.documents import DEFAULT, budget_document, model_document, org_document
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.operate.apply_clinics import ApplyClinics, Plan, TakenError
-from core.usecases.operate.clinic_changes import Change, FieldChange
+from core.usecases.operate.clinic_changes import Change
+from core.usecases.operate.clinic_state import FieldChange
 from core.usecases.operate.stored_clinics import NoSuchClinicError, StoredClinics, read_stored
 
 app = typer.Typer(
-    help="The clinics: apply a file, list, show, switch the mode, connect with LINE, remove.",
+    help="The clinics: apply a file, list, show, versions, mode, connect with LINE, remove.",
     no_args_is_help=True,
 )
 
@@ -58,7 +61,7 @@ def apply_file(
         prices = await PriceList(here.documents, here.clock).current()
         rules = Rules(prices, here.clock.now_ms(), here.settings.chat_max_concurrent)
         clinics = read_clinics_file(file, rules)
-        applying = ApplyClinics(here.documents, here.secrets)
+        applying = ApplyClinics(here.documents, here.secrets, here.clock, here.operator())
         try:
             plan = await applying.plan(clinics.wanted)
         except TakenError as exc:
@@ -69,6 +72,9 @@ def apply_file(
             with _progress() as progress:
                 task = progress.add_task("clinics", total=len(plan.changes))
                 await applying.apply(plan, lambda _: progress.advance(task))
+            late = await announced(here, _changed(plan))
+            if late and any(field.field == "mode" for change in plan.changes for field in change.fields):
+                return plan, (*clinics.warnings, late)
         return plan, clinics.warnings
 
     plan, warnings = run(apply, with_secrets=True)
@@ -78,6 +84,13 @@ def apply_file(
         typer.echo(json.dumps(plan_json(plan, warnings, dry_run=dry_run), ensure_ascii=False, indent=2))
     else:
         _print_plan(plan, dry_run=dry_run)
+
+
+def _changed(plan: Plan) -> list[str]:
+    """Whom instances are to read anew; with other defaults, everybody."""
+    changed = {change.org_id for change in plan.changes if change.version is not None}
+    followers = {clinic.org_id for clinic in plan.as_read} if DEFAULT in changed else set()
+    return sorted((changed | followers) - {DEFAULT})
 
 
 def _progress() -> Progress:
@@ -93,6 +106,7 @@ def plan_json(plan: Plan, warnings: tuple[str, ...], *, dry_run: bool) -> dict[s
             {
                 "org_id": change.org_id,
                 "status": change.status,
+                "version": change.version,
                 "changes": [{"field": c.field, "old": c.old, "new": c.new} for c in change.fields],
             }
             for change in plan.changes
@@ -200,6 +214,7 @@ def clinic_json(stored: StoredClinics, clinic: Clinic) -> dict[str, Any]:
     """What holds; `own` names what of model and budget the clinic has set for itself."""
     return {
         "org_id": clinic.org_id,
+        "version": clinic.version,
         **org_document(clinic),
         "model": model_document(clinic.model),
         "budget": budget_document(clinic.budget),
@@ -234,5 +249,8 @@ def _table(stored: StoredClinics, clinics: list[Clinic]) -> Table:
 
 app.command("remove")(remove)
 app.command("mode")(mode)
+app.command("history")(history)
+app.command("diff")(show_diff)
+app.command("rollback")(rollback)
 if find_spec("core.ops.connect"):
     app.command("connect")(import_module("core.ops.connect").connect)

@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from core.bootstrap import shared
 from core.domain.clinic import Mode
-from core.domain.errors import RedisUnavailableError
+from core.ops.clinic_marks import announced
 from core.ops.session import Session, run
+from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.clinic_mode import mode_named, switch_mode
-
-_SEEN_LATE = "all instances see it within 60 s, not at once: {}"
 
 
 def mode(
@@ -33,8 +31,9 @@ def mode(
     to = mode_named(wanted)
 
     async def switch(here: Session) -> tuple[Mode, str]:
-        before = await switch_mode(here.documents, org, to)
-        return before, await _announced(here, org)
+        change = ChangeClinic(here.documents, here.clock, here.operator())
+        before = await switch_mode(change, org, to)
+        return before, await announced(here, [org])
 
     before, late = run(switch)
     if late:
@@ -44,15 +43,3 @@ def mode(
         typer.echo(json.dumps(found))
     else:
         typer.echo(f"{org}: {to}" + ("" if before is to else f" (was {before})"))
-
-
-async def _announced(here: Session, org: str) -> str:
-    """Also if it was so before: whoever repeats the command may do it since Redis was out of reach. Why it is
-    not seen at once, "" if it is."""
-    if not here.settings.redis_url:
-        return _SEEN_LATE.format("REDIS_URL is not set")
-    try:
-        await shared.clinic_marks(here.redis()).renew(org)
-    except RedisUnavailableError as exc:
-        return _SEEN_LATE.format(exc)
-    return ""

@@ -10,13 +10,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from core.domain.clinic_prices import ApprovedAnswer
 from core.domain.errors import InvalidInputError
 from core.domain.questions import Question
 from core.domain.visible import is_damaged, looks_empty
+from core.ops.clinic_marks import announced
 from core.ops.clinics_file_prices import ANSWER_CHARACTERS
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
 from core.ops.turn_view import shown_time
+from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.questions import Questions
 from core.usecases.operate.stored_clinics import find_clinic
 
@@ -61,7 +64,15 @@ def answer(
     wanted = text.strip()
     if looks_empty(wanted) or is_damaged(wanted) or len(wanted) > ANSWER_CHARACTERS:
         raise InvalidInputError(f"TEXT: expected text that customers can see, of at most {ANSWER_CHARACTERS}")
-    given = _run(org, lambda questions, _: questions.answer(org, question, wanted))
+
+    async def approve(questions: Questions, here: Session) -> tuple[ApprovedAnswer, str]:
+        change = ChangeClinic(here.documents, here.clock, here.operator())
+        given = await questions.answer(change, org, question, wanted)
+        return given, await announced(here, [org])
+
+    given, late = _run(org, approve)
+    if late:
+        typer.echo(f"warning: {late}", err=True)
     if as_json:
         typer.echo(json.dumps({"id": question, "q": given.question, "a": given.answer}, ensure_ascii=False))
     else:

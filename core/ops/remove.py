@@ -30,11 +30,14 @@ def remove(
     `apply`.
     """
 
+    def removing(here: Session) -> RemoveClinic:
+        return RemoveClinic(here.documents, here.secrets, here.clock, here.operator())
+
     async def look(here: Session) -> Removal:
-        return await RemoveClinic(here.documents, here.secrets).plan(org)
+        return await removing(here).plan(org)
 
     async def take_away(here: Session) -> None:
-        await RemoveClinic(here.documents, here.secrets)(removal)
+        await removing(here)(removal)
 
     removal = run(look, with_secrets=True)
     if not removal.nothing:

@@ -16,6 +16,7 @@ from core.adapters.redis_connection import Redis
 from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.settings import Settings
+from core.ops.operator import operator
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
@@ -41,6 +42,10 @@ class Session:
     documents: DocumentStore
     secrets: SecretStore
     opened: AsyncExitStack
+
+    def operator(self) -> str:
+        """Who runs this command."""
+        return operator(self.settings)
 
     def redis(self) -> Redis:
         redis = shared.redis(self.settings)

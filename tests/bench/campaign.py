@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.clinic import BudgetPolicy, Clinic, Limits
 from core.domain.settings import Settings
@@ -123,7 +124,7 @@ class _World:
                 WantedClinic(clinic, ChannelCredentials(channel.channel_id, channel.channel_secret))
             )
         budget = budget_document(BudgetPolicy(daily_budget_baht=Decimal(1000)))
-        apply = ApplyClinics(documents, secrets)
+        apply = ApplyClinics(documents, secrets, SystemClock(), "bench")
         await apply.apply(await apply.plan(Wanted(tuple(wanted), budget=budget)))
         await documents.close()
 

@@ -464,7 +464,7 @@ async def test_both_stores_end_up_as_wanted(
 ) -> None:
     """The use case on each document store: create, change, take away, again."""
     secrets = FileSecrets(str(tmp_path / "secrets.json"))
-    applying = ApplyClinics(documents, secrets)
+    applying = ApplyClinics(documents, secrets, FakeClock(), "me")
     rules = Rules(await PriceList(documents, clock).current(), clock.now_ms(), 15)
     path = tmp_path / "clinics.yaml"
 
@@ -504,7 +504,7 @@ class NoSecrets(SecretStore):
 
 async def test_a_clinic_without_its_secret_is_not_made_visible_and_the_others_go_on(tmp_path: Path) -> None:
     documents = SqliteDocuments(str(tmp_path / "documents.db"))
-    applying = ApplyClinics(documents, NoSecrets())
+    applying = ApplyClinics(documents, NoSecrets(), FakeClock(), "me")
     path = tmp_path / "clinics.yaml"
     await asyncio.to_thread(path.write_text, json.dumps({"clinics": [clinic(n) for n in range(1, 4)]}))
     prices = await PriceList(documents, SystemClock()).current()
@@ -520,7 +520,7 @@ async def test_a_clinic_without_its_secret_is_not_made_visible_and_the_others_go
 
 async def test_what_someone_else_changes_between_plan_and_write_is_not_overwritten(tmp_path: Path) -> None:
     documents, secrets = SqliteDocuments(str(tmp_path / "d.db")), FileSecrets(str(tmp_path / "s.json"))
-    applying, path = ApplyClinics(documents, secrets), tmp_path / "clinics.yaml"
+    applying, path = ApplyClinics(documents, secrets, FakeClock(), "me"), tmp_path / "clinics.yaml"
     rules = Rules(await PriceList(documents, SystemClock()).current(), SystemClock().now_ms(), 15)
     for persona in ("one", "two"):
         text = json.dumps({"clinics": [clinic(1, persona=persona)]})

@@ -66,7 +66,7 @@ async def test_a_removed_clinic_is_gone_and_the_books_stay(
     documents: DocumentStore, secrets: FileSecrets
 ) -> None:
     await write(documents)
-    removing = RemoveClinic(documents, secrets)
+    removing = RemoveClinic(documents, secrets, FakeClock(), "me")
     await removing(await removing.plan("goes"))
     assert await left(documents) == list(KEPT)
     assert (await secrets.get("line-goes"), await secrets.get("line-stays")) == (None, SECRET)
@@ -80,7 +80,7 @@ async def test_the_bot_of_a_removed_clinic_is_unknown_within_the_directorys_time
     await write(documents)
     directory = ClinicDirectory(documents, secrets, clock, patience_s=20.0)
     assert await directory.by_destination("Ugoes") is not None
-    removing = RemoveClinic(documents, secrets)
+    removing = RemoveClinic(documents, secrets, FakeClock(), "me")
     await removing(await removing.plan("goes"))
     clock.advance(46)
     assert await directory.by_destination("Ugoes") is None
@@ -91,7 +91,7 @@ async def test_what_changed_meanwhile_is_not_removed_and_a_secret_left_over_is_r
     documents: DocumentStore, secrets: FileSecrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(documents)
-    removing = RemoveClinic(documents, secrets)
+    removing = RemoveClinic(documents, secrets, FakeClock(), "me")
     removal = await removing.plan("goes")
     await documents.commit([Merge(Key("orgs", "goes"), {"persona": "new"})])
     with pytest.raises(FairlaneError, match="was changed meanwhile: run the same command again"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from core.adapters.system_clock import SystemClock
 from core.domain.budget import budget_day
 from core.domain.clinic import BudgetPolicy, Clinic, Limits
 from core.domain.money import to_micro_baht
@@ -67,7 +68,7 @@ async def register(
         clinics.append(line)
         wanted.append(WantedClinic(clinic, credentials, budget=budget))
     default = budget_document(BudgetPolicy(daily_budget_baht=PLENTY))
-    apply = ApplyClinics(documents, secrets)
+    apply = ApplyClinics(documents, secrets, SystemClock(), "peak")
     await apply.apply(await apply.plan(Wanted(tuple(wanted), budget=default)))
     return clinics
 

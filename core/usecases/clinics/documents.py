@@ -133,6 +133,7 @@ def clinic_from(
         answers=answers_from(f"{ORGS}/{org_id}", org.get("answers")),
         hours=_hours(org_id, fields),
         mode=_mode(org_id, fields.text("mode")),
+        version=fields.whole("version") or 0,
         **values,
     )
 

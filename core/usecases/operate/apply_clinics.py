@@ -1,7 +1,7 @@
 """Bring what is stored about clinics in line with what is wanted: plan first, then write only differences.
 
-A clinic's secret is written before its documents, and its documents in one commit, so that a clinic is never
-visible in part. Every write holds only for the state that the plan saw.
+A clinic's secret is written before its documents, and its documents with their version in one commit, so that
+a clinic is never visible in part. Every write holds only for the state that the plan saw.
 """
 
 from __future__ import annotations
@@ -9,15 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import FairlaneError, InvalidInputError
+from core.ports.clock import Clock
 from core.ports.documents import ConflictError, DocumentStore
 from core.ports.line import ChannelCredentials
 from core.ports.secrets import SecretStore
 from core.usecases.clinics.documents import DEFAULT, clinic_from, org_document
 from core.usecases.operate.clinic_changes import Change, Wanted, WantedClinic, change_of, change_of_defaults
+from core.usecases.operate.clinic_versions import (
+    Author,
+    latest_versions,
+    next_versions,
+    number_of,
+    with_versions,
+)
 from core.usecases.operate.stored_clinics import StoredClinics, read_stored
 
 CONCURRENT = 16
@@ -54,9 +62,13 @@ class IncompleteError(FairlaneError):
 
 
 class ApplyClinics:
-    def __init__(self, documents: DocumentStore, secrets: SecretStore) -> None:
+    """`by`: the operator."""
+
+    def __init__(self, documents: DocumentStore, secrets: SecretStore, clock: Clock, by: str) -> None:
         self._documents = documents
         self._secrets = secrets
+        self._clock = clock
+        self._by = by
 
     async def plan(self, wanted: Wanted) -> Plan:
         """Compare, write nothing. Raises TakenError, UnavailableError; InvalidInputError naming the field for
@@ -83,7 +95,29 @@ class ApplyClinics:
         ]
         if wanted.model is not None or wanted.budget is not None:
             changes.insert(0, change_of_defaults(wanted, stored))
-        return Plan(tuple(changes), tuple(sorted(set(stored.orgs) - ours)), as_read)
+        versioned = await self._versioned(changes, stored)
+        return Plan(versioned, tuple(sorted(set(stored.orgs) - ours)), as_read)
+
+    async def _versioned(self, changes: Sequence[Change], stored: StoredClinics) -> tuple[Change, ...]:
+        """Each with the version that it makes."""
+        author = Author(self._by, "apply", self._clock.now_ms())
+        needed = [change.org_id for change in changes if change.status != "unchanged"]
+        latest = await latest_versions(self._documents, {o: number_of(stored.orgs.get(o)) for o in needed})
+
+        def versioned(change: Change) -> Change:
+            org_id, has_new_secret = change.org_id, change.credentials is not None
+            added = next_versions(
+                latest.get(org_id),
+                org_id,
+                change.before,
+                change.after,
+                author,
+                has_new_secret=has_new_secret,
+            )
+            writes = with_versions(change.writes, org_id, stored.orgs.get(org_id), added)
+            return replace(change, writes=writes, version=added[-1].n if added else None)
+
+        return tuple(map(versioned, changes))
 
     async def apply(self, plan: Plan, on_done: Callable[[Change], None] = lambda _: None) -> None:
         """Write the plan, the defaults first. Raises IncompleteError after all has been tried."""

@@ -9,7 +9,7 @@ from core.domain.clinic import BudgetPolicy
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.ports.clock import Clock
-from core.ports.documents import DocumentStore, Key, Merge
+from core.ports.documents import DocumentStore, Key
 from core.usecases.clinics.documents import (
     BUDGETS,
     DEFAULT,
@@ -20,6 +20,8 @@ from core.usecases.clinics.documents import (
     model_from,
 )
 from core.usecases.clinics.price_list import PriceList
+from core.usecases.operate.change_clinic import ChangeClinic
+from core.usecases.operate.clinic_state import ClinicState
 from core.usecases.operate.stored_clinics import NoSuchClinicError
 
 
@@ -55,8 +57,10 @@ async def find_policy(documents: DocumentStore, org_id: str) -> Found:
     return Found(org_id, policy, tuple(f.name for f in fields(BudgetPolicy) if f.name in set_here))
 
 
-async def change_policy(documents: DocumentStore, clock: Clock, org_id: str, changes: Changes) -> Found:
-    """Check everything, then write what changes: the rest goes on to follow the default.
+async def change_policy(
+    documents: DocumentStore, clock: Clock, by: str, org_id: str, changes: Changes
+) -> Found:
+    """Check everything, then write what changes: the rest goes on to follow the default. `by`: the operator.
 
     Raises InvalidInputError naming option and remedy.
     """
@@ -72,7 +76,11 @@ async def change_policy(documents: DocumentStore, clock: Clock, org_id: str, cha
     document = budget_document(policy)
     budget_from(f"{BUDGETS}/{org_id}", document)  # what can be written but not be read would stop the clinic
     data = {name: value for name, value in document.items() if name in wanted}
-    await documents.commit([Merge(Key(BUDGETS, org_id), data)])
+
+    def changed(state: ClinicState) -> ClinicState:
+        return replace(state, budget={**(state.budget or {}), **data})
+
+    await ChangeClinic(documents, clock, by)(org_id, "budgets set", changed)
     return Found(org_id, policy, tuple(f.name for f in fields(policy) if f.name in {*found.own, *wanted}))
 
 

@@ -20,6 +20,7 @@ from core.usecases.clinics.documents import (
     org_document,
 )
 from core.usecases.clinics.schema import BUDGET, MODEL
+from core.usecases.operate.clinic_state import ClinicState, FieldChange, differences
 from core.usecases.operate.stored_clinics import ById, StoredClinics
 
 
@@ -51,23 +52,18 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldChange:
-    """A field that differs, None where there is none. The secret's values are never shown."""
-
-    field: str
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
-    """What one clinic (or `default`) needs. `credentials`: set if the secret must be written."""
+    """What one clinic (or `default`) needs, from the state `before` to the one `after`. `credentials`: set if
+    the secret must be written. `version`: the number that it becomes, None if the clinic stays what it is."""
 
     org_id: str
     is_new: bool
     fields: tuple[FieldChange, ...]
     writes: tuple[Write, ...]
+    before: ClinicState
+    after: ClinicState
     credentials: ChannelCredentials | None = None
+    version: int | None = None
 
     @property
     def status(self) -> str:
@@ -91,8 +87,8 @@ def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str]
             if document.data.get("org_id") == org_id and document.key.id not in wanted
         ),
     ]
-    before = _shown(*(_data(by_id, org_id) for by_id in (stored.orgs, stored.models, stored.budgets)))
-    fields = _differences(before, _shown(org, each.model, each.budget))
+    documents = [_data(by_id, org_id) for by_id in (stored.orgs, stored.models, stored.budgets)]
+    fields = differences(ClinicState(*documents), ClinicState(org, each.model, each.budget))
     if not has_secret:
         fields.append(FieldChange("line.channel_secret", None, "(secret)"))
     return Change(
@@ -100,6 +96,8 @@ def change_of(each: WantedClinic, stored: StoredClinics, wanted: Collection[str]
         org_id not in stored.orgs,
         tuple(fields),
         tuple(write for write in writes if write is not None),
+        ClinicState.of(org_id, *documents),
+        ClinicState.of(org_id, org, each.model, each.budget),
         None if has_secret else each.credentials,
     )
 
@@ -112,15 +110,23 @@ def change_of_defaults(wanted: Wanted, stored: StoredClinics) -> Change:
         _write(Key(MODELS, DEFAULT), stored.models, model, MODEL),
         _write(Key(BUDGETS, DEFAULT), stored.budgets, budget, BUDGET),
     ]
-    fields = _differences(_shown(None, keep_model, keep_budget), _shown(None, model, budget))
-    is_new = keep_model is None and keep_budget is None
-    return Change(DEFAULT, is_new, tuple(fields), tuple(write for write in writes if write is not None))
+    before, after = (
+        ClinicState.of(DEFAULT, None, *each) for each in ((keep_model, keep_budget), (model, budget))
+    )
+    fields = differences(ClinicState(None, keep_model, keep_budget), ClinicState(None, model, budget))
+    needed = tuple(write for write in writes if write is not None)
+    return Change(DEFAULT, not before.is_there, tuple(fields), needed, before, after)
 
 
 def _write(key: Key, stored: ById, wanted: Data | None, owned: Collection[str] = ()) -> Write | None:
+    return write_of(key, stored.get(key.id), wanted, owned)
+
+
+def write_of(
+    key: Key, document: Document | None, wanted: Data | None, owned: Collection[str]
+) -> Write | None:
     """What makes a document as wanted, None if nothing does. Of its fields, those in `owned` that are not
     wanted are removed; others are somebody else's and stay."""
-    document: Document | None = stored.get(key.id)
     if document is None:
         return None if wanted is None else Create(key, wanted)
     if wanted is None:
@@ -144,22 +150,3 @@ def _merge(old: Data, new: Data, owned: Collection[str]) -> dict[str, Any]:
 
 def _data(documents: ById, name: str) -> Data | None:
     return documents[name].data if name in documents else None
-
-
-def _shown(org: Data | None, model: Data | None, budget: Data | None) -> dict[str, Any]:
-    """A clinic's fields under the names that they have in the clinics file."""
-    shown: dict[str, Any] = {}
-    for name, value in (org or {}).items():
-        if isinstance(value, Mapping):
-            shown |= {f"{name}.{key}": inner for key, inner in value.items()}
-        else:
-            shown[f"line.{name}" if name in {"bot_user_id", "channel_id"} else name] = value
-    for place, document in (("model", model), ("budget", budget)):
-        shown |= {f"{place}.{name}": value for name, value in (document or {}).items()}
-    return shown
-
-
-def _differences(before: Data, after: Data) -> list[FieldChange]:
-    names = sorted({*before, *after})
-    changes = [FieldChange(name, before.get(name), after.get(name)) for name in names]
-    return [change for change in changes if change.old != change.new]

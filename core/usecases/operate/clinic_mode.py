@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.domain.clinic import Mode
 from core.domain.errors import InvalidInputError
 from core.ports import log
-from core.ports.documents import DocumentStore, Key, Merge
-from core.usecases.clinics.documents import MODES, ORGS
-from core.usecases.operate.stored_clinics import find_clinic
+from core.usecases.clinics.documents import MODES, clinic_from
+from core.usecases.operate.change_clinic import ChangeClinic
+from core.usecases.operate.clinic_state import ClinicState
 
 
 def mode_named(text: str) -> Mode:
@@ -18,11 +20,19 @@ def mode_named(text: str) -> Mode:
         raise InvalidInputError(f"MODE {text!r}: expected {MODES}") from None
 
 
-async def switch_mode(documents: DocumentStore, org_id: str, mode: Mode) -> Mode:
-    """What it was before; nothing is written if that is the same. Raises NoSuchClinicError, ConflictError if
-    the clinic is removed meanwhile, UnavailableError."""
-    before = (await find_clinic(documents, org_id)).mode
+async def switch_mode(change: ChangeClinic, org_id: str, mode: Mode) -> Mode:
+    """What it was before; nothing is written if that is the same. Raises as ChangeClinic does, and
+    InvalidInputError if the clinic can't be read."""
+
+    before = mode
+
+    def switched(state: ClinicState) -> ClinicState:
+        nonlocal before
+        org = state.org or {}
+        before = clinic_from(org_id, org, None, None, None, None).mode
+        return replace(state, org={**org, "mode": mode.value})
+
+    await change(org_id, "mode", switched)
     if before is not mode:
-        await documents.commit([Merge(Key(ORGS, org_id), {"mode": mode.value}, if_exists=True)])
         log.warning("clinic.mode", org=org_id, before=before.value, mode=mode.value)
     return before

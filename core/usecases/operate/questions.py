@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from core.domain.clinic_prices import ApprovedAnswer, compact
 from core.domain.errors import InvalidInputError
@@ -30,6 +31,8 @@ from core.ports.documents import (
 )
 from core.usecases.clinics.documents import ORGS
 from core.usecases.clinics.price_documents import answers_document, answers_from
+from core.usecases.operate.change_clinic import ChangeClinic
+from core.usecases.operate.clinic_state import ClinicState
 
 MAX_TRIES = 20
 
@@ -56,31 +59,24 @@ class Questions:
         await self._documents.commit([Merge(document.key, closed)])
         return question_from(document.key.id, {**document.data, **closed})
 
-    async def answer(self, org_id: str, question: str, text: str) -> ApprovedAnswer:
-        """The clinic's answer from now on, also instead of an earlier one to the same question. Raises
-        NoSuchQuestionError, ConflictError if the clinic changes each time, UnavailableError."""
-        for _ in range(MAX_TRIES):
-            document = await self._document(org_id, question)
-            latest = question_from(document.key.id, document.data).latest
-            if latest is None:
-                raise NoSuchQuestionError(org_id, question)
-            (org,) = await self._documents.get_many([Key(ORGS, org_id)])
-            if org is None:
-                raise NoSuchQuestionError(org_id, question)
-            approved = ApprovedAnswer(latest.question, text)
-            answers = answers_from(f"{ORGS}/{org_id}", org.data.get("answers"))
+    async def answer(self, change: ChangeClinic, org_id: str, question: str, text: str) -> ApprovedAnswer:
+        """The clinic's answer from now on, also instead of an earlier one to the same question: a version of
+        the clinic. Raises NoSuchQuestionError, and as ChangeClinic does."""
+        document = await self._document(org_id, question)
+        latest = question_from(document.key.id, document.data).latest
+        if latest is None:
+            raise NoSuchQuestionError(org_id, question)
+        approved = ApprovedAnswer(latest.question, text)
+
+        def answered(state: ClinicState) -> ClinicState:
+            org = state.org or {}
+            answers = answers_from(f"{ORGS}/{org_id}", org.get("answers"))
             others = [each for each in answers if compact(each.question) != compact(approved.question)]
-            closed = {"closed": ANSWERED, "closed_ms": self._clock.now_ms()}
-            writes = [
-                Merge(org.key, {"answers": answers_document([*others, approved])}, if_version=org.version),
-                Merge(document.key, closed),
-            ]
-            try:
-                await self._documents.commit(writes)
-            except ConflictError:  # another command has changed the clinic: read again
-                continue
-            return approved
-        raise ConflictError(f"the clinic {org_id} keeps changing: try again")
+            return replace(state, org={**org, "answers": answers_document([*others, approved])})
+
+        closed = {"closed": ANSWERED, "closed_ms": self._clock.now_ms()}
+        await change(org_id, "questions answer", answered, also=[Merge(document.key, closed)])
+        return approved
 
     async def asked_by(self, customer: Conversation) -> list[Asked]:
         """What is kept of a customer here, in their chat and in groups."""

@@ -12,6 +12,7 @@ from core.domain.questions import Missing, question_id
 from core.ports.documents import Create, DocumentStore, Key
 from core.usecases.clinics.price_documents import answers_from
 from core.usecases.journal.commits import writes_of
+from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.questions import NoSuchQuestionError, Questions
 from core.usecases.turn.effects import counted
 from tests.support.clock import FakeClock
@@ -59,7 +60,9 @@ async def test_an_answer_is_the_clinics_from_now_on_and_closes_the_question(docu
     await ask(documents, "t", PARKING)
     clock = FakeClock()
     questions = Questions(documents, clock)
-    given = await questions.answer(ORG, question_id(PARKING), "มีค่ะ 10 คัน")
+    given = await questions.answer(
+        ChangeClinic(documents, clock, "me"), ORG, question_id(PARKING), "มีค่ะ 10 คัน"
+    )
     (org,) = await documents.get_many([Key("orgs", ORG)])
     assert org
     assert answers_from("orgs", org.data["answers"]) == (given,), "instead of the earlier one"
@@ -86,7 +89,7 @@ async def test_what_is_not_there_is_named(documents: DocumentStore) -> None:
     with pytest.raises(NoSuchQuestionError, match="'x': no such question"):
         await questions.dismiss(ORG, "x")
     with pytest.raises(NoSuchQuestionError):
-        await questions.answer(ORG, "x", "y")
+        await questions.answer(ChangeClinic(documents, FakeClock(), "me"), ORG, "x", "y")
 
 
 async def test_a_customers_words_are_erased_and_nobody_elses(documents: DocumentStore) -> None:
