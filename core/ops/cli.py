@@ -28,6 +28,7 @@ COMMANDS = {
     "peak": "The peak hour of hundreds of clinics, on this machine, with faults.",
     "capacity": "What a number of clinics needs: slots, instances, Redis, Firestore, money.",
     "clinics": "The clinics: apply a file, list, show, versions, mode, connect with LINE, remove.",
+    "rehearse": "Try a clinics file on cases, or on a clinic's own last questions, before customers have it.",
     "spend": "What clinics spent, by day and model.",
     "budgets": "A clinic's daily budget and what happens as it is used up.",
     "turns": "The journal of turns: list, show, replay.",

@@ -76,14 +76,14 @@ def run(
         async with AsyncExitStack() as opened:
             opened.push_async_callback(documents.close)
             opened.push_async_callback(secrets.close)
-            with _events(settings):
+            with events(settings):
                 return await command(Session(settings, SystemClock(), documents, secrets, opened))
 
     return asyncio.run(opened())
 
 
 @contextmanager
-def _events(settings: Settings) -> Iterator[None]:
+def events(settings: Settings) -> Iterator[None]:
     """Events go to standard error, for whoever collects it; on a terminal the command's words are enough."""
     if sys.stderr.isatty():
         yield

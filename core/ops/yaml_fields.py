@@ -39,11 +39,12 @@ class FileProblemsError(InvalidInputError):
         self.problems = sorted(set(problems))
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
         lines = "\n".join(f"{path}:{p.line}: {p.field}: {p.message}" for p in self.problems)
-        super().__init__(f"{count} in {path}, nothing was applied\n{lines}")
+        super().__init__(f"{count} in {path}, nothing was done\n{lines}")
 
 
-def read_yaml(path: Path) -> Node:
-    """The file's only document, not yet interpreted. Raises InvalidInputError, FileProblemsError."""
+def read_yaml(path: Path, top: str = "clinics") -> Node:
+    """The file's only document, not yet interpreted. `top`: the field that an empty file lacks.
+    Raises InvalidInputError, FileProblemsError."""
     try:
         root: Node | None = YAML(typ="safe", pure=True).compose(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
@@ -58,9 +59,7 @@ def read_yaml(path: Path) -> Node:
     except RecursionError:
         raise FileProblemsError(path, [Problem(1, "YAML", "is nested too deeply to be read")]) from None
     if root is None:
-        raise FileProblemsError(
-            path, [Problem(1, "clinics", "the file is empty: expected a list of clinics")]
-        )
+        raise FileProblemsError(path, [Problem(1, top, f"the file is empty: expected a list of {top}")])
     return root
 
 

@@ -77,7 +77,7 @@ class ApplyClinics:
         ours = {each.clinic.org_id for each in wanted.clinics}
         if taken := list(_taken(wanted.clinics, stored, ours)):
             raise TakenError(taken)
-        as_read = tuple(_as_read(wanted, stored, ours))
+        read = tuple(as_read(wanted, stored, ours))
         gate = asyncio.Semaphore(CONCURRENT)
 
         async def is_secret_stored(each: WantedClinic) -> bool:
@@ -96,7 +96,7 @@ class ApplyClinics:
         if wanted.model is not None or wanted.budget is not None:
             changes.insert(0, change_of_defaults(wanted, stored))
         versioned = await self._versioned(changes, stored)
-        return Plan(versioned, tuple(sorted(set(stored.orgs) - ours)), as_read)
+        return Plan(versioned, tuple(sorted(set(stored.orgs) - ours)), read)
 
     async def _versioned(self, changes: Sequence[Change], stored: StoredClinics) -> tuple[Change, ...]:
         """Each with the version that it makes."""
@@ -155,7 +155,8 @@ def _secret(credentials: ChannelCredentials) -> dict[str, str]:
     return {"channel_id": credentials.channel_id, "channel_secret": credentials.channel_secret}
 
 
-def _as_read(wanted: Wanted, stored: StoredClinics, ours: Collection[str]) -> Iterator[Clinic]:
+def as_read(wanted: Wanted, stored: StoredClinics, ours: Collection[str]) -> Iterator[Clinic]:
+    """See Plan. `ours`: the wanted clinics."""
     model = wanted.model if wanted.model is not None else stored.model(DEFAULT)
     budget = wanted.budget if wanted.budget is not None else stored.budget(DEFAULT)
     if wanted.model is not None or wanted.budget is not None:

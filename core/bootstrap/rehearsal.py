@@ -1,0 +1,72 @@
+"""A rehearsal's parts: the turn, composed as for production, and nobody on the far side but the model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from core.adapters.file_secrets import FileSecrets
+from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.redis_slots import RedisSlots
+from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
+from core.bootstrap import shared
+from core.bootstrap.turn import Ports, answering, slot_options
+from core.domain.settings import Settings
+from core.ports.documents import Create, Document
+from core.ports.slots import Slots
+from core.usecases.clinics.price_list import PriceList
+from core.usecases.rehearse.judge import Judge
+from core.usecases.rehearse.nobody import Alone, FreeSlots, Unnamed, Unqueued, Unsent
+from core.usecases.rehearse.purse import PaidLlm, Purse
+from core.usecases.rehearse.run import Rehearsal
+from core.usecases.rehearse.spare_slots import SpareSlots
+
+
+@asynccontextmanager
+async def rehearsal(
+    settings: Settings,
+    budget_micro_baht: int,
+    *,
+    given: Sequence[Document] = (),
+    beside_customers: bool = False,
+) -> AsyncIterator[Rehearsal]:
+    """`given`: documents that a deployment's turns would find besides the clinics. `beside_customers`: calls
+    are made in the slots that no customer needs."""
+    clock = SystemClock()
+    async with AsyncExitStack() as opened:
+        folder = Path(opened.enter_context(TemporaryDirectory(prefix="fairlane-rehearsal-")))
+        documents, secrets = (
+            SqliteDocuments(str(folder / "documents.db")),
+            FileSecrets(str(folder / "secrets")),
+        )
+        openai = OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url)
+        slots = _spare_slots(settings, clock, opened) if beside_customers else FreeSlots()
+        for part in (documents, secrets, openai, slots):
+            opened.push_async_callback(part.close)
+        for document in given:
+            await documents.commit([Create(document.key, document.data)])
+        prices, purse = await PriceList(documents, clock).current(), Purse(budget_micro_baht)
+        llm = PaidLlm(openai, purse, prices, clock, settings.thb_per_usd)
+        ports = Ports(
+            documents=documents,
+            secrets=secrets,
+            line=Unsent(),
+            llm=llm,
+            slots=slots,
+            mailbox=Alone(),
+            tasks=Unqueued(),
+            names=Unnamed(),
+            clock=clock,
+        )
+        judge = Judge(llm, prices, clock, timeout_s=max(settings.llm_attempt_timeouts_s))
+        answer = answering(settings, ports).answer
+        yield Rehearsal(documents, secrets, answer, judge, purse, clock, settings.budget_timezone)
+
+
+def _spare_slots(settings: Settings, clock: SystemClock, opened: AsyncExitStack) -> Slots:
+    redis = shared.redis(settings)
+    opened.push_async_callback(redis.aclose)
+    return SpareSlots(RedisSlots(redis, slot_options(settings), clock), clock)
