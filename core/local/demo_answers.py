@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from core.local.openai_answers import last_words, reply_text
 
@@ -26,6 +28,7 @@ _HOURS = "คลินิกเปิดทุกวัน 10.00–20.00 น. �
 _ANYTHING_ELSE = "สนใจบริการไหน สอบถามได้เลยนะคะ"
 _BOOKED = "รับเรื่องนัดไว้แล้วค่ะ คลินิกจะยืนยันให้ในแชตนี้นะคะ"
 _BOOKING = re.compile("นัด|จอง|ตกลง")
+_TOMORROW = re.compile(r"พรุ่งนี้\s*(?P<time>\d{2}:\d{2})")
 _PRICE = re.compile("ราคา|เท่าไหร่|กี่บาท")
 _OPENING_HOURS = re.compile("เปิด|กี่โมง|ที่จอดรถ")
 # Thai has no spaces: the polite particle ends what is stated.
@@ -54,7 +57,8 @@ def answer(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if "allergy" in known:
         told.append(f"ทางเราทราบแล้วว่าแพ้{known['allergy']}นะคะ")
     reply = reply_text(messages, f"สวัสดีค่ะ{name}", " ".join(told))
-    return {"reply": reply, "service": service, "stage": stage, "facts": facts}
+    wish = _wish(words, service) if stage == "booking" else None
+    return {"reply": reply, "service": service, "stage": stage, "facts": facts, "booking": wish}
 
 
 def tagged(messages: Sequence[Mapping[str, Any]], tag: str) -> dict[str, Any]:
@@ -72,6 +76,15 @@ def _stage(words: str, service: str | None) -> str:
     if _BOOKING.search(words):
         return "booking"
     return "advising" if _PRICE.search(words) or service else "discovering"
+
+
+def _wish(words: str, service: str | None) -> dict[str, Any] | None:
+    """An appointment of tomorrow, where the clinic is."""
+    if not (service and (said := _TOMORROW.search(words))):
+        return None
+    day = datetime.now(ZoneInfo("Asia/Bangkok")) + timedelta(days=1)
+    wish = {"action": "request", "service": service, "date": f"{day:%Y-%m-%d}", "time": said["time"]}
+    return {**wish, "name": None, "phone": None, "note": None}
 
 
 def _told(words: str, service: str | None, stage: str) -> str:

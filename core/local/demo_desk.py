@@ -1,11 +1,13 @@
-"""The demo's scene of a clinic's desk: staff connect their group, are told who waits, and tap."""
+"""The demo's scenes of a clinic's desk: staff connect their group, are told who waits or books, and tap."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from core.domain.spoken_days import spoken_in_full
 from core.local import demo_cast as cast
 from core.local.demo_play import Demo, Scene, fixed_text, until
 from core.local.line_api import Delivery, LineCall
@@ -75,6 +77,36 @@ async def hand_off(demo: Demo, scene: Scene) -> str:
         calls = (len(demo.calls(asks, waits)), len(demo.calls(again)))
         demo.promise(scene, calls == (0, 1), f"LLM calls before and after the hand-off: {calls}")
     return "told in their LINE group, one tap each"
+
+
+async def booking(demo: Demo, scene: Scene) -> str:
+    org, name = cast.PHUKET, "ฝน"
+    desk = await _Desk.connected(demo, scene, org)
+    clinic, user = demo.customer(org, name)
+    demo.stack.line.befriend(clinic.channel.channel_id, user, name)
+    asks = await demo.says(org, name, cast.APPOINTMENT)
+    await demo.answered(scene, asks)
+    if not demo.judged_by_model:
+        return "asked for (whether the real model has understood it is not judged)"
+    confirm, _ = (await desk.notice()).messages[0]["template"]["actions"]
+    (asked,) = json.loads(await demo.operator("bookings", "list", "--org", org, "--json"))
+    starts = datetime.fromisoformat(f"{asked['date']}T{asked['time']}")
+    told = fixed_text(org, "booking_confirmed", service=asked["service"], when=spoken_in_full(starts, "th"))
+    demo.simulator.unasked.add(told)
+    await desk.taps(scene, confirm)
+    await until(lambda: bool(_told(demo, user)))
+    said = _told(demo, user)
+    demo.promise(scene, said == [told], f"the customer was told {said}")
+    (kept,) = json.loads(await demo.operator("bookings", "list", "--org", org, "--json"))
+    states = (asked["state"], kept["state"])
+    demo.promise(scene, states == ("requested", "confirmed"), f"the booking was {states}")
+    return "asked for, confirmed in the group, told to the customer"
+
+
+def _told(demo: Demo, user: str) -> list[str]:
+    """Without having asked."""
+    pushes = [d for d in demo.stack.line.deliveries if d.to == user and d.how is LineCall.PUSH]
+    return [text for delivery in pushes for text in delivery.texts]
 
 
 async def _waits(demo: Demo, scene: Scene, org: str, name: str) -> Sent:

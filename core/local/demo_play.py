@@ -194,9 +194,9 @@ class Demo:
         await self.simulator.close()
 
 
-def fixed_text(org_id: str, key: str) -> str:
+def fixed_text(org_id: str, key: str, **parts: str) -> str:
     """As the clinic's customers read it (no clinic of the cast has texts of its own)."""
-    return texts.text(Known(org_id, "", "", ""), key)
+    return texts.text(Known(org_id, "", "", ""), key, **parts)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import quantiles
 from typing import Any
@@ -17,7 +17,7 @@ from core.local.simulator import Sent
 class Line:
     """One message of a customer and what came of it. Several lines may share a reply, which
     stands at the last of them. `outcome`: answered, refused (bad signature), silent (on purpose), or notice:
-    nobody said anything, staff were told."""
+    nobody said anything; staff were told, or the customer what they decided."""
 
     at_ms: int
     org_id: str
@@ -113,7 +113,7 @@ def _transcript(demo: Demo, everything: Sequence[Sent]) -> list[Line]:
 
 
 def _notices(demo: Demo) -> list[Line]:
-    """What staff were sent without having said anything."""
+    """What people were sent without having said anything."""
     clinics = {clinic.channel.channel_id: clinic for clinic in demo.clinics.values()}
     return [
         Line(
@@ -123,13 +123,19 @@ def _notices(demo: Demo) -> list[Line]:
             demo.customers[delivery.to],
             "",
             "notice",
-            " ".join(message["template"]["text"].split("\n")),
-            "notice to staff, with buttons",
+            *_unasked(message),
         )
         for delivery in demo.stack.line.deliveries
         for message in delivery.messages
-        if message["type"] == "template"
+        if message["type"] == "template" or message.get("text") in demo.simulator.unasked
     ]
+
+
+def _unasked(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Its words, and how they came."""
+    if message["type"] == "template":
+        return " ".join(message["template"]["text"].split("\n")), "notice to staff, with buttons"
+    return message["text"], "push: staff have decided"
 
 
 def _line(

@@ -8,7 +8,7 @@ import time
 from core.local import demo_cast as cast
 from core.local.demo_answers import tagged
 from core.local.demo_budgets import books, crossing, stopped
-from core.local.demo_desk import hand_off
+from core.local.demo_desk import booking, hand_off
 from core.local.demo_play import Demo, Play, Scene, fixed_text
 from core.local.demo_words import bubbles, picture, quote, sticker, sticker_with_words
 from core.local.line_webhook import sign
@@ -45,6 +45,7 @@ async def everything(demo: Demo) -> None:
         demo.play("A conversation across instances", conversation),
         demo.play("The model names a wrong price", wrong_price),
         demo.play("Staff take a chat over, and give it back", hand_off),
+        demo.play("A booking, confirmed by a tap", booking),
         over("A clinic's budget nears its end", crossing),
         over("A clinic's budget is used up", stopped),
     )

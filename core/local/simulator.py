@@ -73,12 +73,14 @@ class Sent:
 
 
 class LineSimulator:
-    """Clinics, customers, webhooks. `sent` holds every event by id."""
+    """Clinics, customers, webhooks. `sent` holds every event by id; `unasked`: texts that are known to answer
+    no message (what staff decided, a reminder)."""
 
     def __init__(self, line: LineApi, webhook_url: str, *, seed: int = 0) -> None:
         self.line = line
         self.webhook_url = webhook_url
         self.sent: dict[str, Sent] = {}
+        self.unasked: set[str] = set()
         self.factory = EventFactory(seed)
         self._client = HttpClient()
         self._deliveries: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
@@ -249,7 +251,7 @@ class LineSimulator:
         return [d for d in candidates if d in own or self._may_be_for(sent, d, own)]
 
     def _may_be_for(self, sent: Sent, delivery: Delivery, own: Sequence[Delivery]) -> bool:
-        if not delivery.texts:  # buttons that nobody asked for
+        if self.unasked.issuperset(delivery.texts):  # buttons have no texts, and nobody asked for them
             return False
         if delivery.at_ms < sent.sent_ms or QUOTE_OPEN in "\n".join(delivery.texts):
             return False

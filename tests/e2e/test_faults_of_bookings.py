@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -131,15 +130,10 @@ async def reckoned(salon: Salon, reckon: Reckon, state: BookingState, pushes: in
     with suppress(TimeoutError):
         await scene.stack.tasks.drained(14)
     booking = await salon.booking()
+    scene.sim.unasked |= {await salon.told(step) for step in Step}
     verdict = await scene.verdict(salon.row, 1)
     counted = f"{len(salon.notices)} notices, {booking.state.value}, {len(salon.pushed)} pushes"
     scene.stack.openai.answer = None
-    if pushes:  # what staff decided quotes no message, and is taken for a second answer to the last
-        replies = [
-            d for s in salon.row.sent for d in scene.sim.answers(s.event_id) if d.how is LineCall.REPLY
-        ]
-        assert len(replies) == len(salon.row.sent)
-        verdict = replace(verdict, twice=0)
     reckon(salon.row, verdict, counted)
     assert (booking.state, len(salon.pushed), len(salon.notices)) == (state, pushes, notices)
 
