@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 import uvloop
+from hypothesis import settings
 
 from core.adapters.firestore_documents import FirestoreDocuments
 from core.adapters.sqlite_documents import SqliteDocuments
@@ -23,6 +24,10 @@ from core.local.processes import Guard
 from core.local.redis_server import RedisServer
 from core.ports.documents import DocumentStore
 from tests.support.clock import FakeClock
+
+# How long an example takes says how busy the machine is, not whether the rule holds.
+settings.register_profile("fairlane", deadline=None)
+settings.load_profile("fairlane")
 
 pytest_plugins = ("tests.support.fault_table", "tests.support.described")
 

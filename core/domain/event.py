@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     POSTBACK = "postback"
     FOLLOW = "follow"
     UNFOLLOW = "unfollow"
+    LEAVE = "leave"  # the bot was taken out of a group
     UNSEND = "unsend"
 
 

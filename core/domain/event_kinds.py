@@ -1,6 +1,6 @@
 """Everything that a kind of event means, in one table: how it is read, and how it is answered.
 
-Every other event type of LINE's is ignored on purpose, since nobody asks for anything by it: join, leave,
+Every other event type of LINE's is ignored on purpose, since nobody asks for anything by it: join,
 memberJoined, memberLeft, beacon, accountLink, membership, videoPlayComplete, delivery, module, activated,
 deactivated, botSuspended, botResumed.
 """
@@ -57,6 +57,7 @@ KINDS: Final[Mapping[str, KindRules]] = {
     EventKind.POSTBACK: KindRules(words.of_postback, "unsupported", has_words=True, from_us=True),
     EventKind.FOLLOW: KindRules(words.of_nothing, "greeting"),
     EventKind.EDIT: KindRules(words.of_edit, action=Action.IGNORE, everywhere=True),
+    EventKind.LEAVE: KindRules(words.of_nothing, action=Action.IGNORE, everywhere=True),
     EventKind.UNSEND: KindRules(words.of_unsend, action=Action.FORGET_MESSAGE, everywhere=True),
     EventKind.UNFOLLOW: KindRules(words.of_nothing, action=Action.PURGE, everywhere=True),
 }

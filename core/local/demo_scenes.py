@@ -45,12 +45,12 @@ async def everything(demo: Demo) -> None:
         demo.play("A conversation across instances", conversation),
         demo.play("The model names a wrong price", wrong_price),
         demo.play("Staff take a chat over, and give it back", hand_off),
-        demo.play("A booking, confirmed by a tap", booking),
         over("A clinic's budget nears its end", crossing),
         over("A clinic's budget is used up", stopped),
     )
     spoken = time.monotonic()
     await demo.play("An instance is killed during an LLM call", killed)
+    await demo.play("A booking, confirmed by a tap", booking)
     session_s = float(demo.stack.settings_env["SESSION_TTL_S"])
     await asyncio.sleep(max(0.0, spoken + session_s + 0.5 - time.monotonic()))
     await demo.play("Later, in a new chat: the customer is known", remembered)

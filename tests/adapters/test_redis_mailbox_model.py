@@ -236,9 +236,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
 def check(redis_url: str, examples: int, steps: int) -> None:
     machine = type("Machine", (MailboxMachine,), {"redis_url": redis_url})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))
 
 
 def test_the_mailbox_does_what_its_model_does(redis_url: str) -> None:

@@ -225,7 +225,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, min_size=1, max_size=6))
 async def test_delays_are_those_of_the_model(
     redis: Redis, steps: list[tuple[int, list[tuple[str, str]]]]

@@ -181,7 +181,6 @@ def explore(url: str, *, examples: int, steps: int) -> None:
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -245,7 +244,7 @@ def test_tokens_that_were_saved_for_one_that_never_came_again_are_free_again(red
     slots.close()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     size=st.sampled_from([300, 600, 900, 1_200]),
     small=st.lists(st.integers(20, 150), min_size=4, max_size=4),

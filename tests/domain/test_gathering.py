@@ -74,7 +74,7 @@ def test_it_is_read_as_it_looks(written: str) -> None:
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_of_what_is_no_text_only_a_tap_stands_by_itself(kind: EventKind) -> None:
-    no_message = {EventKind.EDIT, EventKind.UNSEND, EventKind.UNFOLLOW}
+    no_message = {EventKind.EDIT, EventKind.UNSEND, EventKind.UNFOLLOW, EventKind.LEAVE}
     taps_and_words = {EventKind.POSTBACK, EventKind.TEXT}
     expected = None if kind in no_message else 0 if kind in taps_and_words else 1500
     assert gather_ms(an_event(kind, "ราคาเท่าไหร่"), 1.5) == expected

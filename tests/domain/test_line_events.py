@@ -194,7 +194,7 @@ def test_other_mentions_stay_words() -> None:
     assert event.text == "ถาม @พี่นุ่น หน่อย"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(max_size=20),
     st.lists(
@@ -366,7 +366,7 @@ def test_a_task_never_outgrows_the_queue(text: str) -> None:
     assert len(TurnTask(found, "t" * 32, hop=10**6, place=10**12).encode()) < 90_000
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=50))
 def test_ordinary_words_are_kept_whole(text: str) -> None:
     assert cut(text) == text

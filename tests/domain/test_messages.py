@@ -5,7 +5,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.domain.messages import clusters, reply_messages, retry_key, split_text, units
@@ -38,13 +38,11 @@ def cut_is_visible(before: str, after: str) -> bool:
     return bool(is_mark or inside_a_flag or JOINED.fullmatch(before[-1] + after[0]))
 
 
-@settings(deadline=None)
 @given(anything)
 def test_counts_as_line_counts(text: str) -> None:
     assert units(text) == utf16_units(text)
 
 
-@settings(deadline=None)
 @given(anything)
 def test_clusters_are_the_text_in_pieces(text: str) -> None:
     pieces = list(clusters(text))
@@ -64,7 +62,6 @@ def test_flags_in_a_row_are_cut_between_flags() -> None:
     assert list(clusters(THAI_FLAG * 3)) == [THAI_FLAG] * 3
 
 
-@settings(deadline=None)
 @given(prose)
 @example(("ก" * 79 + " ") * 4 + "ก" * 60)
 @example("ที่" * 120)
@@ -79,7 +76,6 @@ def test_what_fits_is_delivered_in_full_and_never_cut_inside_a_character(text: s
         assert not cut_is_visible(before, after)
 
 
-@settings(deadline=None)
 @given(prose)
 def test_what_is_too_long_ends_with_an_ellipsis(start: str) -> None:
     text = start + "ที่นี่เปิดกี่โมงคะ " * 20
@@ -92,7 +88,6 @@ def test_what_is_too_long_ends_with_an_ellipsis(start: str) -> None:
     assert not cut_is_visible(kept, text[len(kept) :])
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=["Mn", "Cs", "So"]), max_size=200))
 def test_a_character_longer_than_a_message_is_cut_nevertheless(text: str) -> None:
     parts = split_text(text, 20, most=400)
@@ -148,7 +143,6 @@ def test_quick_replies_stand_under_the_last_message() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(prose)
 def test_a_quick_replys_label_fits_its_button(text: str) -> None:
     for message in reply_messages("ได้ค่ะ", [text]):

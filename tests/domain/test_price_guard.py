@@ -195,7 +195,7 @@ def mutated(draw: Random, value: int) -> str:
     return f"{draw.choice(BEFORE)}{spelled(draw, value)}{draw.choice(AFTER)}"
 
 
-@settings(max_examples=A_RUN, deadline=None)
+@settings(max_examples=A_RUN)
 @given(st.integers(0, 2**32))
 def test_of_mutated_replies_no_amount_that_nothing_covers_passes(seed: int) -> None:
     draw = Random(seed)
@@ -204,7 +204,7 @@ def test_of_mutated_replies_no_amount_that_nothing_covers_passes(seed: int) -> N
     assert [reply for reply in replies if not uncovered(reply)] == []
 
 
-@settings(max_examples=A_RUN, deadline=None)
+@settings(max_examples=A_RUN)
 @given(st.integers(0, 2**32))
 def test_of_mutated_replies_no_covered_amount_is_held_back(seed: int) -> None:
     draw = Random(seed)

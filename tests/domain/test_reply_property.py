@@ -86,7 +86,7 @@ texts = st.lists(
 floods = st.tuples(texts, piece, st.integers(0, 6_000), texts).map(lambda t: t[0] + t[1] * t[2] + t[3])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(texts | floods, st.lists(texts | floods, max_size=15))
 def test_whatever_is_said_customers_can_read_what_reaches_line(reply: str, quick_replies: list[str]) -> None:
     messages = reply_messages(reply, quick_replies)
@@ -95,7 +95,7 @@ def test_whatever_is_said_customers_can_read_what_reaches_line(reply: str, quick
         assert line_rules.problems(list(messages)) == []
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(texts | floods, st.lists(texts, max_size=6))
 def test_whatever_the_model_replies_is_readable_or_refused(reply: str, quick_replies: list[str]) -> None:
     content = json.dumps({"reply": reply, "quick_replies": quick_replies})

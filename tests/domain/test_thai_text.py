@@ -48,19 +48,19 @@ def test_words_that_are_typed_well_stay_as_they_are() -> None:
     assert [word for word in WORDS if normalized(word) != word] == []
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from(WORDS), st.randoms(use_true_random=False))
 def test_a_word_is_the_same_however_it_was_typed_and_never_another(word: str, dice: random.Random) -> None:
     assert normalized(mistyped(word, dice)) == word
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.sampled_from([" ", "\n", "\t", "\u3000"]))
 def test_words_apart_stay_apart(words: list[str], between: str) -> None:
     assert normalized(between.join(words)).split(" ") == words
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(st.text(max_size=12) | st.lists(ODD, max_size=12).map("".join))
 def test_normalizing_twice_changes_nothing(text: str) -> None:
     once = normalized(text)

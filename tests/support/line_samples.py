@@ -92,7 +92,7 @@ TABLE: dict[str, tuple[dict[str, Any], frozenset[str], str]] = {
     # Ignored on purpose: nobody asks for anything.
     "postback of a rich menu's switch": (SWITCH, NOWHERE, ""),
     "join": ({"type": "join", "replyToken": "r"}, NOWHERE, ""),
-    "leave": ({"type": "leave"}, NOWHERE, ""),
+    "leave": ({"type": "leave"}, ALL, ""),
     "memberJoined": (
         {
             "type": "memberJoined",
@@ -134,7 +134,7 @@ TABLE: dict[str, tuple[dict[str, Any], frozenset[str], str]] = {
     "botResumed": ({"type": "botResumed"}, NOWHERE, ""),
     "delivery": ({"type": "delivery", "delivery": {"data": "15034552939884E28681A7D668CEA94C"}}, NOWHERE, ""),
 }
-SILENT = {"unfollow", "unsend", "messageEdited"}
+SILENT = {"unfollow", "unsend", "messageEdited", "leave"}
 
 
 def envelope(event: dict[str, Any], chat: str = "user", /, **changes: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from core.usecases.desk.names import Names
 from core.usecases.desk.records import DeskRecords
 from core.usecases.outbox.outbox import Outbox
 
+_LEFT = frozenset({EventKind.LEAVE, EventKind.UNFOLLOW})
 _STILL_NEWS_MS = 24 * 3_600_000
 """A notice that was kept for want of a desk is sent to the next one for so long."""
 
@@ -64,8 +65,10 @@ class DeskChat:
         is_desk = False
         for event in events:
             here = desk.is_connected and event.chat_id == desk.chat_id
-            is_desk = is_desk or here
-            if event.kind == EventKind.TEXT and (
+            is_desk = is_desk or (here and event.kind != EventKind.UNFOLLOW)  # who was a customer here, too
+            if here and event.kind in _LEFT:
+                await self._left(clinic, event)
+            elif event.kind == EventKind.TEXT and (
                 desk.matches(event.text) or desk.connected_by == event.event_id
             ):
                 said.append(await self._by_code(clinic, event))
@@ -93,6 +96,17 @@ class DeskChat:
             return desk_text(clinic, "connected_already")
         log.warning("desk.code_refused", org=clinic.org_id, connected=before.is_connected)
         return desk_text(clinic, "elsewhere" if before.is_connected else "expired")
+
+    async def _left(self, clinic: Clinic, event: InboundEvent) -> None:
+        """Nothing can be sent there any more. An event older than the connection says nothing of it."""
+
+        def without(desk: Desk) -> Desk:
+            is_it = desk.chat_id == event.chat_id and event.timestamp_ms > (desk.connected_ms or 0)
+            return desk.disconnected() if is_it else desk
+
+        before, after = await self._records.change_desk(clinic.org_id, without)
+        if before != after:
+            log.warning("desk.disconnected", org=clinic.org_id, by=event.kind)
 
     async def _send_what_was_kept(self, desk: Desk) -> None:
         """Under names that follow from the connection."""

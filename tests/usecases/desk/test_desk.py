@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from core.adapters.system_clock import SystemClock
-from core.domain.clinic import Handoff
+from core.domain.clinic import DeskSettings, Handoff
 from core.domain.memory import CustomerMemory
 from core.domain.notice import NoticeState
 from core.domain.texts import desk_texts, texts_of
@@ -262,6 +262,34 @@ async def test_after_disconnect_no_customers_words_come_to_the_chat(desk: Desk) 
     assert not desk.notices
     (kept,) = await desk.records.undone(desk.org_id)
     assert kept.state is NoticeState.KEPT
+
+
+@pytest.mark.parametrize("is_group", [True, False], ids=["leave", "unfollow"])
+async def test_a_chat_that_the_bot_has_left_is_no_desk_any_more(desk: Desk, is_group: bool) -> None:
+    chat, kind = (desk.group, "leave") if is_group else (desk.nok, "unfollow")
+    code = (await desk.connection.new_code(desk.org_id)).code
+    before = desk.scene.sim.event(desk.clinic, None if is_group else chat, kind, chat_id=chat)
+    elsewhere = desk.scene.sim.event(desk.clinic, None, "leave", chat_id=desk.other)
+    await desk.say(desk.nok, code, chat)
+    await desk.sent(before, elsewhere)  # they say nothing of this connection
+    assert (await desk.records.desk(desk.org_id)).chat_id == chat
+    after = desk.scene.sim.event(desk.clinic, None if is_group else chat, kind, chat_id=chat)
+    assert await desk.sent(after) == []
+    assert not (await desk.records.desk(desk.org_id)).is_connected
+    await desk.say(desk.customer, ASKS_FOR_PEOPLE)
+    assert not desk.notices
+    assert len(await desk.records.undone(desk.org_id)) == 1
+
+
+async def test_staff_are_told_what_the_clinic_has_chosen_and_nothing_else(scene: FaultScene) -> None:
+    wants = Desk(scene, await scene.clinic(handoff=HANDOFF, desk=DeskSettings(("urgent",))))
+    await wants.connect()
+    await wants.say(wants.customer, ASKS_FOR_PEOPLE)
+    assert not wants.notices
+    await wants.say(wants.customer, "เลือดไหลไม่หยุดเลยค่ะ ช่วยด้วย")
+    (notice,) = wants.notices
+    assert TH["urgent"] in "".join(notice.texts)
+    assert await wants.records.undone(wants.org_id) == [], "what nobody wants to know waits for nobody"
 
 
 async def test_urgent_words_reach_staff_once_an_hour_also_if_no_free_reply_is_left(desk: Desk) -> None:

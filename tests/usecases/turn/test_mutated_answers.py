@@ -213,7 +213,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     bodies | anything,
     st.sampled_from([200, 200, 200, 429, 500, 400]),
