@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
+from core.adapters.redis_slots_held import Grant, HeldSlot, SentAway, Waiter
 from core.adapters.redis_slots_room import ProcessRoom
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
 from core.domain.errors import RedisUnavailableError
@@ -113,8 +113,11 @@ class RedisSlots:
             self._room.listen()
             self._room.heed(reply.outlook)
             async with asyncio.timeout_at(waiter.deadline):
-                grant = await waiter.woken
+                word = await waiter.woken
             waiter.queued = False
+            if isinstance(word, SentAway):
+                raise self._room.refusal(word.reason, waiter.place, word.shut_ms)
+            grant = word
             if grant is not None and grant.stale:
                 grant = await self._confirm(waiter, grant)
             if grant is not None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from core.adapters.redis_slots_scripts import Outlook
 from core.domain.errors import RedisUnavailableError
-from core.ports.slots import NoSlotError, Outcome, SlotLostError, SlotRequest
+from core.ports.slots import Outcome, Refusal, SlotLostError, SlotRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class Grant:
         return cls(fence, good_until, outlook.used, outlook.waiting, outlook.limit)
 
 
+@dataclass(frozen=True, slots=True)
+class SentAway:
+    """Why this process or Redis no longer lets a waiter wait, and for how long no grant is certain."""
+
+    reason: Refusal
+    shut_ms: int = 0
+
+
 class Waiter:
     """A request on its way to a slot. `queued`: Redis has it; `good_until`: its liveness mark there."""
 
@@ -44,14 +52,15 @@ class Waiter:
         self.queued = False
         self.clock_ms: float | None = None  # Redis' clock less the loop's, as of the last answer
         self.call: asyncio.Task[Any] | None = None
-        self.woken: asyncio.Future[Grant | None] = loop.create_future()
+        self.woken: asyncio.Future[Grant | SentAway | None] = loop.create_future()
 
-    def wake(self, grant: Grant | None) -> None:
-        """Granted, or (None) unknown to Redis: ask again."""
+    def wake(self, word: Grant | SentAway | None) -> None:
+        """Granted, sent away, or (None) unknown to Redis: ask again. It may come before Redis' answer, which says
+        what place is to be kept."""
         if not self.woken.done():
-            self.woken.set_result(grant)
+            self.woken.set_result(word)
 
-    def fail(self, error: NoSlotError | RedisUnavailableError) -> None:
+    def fail(self, error: RedisUnavailableError) -> None:
         if not self.woken.done():
             self.woken.set_exception(error)
             self.woken.exception()  # whether somebody still looks at it or not

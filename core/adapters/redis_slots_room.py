@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from core.adapters import redis_keys
 from core.adapters.pulse import Pulse
-from core.adapters.redis_slots_held import Grant, HeldSlot, Waiter
+from core.adapters.redis_slots_held import Grant, HeldSlot, SentAway, Waiter
 from core.adapters.redis_slots_scripts import Outlook, SlotOptions, SlotScripts
 from core.adapters.redis_wake import WakeChannel
 from core.domain.errors import RedisUnavailableError
@@ -66,7 +66,7 @@ class ProcessRoom:
     async def turn_out(self, reason: Refusal) -> None:
         """Send all waiters away; returns when they have taken back what they had in Redis."""
         for waiter in self.waiting.values():
-            waiter.fail(self.refusal(reason, waiter.place))
+            waiter.wake(SentAway(reason))
         if self.waiting:
             await self._empty.wait()
 
@@ -141,9 +141,7 @@ class ProcessRoom:
             if fence:
                 waiter.wake(Grant.of(fence, good_until, renewed.outlook) if fence > 0 else None)
             elif self._too_late(waiter, renewed.outlook):
-                waiter.fail(
-                    self.refusal(Refusal(renewed.outlook.reason), waiter.place, renewed.outlook.shut_ms)
-                )
+                waiter.wake(SentAway(Refusal(renewed.outlook.reason), renewed.outlook.shut_ms))
         if held or waiting:
             self._pulse.ask(self._heartbeat_s)
         self.heed(renewed.outlook)
@@ -161,7 +159,7 @@ class ProcessRoom:
         if waiter is None:
             return
         if numbers[0] == "0":
-            waiter.fail(self.refusal(Refusal.ROOM_FULL, waiter.place, int(numbers[1])))
+            waiter.wake(SentAway(Refusal.ROOM_FULL, int(numbers[1])))
             return
         fence, granted_ms, used, waiting, limit = map(int, numbers)
         now = asyncio.get_running_loop().time()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from core.adapters import redis_keys
@@ -284,6 +286,22 @@ async def test_draining_hands_waiters_back_and_lets_holders_go_on(
         assert refused.value.reason is Refusal.DRAINING
         gate.set()
     assert room.order == ["holder"]
+
+
+async def test_who_is_sent_away_before_redis_answer_is_read_keeps_its_place_too(redis_url: str) -> None:
+    """Redis has queued it, its process does not know that yet."""
+    queue, room = redis_keys.slots("queue"), Room()
+    async with process(redis_url, global_limit=1) as slots, slots.hold(request("a", "holder")):
+        with SyncRedis.from_url(redis_url) as observer:
+            turn = asyncio.create_task(room.turn(slots, "b", "t"))
+            while not observer.zcard(queue):
+                await asyncio.sleep(0)
+                time.sleep(0.005)  # noqa: ASYNC251  Redis answers, and nobody here reads it
+        await slots.drain()
+        await turn
+    ((_, error),) = room.refused
+    assert error.reason is Refusal.DRAINING
+    assert error.place
 
 
 async def test_a_lost_lease_cancels_the_block_and_says_so(redis_url: str, redis: Redis) -> None:
