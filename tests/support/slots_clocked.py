@@ -29,9 +29,12 @@ class ClockedScripts(SlotScripts):
             setattr(self, name, _Script(source, sha))
 
     async def _run(self, script: Any, numbers: Any, *words: Any) -> Any:
-        # Some microseconds lie between two operations, as in a real Redis.
-        self._micros += 10
-        self.now_ms, self._micros = self.now_ms + self._micros // 1000, self._micros % 1000
         micros = 1000 * self.now_ms + self._micros
         await self._redis.hset(CLOCK, mapping={"s": micros // 1_000_000, "us": micros % 1_000_000})
-        return await super()._run(script, numbers, *words)
+        try:
+            return await super()._run(script, numbers, *words)
+        finally:
+            # Some microseconds lie between two operations, as in a real Redis; they pass after this one, so
+            # that `now_ms` is what it saw, not a millisecond less.
+            self._micros += 10
+            self.now_ms, self._micros = self.now_ms + self._micros // 1000, self._micros % 1000
