@@ -55,8 +55,8 @@ class Waiter:
         self.woken: asyncio.Future[Grant | SentAway | None] = loop.create_future()
 
     def wake(self, word: Grant | SentAway | None) -> None:
-        """Granted, sent away, or (None) unknown to Redis: ask again. It may come before Redis' answer, which says
-        what place is to be kept."""
+        """Granted, sent away, or (None) unknown to Redis: ask again. It may come before Redis' answer, which
+        says what place is to be kept."""
         if not self.woken.done():
             self.woken.set_result(word)
 
