@@ -38,6 +38,7 @@ COMMANDS = {
     "conversations": "Conversations handed over to people: list, pause, resume.",
     "bookings": "Appointments: list, show, confirm, decline, cancel, export as a calendar.",
     "questions": "What clinics' words do not answer: list, answer, dismiss.",
+    "console": "All of it as pages in the browser, on this machine.",
     "doctor": "Check a deployment and say how to mend it.",
 }
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,19 +67,28 @@ def run(
     """
 
     async def opened() -> T:
-        in_files = os.environ.get("DOCUMENT_STORE", "").startswith("sqlite:") and (
-            os.environ.get("SECRET_STORE", "").startswith("file:") or not with_secrets
-        )
-        project = () if in_files else ("GOOGLE_CLOUD_PROJECT",)
-        settings = Settings.read(os.environ, {*project, *needs})
-        documents, secrets = shared.documents(settings), shared.secrets(settings)
-        async with AsyncExitStack() as opened:
-            opened.push_async_callback(documents.close)
-            opened.push_async_callback(secrets.close)
-            with events(settings):
-                return await command(Session(settings, SystemClock(), documents, secrets, opened))
+        async with session(os.environ, with_secrets=with_secrets, needs=needs) as here:
+            with events(here.settings):
+                return await command(here)
 
     return asyncio.run(opened())
+
+
+@asynccontextmanager
+async def session(
+    environment: Mapping[str, str], *, with_secrets: bool = False, needs: Collection[str] = ()
+) -> AsyncIterator[Session]:
+    """The stores of `environment`, open for the block; see `run`."""
+    in_files = environment.get("DOCUMENT_STORE", "").startswith("sqlite:") and (
+        environment.get("SECRET_STORE", "").startswith("file:") or not with_secrets
+    )
+    project = () if in_files else ("GOOGLE_CLOUD_PROJECT",)
+    settings = Settings.read(environment, {*project, *needs})
+    documents, secrets = shared.documents(settings), shared.secrets(settings)
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(documents.close)
+        opened.push_async_callback(secrets.close)
+        yield Session(settings, SystemClock(), documents, secrets, opened)
 
 
 @contextmanager

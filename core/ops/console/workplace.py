@@ -1,0 +1,80 @@
+"""What the pages work with: the stores, and what is read once for several pages."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.adapters.redis_connection import Redis
+from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
+from core.domain.budget import budget_day
+from core.domain.errors import FairlaneError, InvalidInputError, RedisUnavailableError
+from core.ops.session import NO_REDIS, Session
+from core.ports.tasks import TaskQueue
+from core.usecases.operate.stored_clinics import StoredClinics, read_stored
+
+_KNOWN_FOR_S = 15.0
+
+
+class Workplace:
+    """Lives as long as its session, which closes what was opened."""
+
+    def __init__(self, here: Session) -> None:
+        self.here = here
+        self.documents = here.documents
+        self.clock = here.clock
+        self.timezone = here.settings.budget_timezone
+        self._redis: Redis | None = None
+        self._tasks: TaskQueue | None = None
+        self._clinics: StoredClinics | None = None
+        self._read_at = 0.0
+
+    @property
+    def today(self) -> str:
+        """YYYYMMDD where budgets' days begin."""
+        return budget_day(self.clock.now_ms(), self.timezone)
+
+    def redis(self) -> Redis:
+        """Raises RedisUnavailableError if the environment names none."""
+        if self._redis is None:
+            if not self.here.settings.redis_url:
+                raise RedisUnavailableError("REDIS_URL is not set")
+            self._redis = self.here.redis()
+        return self._redis
+
+    async def slots(self) -> SlotsView:
+        """Raises RedisUnavailableError, which says what to look at."""
+        try:
+            return await RedisSlotsOperator(self.redis()).snapshot()
+        except RedisUnavailableError as exc:
+            raise RedisUnavailableError(f"{exc}: {NO_REDIS}") from exc
+
+    def tasks(self) -> TaskQueue:
+        """Raises InvalidInputError if the environment names no queue."""
+        if self._tasks is None:
+            settings = self.here.settings
+            if not (settings.tasks_queue and settings.turn_url):
+                raise InvalidInputError(
+                    "TASKS_QUEUE and TURN_URL are not set here: set them, and start again"
+                )
+            self._tasks = self.here.tasks()
+        return self._tasks
+
+    async def clinics(self) -> StoredClinics:
+        """As they were a few seconds ago at most."""
+        now = asyncio.get_running_loop().time()
+        if self._clinics is None or now - self._read_at > _KNOWN_FOR_S:
+            self._clinics = await read_stored(self.documents)
+            self._read_at = now
+        return self._clinics
+
+    async def names(self) -> dict[str, str]:
+        """Clinics' names by org_id; without them if they can't be read: a page has more to say."""
+        try:
+            stored = await self.clinics()
+        except FairlaneError:
+            return {}
+        return {org: str(stored.orgs[org].data.get("name") or org) for org in sorted(stored.orgs)}
+
+    def changed(self) -> None:
+        """A clinic was: the next look reads it anew."""
+        self._clinics = None
