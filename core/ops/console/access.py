@@ -14,7 +14,6 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.ops.console.audit import operator
 from core.ports import log
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -73,10 +72,10 @@ class Access:
 class Guard:
     """Stands before every page: lets in, refuses, and writes down who looked and who changed what."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, who: str) -> None:
         self._app = app
         self._access = access
-        self._who = operator()
+        self._who = who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -52,7 +52,7 @@ def build(workplace: Workplace, access: Access) -> ASGIApp:
         return view.page(request, "problem.html", status=code, problem=view.text(request, f"problem.{code}"))
 
     app = Starlette(routes=routes, exception_handlers={FairlaneError: problem, HTTPException: missing})
-    return Guard(app, access)
+    return Guard(app, access, workplace.by)
 
 
 async def _choose(request: Request) -> Response:

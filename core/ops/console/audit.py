@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import sys
 from collections.abc import Iterator
@@ -27,11 +26,3 @@ def audited(settings: Settings, stream: TextIO | None = None) -> Iterator[None]:
     finally:
         log.LOGGER.removeHandler(handler)
         log.LOGGER.setLevel(level)
-
-
-def operator() -> str:
-    """The name under which this process runs."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

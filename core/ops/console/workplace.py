@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from core.adapters.redis_connection import Redis
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
+from core.bootstrap import shared
 from core.domain.budget import budget_day
 from core.domain.errors import FairlaneError, InvalidInputError, RedisUnavailableError
 from core.ops.session import NO_REDIS, Session
 from core.ports.tasks import TaskQueue
+from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.stored_clinics import StoredClinics, read_stored
 
 _KNOWN_FOR_S = 15.0
@@ -22,6 +25,7 @@ class Workplace:
         self.here = here
         self.documents = here.documents
         self.clock = here.clock
+        self.by = here.operator()
         self.timezone = here.settings.budget_timezone
         self._redis: Redis | None = None
         self._tasks: TaskQueue | None = None
@@ -75,6 +79,13 @@ class Workplace:
             return {}
         return {org: str(stored.orgs[org].data.get("name") or org) for org in sorted(stored.orgs)}
 
-    def changed(self) -> None:
-        """A clinic was: the next look reads it anew."""
+    def changing(self) -> ChangeClinic:
+        """What makes a version of each change."""
+        return ChangeClinic(self.documents, self.clock, self.by)
+
+    async def changed(self, org_id: str) -> None:
+        """A clinic was: the next look reads it anew, and so do the instances at once, or within 60 s where
+        Redis can't be told."""
         self._clinics = None
+        with suppress(RedisUnavailableError):
+            await shared.clinic_marks(self.redis()).renew(org_id)
