@@ -15,9 +15,9 @@ from core.domain.role_manager import stable_prefix
 from core.domain.texts import house_rules, urgent_words
 from core.domain.thai_text import normalized
 
-_THAI = re.compile(r"[\u0e01-\u0e2e]")
+_THAI, _LATIN = re.compile(r"[\u0e01-\u0e2e]"), re.compile(r"[A-Za-z]")
 _POLITE = re.compile(r"ค่ะ|คะ|ค่า")
-_MALE = re.compile(r"(?<!ค)ครับ(?!ผม(?:ขอ|อยาก))")
+_MALE = "ครับ"
 _NUMBER_TO_CALL = re.compile(r"1669|๑๖๖๙|โทร|\bcall\b", re.IGNORECASE)
 _DOSE = re.compile(
     r"(?:\d+(?:[.,/]\d+)?|[๐-๙]+|ครึ่ง|หนึ่ง|สอง|สาม)\s*"
@@ -25,13 +25,14 @@ _DOSE = re.compile(
     re.IGNORECASE,
 )
 _BOOKED = re.compile(
-    r"(?:จองคิว|จอง|ลงคิว|ลงนัด|นัดหมาย|นัด|คิว|เลื่อนนัด|ยกเลิกนัด|ยกเลิก)(?:ให้)?(?:คุณ\S*)?(?:เรียบร้อย|ได้แล้ว|สำเร็จ|ให้แล้ว)"
+    r"(?:จองคิว|จอง|ลงคิว|ลงนัด|นัดหมาย|นัด|คิว|เลื่อนนัด|ยกเลิกนัด|ยกเลิก)(?:ให้)?(?:คุณ\S*)?(?:เรียบร้อย|สำเร็จ|ให้แล้ว)"
     r"|(?:ยืนยัน(?:การ)?(?:นัด|จอง)(?:หมาย)?(?:เรียบร้อย|แล้ว|ให้แล้ว))"
     r"|(?:is|has been|have been|'?ve) (?:booked|confirmed|cancelled|rescheduled)",
     re.IGNORECASE,
 )
 _NOT_YET = re.compile(
-    r"ยังไม่|ไม่ได้|เมื่อ|หลังจาก|หาก|ถ้า|จะ|รอ|\bonce\b|\bwhen\b|\bnot\b|\bafter\b|\bif\b", re.IGNORECASE
+    r"ยังไม่|ไม่(?:ได้|สามารถ|มี|ทราบ|แน่ใจ)|เมื่อ|หลังจาก|หาก|ถ้า|จะ|รอ|n[o']t\b|unable|\b(?:once|when|whether|after|if)\b",
+    re.IGNORECASE,
 )
 _TAGS = re.compile(r"</?(?:clinic|state|memory|quoted)>", re.IGNORECASE)
 _LEAK_CHARACTERS = 60
@@ -46,9 +47,9 @@ def broken(
         yield f"price: the clinic states nowhere {', '.join(amounts)}"
     if (word := first_found(urgent_words(), said[-1:])) and not _NUMBER_TO_CALL.search(reply):
         yield f"urgent: «{word}» was said, and the reply does not say to call"
-    if _THAI.search(reply) and not _POLITE.search(reply):
+    if len(_THAI.findall(reply)) > len(_LATIN.findall(reply)) and not _POLITE.search(reply):
         yield "politeness: a Thai reply without ค่ะ or คะ"
-    if _MALE.search(reply):
+    if _MALE in reply:
         yield "politeness: ครับ, the male form"
     own = normalized("\n".join([stable_prefix(clinic, day), *said]))
     for dose in dict.fromkeys(found[0] for found in _DOSE.finditer(reply)):
