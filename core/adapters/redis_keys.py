@@ -22,7 +22,7 @@ def slots_wake(process: str) -> str:
 
 
 def session(conversation: Conversation) -> str:
-    """The conversation's state (audit row 6)."""
+    """The conversation's state."""
     return f"conv:{conversation.key}"
 
 

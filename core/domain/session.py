@@ -1,7 +1,7 @@
 """The state of a conversation while it goes on: what the customer wants, and what was said.
 
-Stored in Redis as `conv:{org_id}:{channel}:{user_id}` with a sliding time to live, the same for all instances
-(audit row 6). Only the leader of a conversation writes it.
+Stored in Redis as `conv:{org_id}:{channel}:{user_id}` with a sliding time to live, the same for all
+instances. Only the leader of a conversation writes it.
 """
 
 from __future__ import annotations

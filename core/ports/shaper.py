@@ -1,4 +1,4 @@
-"""The shaper: when may a message run, by its clinic's and its sender's rate (audit row 12)?
+"""The shaper: when may a message run, by its clinic's and its sender's rate?
 
 What it was told of has its place: a conversation's events are answered in LINE's order (ports.mailbox).
 """

@@ -1,7 +1,7 @@
 """One reply from the model: attempts under slots, within a deadline, retrying only what can succeed.
 
 This is the one layer that retries LLM calls: the SDK's own retries are off, and the queue never runs a turn
-again once its fallback was sent (audit row 10).
+again once its fallback was sent.
 """
 
 from __future__ import annotations
