@@ -34,6 +34,7 @@ from core.ports.tasks import TaskQueue
 from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
+from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.customers.memory_changes import MemoryChanges
 from core.usecases.desk.bookings import TapBooking
 from core.usecases.desk.chat import DeskChat, TapHandler
@@ -178,6 +179,7 @@ def answering(settings: Settings, ports: Ports) -> Answering:
             directory,
             journal,
             MemoryChanges(documents, clock),
+            AskedQuestions(documents),
             BookingRecords(documents, clock),
             clock,
             settings.budget_timezone,

@@ -98,7 +98,9 @@ class TurnRecord:
     the token afterwards. `replayed_as`: the event that an operator's latest replay was enqueued as,
     `replayed_ms` when. `operation`: the id of the journal's commit that wrote it last, by which that commit
     is recognised. `guard`: the `amounts` that nothing covered, and the `outcome`, RECOVERED or UNSURE.
-    `question_id`: what the clinic's words did not answer (core.domain.questions)."""
+    `question_id`: what the clinic's words did not answer (core.domain.questions). `clinic_version`: which of
+    the clinic's versions answered, None before its first. `prompt`: the `day` it was written for, and the
+    digests of its part that follows from version and day (`stable`) and of the `rest`."""
 
     id: str
     org_id: str
@@ -137,6 +139,8 @@ class TurnRecord:
     failure: str | None = None
     guard: Mapping[str, Any] = field(default_factory=dict)
     question_id: str | None = None
+    clinic_version: int | None = None
+    prompt: Mapping[str, str] = field(default_factory=dict)
     reserved_ms: int | None = None
     answered_ms: int | None = None
     delivered_ms: int | None = None
@@ -163,6 +167,7 @@ class TurnRecord:
             "postbacks": dict(self.postbacks),
             "updates": dict(self.updates),
             "guard": dict(self.guard),
+            "prompt": dict(self.prompt),
             **{name: getattr(self.money, name) for name in _MONEY},
             "usage": dict(self.money.usage),
             "price": dict(self.money.price),
@@ -188,6 +193,7 @@ class TurnRecord:
             postbacks=data.get("postbacks") or {},
             updates=data.get("updates") or {},
             guard=data.get("guard") or {},
+            prompt=data.get("prompt") or {},
             effects=tuple(
                 EffectTask(org_id=plain["org_id"], trace=plain.get("trace", ""), **each) for each in caused
             ),
@@ -210,6 +216,7 @@ class TurnRecord:
             updates={},
             facts_used=(),
             guard={name: value for name, value in self.guard.items() if name != "amounts"},
+            prompt={name: value for name, value in self.prompt.items() if name != "rest"},
         )
 
     def without_message(self, message_id: str) -> TurnRecord:
@@ -277,6 +284,7 @@ _PLAIN = (
     "presumed",
     "failure",
     "question_id",
+    "clinic_version",
     "reserved_ms",
     "answered_ms",
     "delivered_ms",

@@ -92,6 +92,8 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
         "failure": turn.failure,
         "guard": dict(turn.guard) or None,
         "question_id": turn.question_id,
+        "clinic_version": turn.clinic_version,
+        "prompt": dict(turn.prompt) or None,
         "events": events,
         "overflow": turn.overflow,
         "begun_ms": turn.created_ms,
@@ -232,7 +234,7 @@ def turn_page(turn: TurnRecord, timezone: str, *, texts: bool = False) -> Render
     facts = Table(box=None, show_header=False, pad_edge=False)
     stage = " · ".join(str(turn.updates[k]) for k in ("stage", "service") if turn.updates.get(k))
     rows = {
-        "clinic": turn.org_id,
+        "clinic": turn.org_id + (f", version {turn.clinic_version}" if turn.clinic_version else ""),
         "chat": f"{turn.chat_id} ({turn.chat_type})",
         "decision": " · ".join(
             filter(None, (money.decision, money.reason, "flagged" if money.flagged else ""))

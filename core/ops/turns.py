@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from core.ops.terminal import stdout
 from core.ops.turn_view import Effects, TurnsTable, turn_json, turn_page
 from core.usecases.operate.replay_turn import Outcome, Replay, ReplayTurn
 from core.usecases.operate.stored_clinics import find_clinic
+from core.usecases.operate.turn_prompt import StablePart, stable_part
 from core.usecases.operate.turn_report import find_turn, list_turns, notices_of
 
 app = typer.Typer(help="The journal of turns: list, show, replay.", no_args_is_help=True)
@@ -29,6 +31,10 @@ Org = Annotated[str | None, typer.Option(help="One clinic's org_id; all of them 
 Reason = Annotated[
     str | None, typer.Option(help="How `failure` begins: patience, budget, undeliverable, llm, …")
 ]
+_UNPROVEN = (
+    "not what the model was told, byte for byte: the release that answered had other house rules, or the "
+    "clinic was edited past the commands"
+)
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -61,23 +67,38 @@ def show(
     texts: Annotated[
         bool, typer.Option("--texts", help="Also what was said: a customer's words are private.")
     ] = False,
+    prompt: Annotated[
+        bool,
+        typer.Option("--prompt", help="Instead, what the model was told by the clinic's version of then."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """One turn: when it was received, enqueued, begun, answered and delivered; how, why, and for how much;
     and what became of what it caused besides, such as a notice to staff.
 
     What the customer and the clinic said is shown with --texts only: it is private.
+
+    --prompt rebuilds the beginning of the prompt, the same in all turns of a
+    clinic's day (house rules, persona, prices, answers), and compares it with
+    the journal's digest. Of what is the customer's, only the digest is kept.
     """
 
-    async def read(here: Session) -> tuple[TurnRecord, Effects, str]:
+    async def read(here: Session) -> tuple[TurnRecord, Effects, str, StablePart | None]:
         turn = await find_turn(here.documents, turn_id)
         caused = Effects(turn.effects, await notices_of(here.documents, turn))
-        return turn, caused, here.settings.budget_timezone
+        told = await stable_part(here.documents, turn) if prompt else None
+        return turn, caused, here.settings.budget_timezone, told
 
-    turn, effects, timezone = run(read)
+    turn, effects, timezone, told = run(read)
+    if told and not told.is_proven:
+        typer.echo(f"warning: {_UNPROVEN}", err=True)
     if as_json:
         shown = {**turn_json(turn, texts=texts), "effects": effects.as_json(texts=texts)}
+        if told:
+            shown["stable_prompt"] = {"text": told.text, "version": told.version, "proven": told.is_proven}
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+    elif told:
+        typer.echo(told.text, nl=sys.stdout.isatty())
     else:
         stdout(highlight=False).print(turn_page(turn, timezone, texts=texts))
         if turn.effects:

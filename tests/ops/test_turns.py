@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from typer.testing import CliRunner, Result
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic
+from core.domain.prompt import digest
+from core.domain.role_manager import stable_prefix
 from core.domain.turn import Money, TurnRecord, TurnState
 from core.local.cloud_tasks import CloudTasks
 from core.ops.cli import app
 from core.ports.documents import Create, Key
 from core.usecases.clinics.documents import org_document
+from core.usecases.operate.clinic_state import ClinicState
+from core.usecases.operate.clinic_versions import Author, ClinicVersion
 from tests.support.turn_samples import sample, store
 
 QUEUE = "projects/p/locations/asia-southeast1/queues/turns"
@@ -100,6 +105,37 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             return runner.run(with_queue())
 
         yield run
+
+
+def test_show_prompt_is_what_the_model_was_told_and_says_if_it_can_not_prove_it(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    clinic = Clinic("bkk-smile", "Bangkok Smile", "U1", "1", persona="สุภาพ", version=1)
+    org, day = org_document(clinic), date(2026, 12, 1)
+    told = stable_prefix(clinic, day)
+    asked = {"day": day.isoformat(), "stable": digest(told), "rest": "r"}
+    author = Author("nid", "apply", 1)
+    version = ClinicVersion("bkk-smile", 1, author, state=ClinicState.of("bkk-smile", org, None, None))
+
+    async def write() -> None:
+        documents = SqliteDocuments(str(tmp_path / "documents.db"))
+        await documents.commit([Create(version.key, version.encode())])
+        other = {**asked, "stable": "0"}
+        shown = [sample(name, clinic_version=1, prompt=p) for name, p in (("told", asked), ("other", other))]
+        await store(documents, *shown)
+        await documents.close()
+
+    asyncio.run(write())
+    assert run("show", "told", "--prompt").stdout == told
+    shown = json.loads(run("show", "told", "--prompt", "--json").stdout)
+    assert (shown["clinic_version"], shown["prompt"]) == (1, asked)
+    assert shown["stable_prompt"] == {"text": told, "version": 1, "proven": True}
+    assert "bkk-smile, version 1" in run("show", "told").stdout
+    other = run("show", "other", "--prompt")
+    assert (other.exit_code, other.stdout) == (0, told)
+    assert "warning: not what the model was told, byte for byte" in other.stderr
+    none = run("show", "good", "--prompt")
+    assert (none.exit_code, "the model was not asked" in none.stderr) == (1, True)
 
 
 def listed(result: Result) -> list[str]:

@@ -27,11 +27,11 @@ from core.ports.conversations import Conversations, Led
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.bookings.records import BookingRecords, booking_from
+from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.desk.records import DeskRecords, notice_from
 from core.usecases.journal.entries import TurnMovedError
 from core.usecases.journal.journal import Journal
-from core.usecases.operate.questions import Questions
 
 _BATCH = 50
 _A_WEEK = Retention(memory_days=7, unfollow_days=7)
@@ -96,7 +96,7 @@ class CustomerRights:
         self._bookings = BookingRecords(documents, clock)
         self._journal = Journal(documents, clock)
         self._memories = MemoryChanges(documents, clock)
-        self._questions = Questions(documents, clock)
+        self._questions = AskedQuestions(documents)
         self._clock = clock
         self._timezone = timezone
         self._wait_s = wait_s
@@ -117,7 +117,7 @@ class CustomerRights:
             memory=known,
             memory_document=None if _is_blank(known) else document,
             turns=tuple(_as_seen_by(customer, turn) for turn in turns),
-            questions=tuple(await self._questions.asked_by(customer)),
+            questions=tuple(await self._questions.by(customer)),
             claims=await self._claims([event_id for turn in turns for event_id in turn.event_ids]),
             notices=tuple(await self._notices_of(customer)),
             bookings=tuple(map(booking_from, await self._bookings.of_customer(customer))),

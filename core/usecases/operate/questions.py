@@ -1,40 +1,31 @@
-"""Questions that clinics' words do not answer: listed, answered, dismissed, erased."""
+"""Questions that clinics' words do not answer: listed, answered, dismissed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from core.domain.clinic_prices import ApprovedAnswer, compact
 from core.domain.errors import InvalidInputError
-from core.domain.event import Conversation
 from core.domain.questions import (
     ANSWERED,
     COLLECTION,
     DISMISSED,
-    Asked,
     Question,
     document_id,
     question_from,
 )
 from core.ports.clock import Clock
 from core.ports.documents import (
-    DELETE_FIELD,
-    ConflictError,
-    Delete,
     Document,
     DocumentStore,
     Key,
     Merge,
-    Where,
-    Write,
 )
 from core.usecases.clinics.documents import ORGS
 from core.usecases.clinics.price_documents import answers_document, answers_from
+from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.clinic_state import ClinicState
-
-MAX_TRIES = 20
 
 
 class NoSuchQuestionError(InvalidInputError):
@@ -49,7 +40,7 @@ class Questions:
 
     async def of_clinic(self, org_id: str) -> list[Question]:
         """The most asked first."""
-        found = [question for question, _ in await self._read(org_id)]
+        found = [question for question, _ in await AskedQuestions(self._documents).of_clinic(org_id)]
         return sorted(found, key=lambda question: (-question.count, -question.last_ms))
 
     async def dismiss(self, org_id: str, question: str) -> Question:
@@ -78,50 +69,8 @@ class Questions:
         await change(org_id, "questions answer", answered, also=[Merge(document.key, closed)])
         return approved
 
-    async def asked_by(self, customer: Conversation) -> list[Asked]:
-        """What is kept of a customer here, in their chat and in groups."""
-        found = [question for question, _ in await self._read(customer.org_id)]
-        return [asked for each in found for asked in each.asked.values() if _is_by(customer, asked)]
-
-    async def forget(self, customer: Conversation) -> None:
-        """Erase a customer's words; a question that nobody else is known to have asked goes as a whole."""
-        await self._keep(customer.org_id, lambda asked: not _is_by(customer, asked))
-
-    async def forget_turns(self, org_id: str, turn_ids: Sequence[str]) -> None:
-        """The same for what was asked in these turns."""
-        if turn_ids:
-            await self._keep(org_id, lambda asked: asked.turn_id not in turn_ids)
-
-    async def _keep(self, org_id: str, keeps: Callable[[Asked], bool]) -> None:
-        for _ in range(MAX_TRIES):
-            left = [(q, d) for q, d in await self._read(org_id) if len(q.left(keeps)) < len(q.asked)]
-            if not left:
-                return
-            for question, document in left:
-                try:
-                    await self._documents.commit([_without(question, document, keeps)])
-                except ConflictError:  # it is asked at this moment: read again
-                    continue
-        raise ConflictError(f"the questions of {org_id} keep changing: try again")
-
-    async def _read(self, org_id: str) -> list[tuple[Question, Document]]:
-        found = await self._documents.query(COLLECTION, [Where("org_id", "==", org_id)])
-        return [(question_from(document.key.id, document.data), document) for document in found]
-
     async def _document(self, org_id: str, question: str) -> Document:
         (document,) = await self._documents.get_many([Key(COLLECTION, document_id(org_id, question))])
         if document is None:
             raise NoSuchQuestionError(org_id, question)
         return document
-
-
-def _without(question: Question, document: Document, keeps: Callable[[Asked], bool]) -> Write:
-    left = question.left(keeps)
-    if not left:
-        return Delete(document.key, if_version=document.version)
-    gone = {place: DELETE_FIELD for place in question.asked if place not in left}
-    return Merge(document.key, {"asked": gone}, if_version=document.version)
-
-
-def _is_by(customer: Conversation, asked: Asked) -> bool:
-    return customer.chat_id in {asked.chat_id, asked.user_id}

@@ -143,7 +143,13 @@ class Answer:
         if self._is_past_patience(context, draft):
             return await self._busy(context, draft, unclaimed, "patience")
         prompt = prompt_of(context, draft)
-        draft = replace(draft, facts_used=prompt.facts_used)
+        day = context.moment.local.date().isoformat()
+        draft = replace(
+            draft,
+            facts_used=prompt.facts_used,
+            clinic_version=context.clinic.version or None,
+            prompt={"day": day, **prompt.digests()},
+        )
         try:
             hold = await self._holds.quote(context, draft, unclaimed, prompt)
             stored = await self._ask(context, draft, hold)

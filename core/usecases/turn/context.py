@@ -109,6 +109,7 @@ def draft_of(context: TurnContext, plan: TurnPlan) -> TurnRecord:
         overflow=len(turn.waiting.overflow_ids),
         fence=turn.fence,
         trace=turn.trace,
+        clinic_version=context.clinic.version or None,
     )
 
 

@@ -17,6 +17,7 @@ from core.ports import log
 from core.ports.clock import Clock
 from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
+from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.desk.records import desk_from, desk_key
 from core.usecases.journal.journal import Journal
@@ -41,6 +42,7 @@ class LoadTurn:
         directory: ClinicDirectory,
         journal: Journal,
         memories: MemoryChanges,
+        questions: AskedQuestions,
         bookings: BookingRecords,
         clock: Clock,
         timezone: str,
@@ -49,6 +51,7 @@ class LoadTurn:
         self._directory = directory
         self._journal = journal
         self._memories = memories
+        self._questions = questions
         self._bookings = bookings
         self._clock = clock
         self._timezone = timezone
@@ -124,7 +127,10 @@ class LoadTurn:
         return replace(context.with_session(session), memory=known)
 
     async def _forget_unsent(self, turn: Turn) -> list[TurnRecord]:
-        """The turns that messages which were unsent since stand in, without these words."""
+        """The turns that messages which were unsent since stand in, without these words. A turn that asked
+        something of the clinic asked it in words that may repeat them."""
         unsent = unsent_ids(turn.waiting.events)
         forgotten = [await self._journal.forget_message(turn.conversation, i) for i in unsent]
-        return [record for records in forgotten for record in records]
+        records = [record for found in forgotten for record in found]
+        await self._questions.forget_turns(records)
+        return records

@@ -11,6 +11,7 @@ from core.domain.event import Conversation
 from core.domain.questions import Missing, question_id
 from core.ports.documents import Create, DocumentStore, Key
 from core.usecases.clinics.price_documents import answers_from
+from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.journal.commits import writes_of
 from core.usecases.operate.change_clinic import ChangeClinic
 from core.usecases.operate.questions import NoSuchQuestionError, Questions
@@ -96,11 +97,11 @@ async def test_a_customers_words_are_erased_and_nobody_elses(documents: Document
     await ask(documents, "t", f"{PARKING} canary", at_ms=5)
     await ask(documents, "t2", "Canary alone ไหม")
     await ask(documents, "t3", PARKING + " canary", OTHER, at_ms=4)
-    questions = Questions(documents, FakeClock())
-    assert len(await questions.asked_by(CUSTOMER)) == 2
-    await questions.forget(CUSTOMER)
-    assert await questions.asked_by(CUSTOMER) == []
-    (left,) = await questions.of_clinic(ORG)
+    asked = AskedQuestions(documents)
+    assert len(await asked.by(CUSTOMER)) == 2
+    await asked.forget(CUSTOMER)
+    assert await asked.by(CUSTOMER) == []
+    (left,) = await Questions(documents, FakeClock()).of_clinic(ORG)
     assert [asked.chat_id for asked in left.asked.values()] == [OTHER.chat_id]
     everything = await documents_text(documents)
     assert CUSTOMER.chat_id not in everything
@@ -111,9 +112,9 @@ async def test_a_customers_words_are_erased_and_nobody_elses(documents: Document
 async def test_what_was_asked_in_a_turn_that_was_taken_back_is_erased(documents: DocumentStore) -> None:
     await ask(documents, "t", PARKING)
     await ask(documents, "t2", PARKING)
-    questions = Questions(documents, FakeClock())
-    await questions.forget_turns(ORG, ["t"])
-    (left,) = await questions.of_clinic(ORG)
+    taken_back = [replace(sample(turn), question_id=question_id(PARKING)) for turn in ("t", "t")]
+    await AskedQuestions(documents).forget_turns([*taken_back, sample("t2")])
+    (left,) = await Questions(documents, FakeClock()).of_clinic(ORG)
     assert [asked.turn_id for asked in left.asked.values()] == ["t2"]
 
 

@@ -26,7 +26,7 @@ from core.domain.task import TurnTask
 from core.domain.turn import TurnRecord, TurnState, journaled
 from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
-from core.ports.documents import Create, Key
+from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Held, Lead
 from core.usecases.customers.conversation_control import ConversationControl
 from core.usecases.customers.memory_changes import MemoryChanges
@@ -35,7 +35,7 @@ from core.usecases.operate.customer_rights import CustomerRights
 from core.usecases.operate.replay_turn import Outcome, ReplayTurn
 from core.usecases.operate.stored_clinics import find_clinic
 from tests.support.everything_kept import documents_text, redis_text
-from tests.support.fault_scene import FaultScene
+from tests.support.fault_scene import FaultScene, Row
 from tests.support.turn_scene import serving, turn_scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -329,3 +329,29 @@ async def test_what_only_takes_back_leaves_no_trace(scene: FaultScene) -> None:
         await do(scene, unsend(scene, scene.message(row, "a")))
         await do(scene, scene.sim.event(row.clinic, row.sent[0].chat_id, "unfollow"))
     assert await scene.turns(row.clinic.org_id) == []
+
+
+async def test_an_unsent_messages_words_vanish_from_the_clinics_questions_too(scene: FaultScene) -> None:
+    row = await scene.row("questions")
+    everybodys = {"topic": "บริการ", "question": "มีที่จอดรถไหม"}
+    private = {"topic": "บริการ", "question": "รับ CANARY ไหม"}
+    answers = iter([everybodys, everybodys, private])
+    scene.stack.openai.answer = lambda _: {"missing": next(answers)}
+    try:
+        async with serving(scene):
+            for user in ("a", "b", "a"):
+                await do(scene, scene.message(row, user, "CANARY"))
+            assert "CANARY" in await questions_of(scene, row)
+            for sent in (row.sent[0], row.sent[2]):
+                await do(scene, unsend(scene, sent))
+    finally:
+        scene.stack.openai.answer = None
+    left = await questions_of(scene, row)
+    assert "CANARY" not in left
+    assert row.sent[0].chat_id not in left
+    assert row.sent[1].chat_id in left, "others have asked the same"
+
+
+async def questions_of(scene: FaultScene, row: Row) -> str:
+    found = await scene.documents.query("questions", [Where("org_id", "==", row.clinic.org_id)])
+    return str([document.data for document in found])
