@@ -73,9 +73,10 @@ resource "google_project_iam_member" "operator_custom" {
   member  = each.value
 }
 
-# `fairlane turns replay` puts tasks on the queue that carry the tasks' identity.
+# `fairlane turns replay` puts tasks on the queue that carry the tasks' identity, `slots close-circuit` runs those
+# that wait.
 resource "google_cloud_tasks_queue_iam_member" "operator" {
-  for_each = var.operator == null ? [] : toset(["roles/cloudtasks.enqueuer", "roles/cloudtasks.viewer"])
+  for_each = var.operator == null ? [] : toset(["roles/cloudtasks.enqueuer", "roles/cloudtasks.taskRunner", "roles/cloudtasks.viewer"])
 
   name     = google_cloud_tasks_queue.turns.name
   location = var.region

@@ -19,6 +19,7 @@ class RedisBacklog:
     """`redis` is the caller's to close. `pace`: of a clinic whose turns are refused before any has waited."""
 
     def __init__(self, redis: Redis, *, dispatches_per_s: float, pace: Pace) -> None:
+        self._redis = redis
         lua = resources.files("core.adapters").joinpath("lua")
         shared = lua.joinpath("backlog.lua").read_text()
         # Who is refused a slot is told when to come also by a Redis without memory left. Nobody is brought
@@ -44,6 +45,15 @@ class RedisBacklog:
         args = [org_id, -1 if waited_ms is None else waited_ms, int(forward)]
         planned, *names = await _call(self._next, backlog_keys(org_id), args)
         return Next([name.decode() for name in names], planned)
+
+    async def clinics(self) -> list[str]:
+        """See the port."""
+        before, after = redis_keys.backlog("*", "plan").split("*")
+        try:
+            found = [key.decode() async for key in self._redis.scan_iter(f"{before}*{after}", count=1000)]
+        except (RedisError, OSError) as exc:
+            raise RedisUnavailableError(f"the backlog in Redis: {type(exc).__name__}: {exc}") from exc
+        return sorted({key[len(before) : -len(after)] for key in found})
 
     async def again(self, task: TurnTask, *, shut_ms: int, patience_until_ms: int) -> int:
         """See the port."""

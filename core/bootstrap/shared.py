@@ -5,11 +5,13 @@ from __future__ import annotations
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.firestore_documents import FirestoreDocuments
+from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_clinic_marks import RedisClinicMarks
 from core.adapters.redis_connection import Redis, connect
 from core.adapters.secretmanager_secrets import SecretManagerSecrets
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.settings import Settings
+from core.ports.backlog import Backlog, Pace
 from core.ports.clinic_marks import ClinicMarks
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore
@@ -38,6 +40,15 @@ def redis(settings: Settings, *, timeout_s: float = 2.0, tries: int = 2) -> Redi
 
 def clinic_marks(redis: Redis) -> ClinicMarks:
     return RedisClinicMarks(redis)
+
+
+def pace(settings: Settings) -> Pace:
+    """Of a clinic whose turns nobody has seen yet."""
+    return Pace(settings.chat_max_concurrent_per_org, 1000 * settings.llm_attempt_timeouts_s[0] / 2)
+
+
+def backlog(settings: Settings, redis: Redis) -> Backlog:
+    return RedisBacklog(redis, dispatches_per_s=settings.tasks_dispatches_per_s, pace=pace(settings))
 
 
 def tasks(settings: Settings) -> CloudTasksQueue:

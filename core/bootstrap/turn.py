@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
-from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_names import RedisNames
@@ -21,7 +20,6 @@ from core.domain.notice import Action
 from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
-from core.ports.backlog import Pace
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.line import Line
@@ -111,17 +109,14 @@ class Answering:
 def build(settings: Settings) -> TurnParts:
     clock = CorrectedClock()
     documents, redis, tasks = shared.documents(settings), shared.redis(settings), shared.tasks(settings)
-    at_once, hold_ms = settings.chat_max_concurrent_per_org, 1000 * settings.llm_attempt_timeouts_s[0] / 2
-    backlog = RedisBacklog(
-        redis, dispatches_per_s=settings.tasks_dispatches_per_s, pace=Pace(at_once, hold_ms)
-    )
+    pace, backlog = shared.pace(settings), shared.backlog(settings, redis)
     slots = PacedSlots(
         RedisSlots(redis, slot_options(settings), clock),
         backlog,
         tasks,
         clock,
-        at_once=at_once,
-        hold_ms=hold_ms,
+        at_once=pace.at_once,
+        hold_ms=pace.hold_ms,
     )
     lease_ms = round(settings.slot_lease_s * 1000)
     mailbox = RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=settings.session_ttl_s)

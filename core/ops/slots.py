@@ -17,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
+from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.domain.clinic import ORG_ID
 from core.domain.errors import RedisUnavailableError
 from core.domain.settings import MAX_SLOTS, Settings
 from core.ops.terminal import stdout
+from core.usecases.operate.bring_forward import BringForward
 
 app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_args_is_help=False)
 
@@ -141,9 +143,37 @@ def set_limit(
 
 @app.command("close-circuit")
 def close_circuit() -> None:
-    """Let calls through again, before the circuit's or a cooldown's own time is over."""
+    """Let calls through again, before the circuit's or a cooldown's own time is over.
+
+    Goes on until what waits on the queue for that time has been brought forward, as
+    fast as the slots allow; after Ctrl-C the rest comes at its own time.
+    """
     was_open = run(lambda slots: slots.close_circuit())
     typer.echo("calls may go through again" if was_open else "the circuit was closed already")
+    if was_open:
+        forward = asyncio.run(_bring_forward())
+        typer.echo(
+            "TASKS_QUEUE is not set: what waits on the queue comes at its own time"
+            if forward is None
+            else f"{forward} waiting turns brought forward"
+        )
+
+
+async def _bring_forward() -> int | None:
+    """None if it is not known which queue they wait on."""
+    settings = Settings.read(os.environ, ("REDIS_URL",))
+    if not settings.tasks_queue:
+        return None
+    redis, tasks = shared.redis(settings), shared.tasks(settings)
+    try:
+        bring_forward = BringForward(shared.backlog(settings, redis), tasks, SystemClock())
+        with stdout().status("looking for turns that wait") as status:
+            return await bring_forward(
+                lambda forward, waiting: status.update(f"{forward} brought forward, {waiting} wait")
+            )
+    finally:
+        await tasks.close()
+        await redis.aclose()
 
 
 def view_json(view: SlotsView) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Backlog(Protocol):
         is learnt from it."""
         ...
 
+    async def clinics(self) -> Sequence[str]:
+        """Those of which turns wait, or did a while ago. Looks at all of Redis: for an operator's command."""
+        ...
+
     async def again(self, task: TurnTask, *, shut_ms: int, patience_until_ms: int) -> int:
         """In how many ms `task` comes back, whose turn was refused a slot: when its place is due, but not
         before `shut_ms`, and not after its patience, past which it is told so."""

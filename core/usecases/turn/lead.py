@@ -33,7 +33,6 @@ from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.read_marks import ReadMarks
 
 _SOON_MS = 100
-_MAX_AWAY_MS = 15_000
 _BEHIND_MS = 1_000
 _OURS = frozenset({Refusal.TAKEN, Refusal.DRAINING})
 """Refusals that say nothing about the clinic's line."""
@@ -268,12 +267,12 @@ class RunTurn:
         return round(min(max(retry_after_ms, first_ms / 5, age_ms / 4), first_ms * 12))
 
     async def _due_in(self, task: TurnTask, refused: NoSlotError) -> int:
-        """In ms: when its place in the clinic's backlog is due, or its patience ends. A circuit may stay open
-        for longer, or be closed by an operator before its time. An event past patience can still be here: it
-        waits behind a turn whose messages are younger."""
+        """In ms: when its place in the clinic's backlog is due, or its patience ends: a circuit may stay open
+        for longer (if an operator closes it, what waits is brought forward). An event past patience can still
+        be here: it waits behind a turn whose messages are younger."""
         until_ms = task.event.arrived_ms + round(self._policy.patience_s * 1000) + 50
         until_ms = max(until_ms, self._clock.now_ms() + _BEHIND_MS)
-        hint_ms = min(refused.retry_after_ms, _MAX_AWAY_MS, until_ms - self._clock.now_ms())
+        hint_ms = min(refused.retry_after_ms, until_ms - self._clock.now_ms())
         if refused.reason in _OURS:
             return hint_ms
         successor = task.successor(refused.place)

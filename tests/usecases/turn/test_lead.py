@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner
 
 from core.adapters import redis_keys
 from core.adapters.system_clock import SystemClock
@@ -25,6 +26,7 @@ from core.local.http_server import Response
 from core.local.line_api import LineCall, LineTrouble
 from core.local.openai_api import Latency, LlmTrouble
 from core.local.openai_api import LlmFaultKind as Kind
+from core.ops.cli import app
 from core.ports.documents import Create, Key, Where
 from core.ports.mailbox import Lead
 from core.usecases.clinics.documents import model_document
@@ -148,9 +150,10 @@ async def test_past_its_patience_a_customer_hears_so_once_and_no_call_is_made(sc
     assert verdict.calls == 1
 
 
-async def test_whoever_waits_for_an_open_circuit_asks_again_soon_since_an_operator_may_close_it(
+async def test_whoever_waits_for_an_open_circuit_asks_again_when_it_has_closed_or_patience_ends(
     scene: FaultScene,
 ) -> None:
+    """Sooner it would be a dispatch for nothing."""
     row = await scene.row("circuit closed by hand")
     scene.stack.openai.faults.add(LlmTrouble(Kind.QUOTA))
     async with serving(scene):
@@ -158,7 +161,34 @@ async def test_whoever_waits_for_an_open_circuit_asks_again_soon_since_an_operat
         await scene.verdict(row)
         await scene.say(row, "b")
         put_back = await scene.put_back(row)
-    assert 14 < put_back.schedule_s - put_back.created_s < 16
+    assert 115 < put_back.schedule_s - put_back.created_s < 121
+
+
+async def test_who_waits_for_a_circuit_that_an_operator_closes_is_brought_forward(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("brought forward")
+    scene.stack.openai.faults.add(LlmTrouble(Kind.QUOTA))
+    for name, value in scene.stack.settings_env.items():
+        monkeypatch.setenv(name, value)
+    async with serving(scene, CHAT_MAX_CONCURRENT_PER_ORG="2"):
+        await scene.say(row, "first")  # opens the circuit for ten minutes
+        await scene.verdict(row)
+        for n in range(9):
+            await scene.say(row, f"u{n}")
+        async with asyncio.timeout(10):
+            while sum(task.hop > 0 for task in waiting(scene)) < 3:  # noqa: ASYNC110  the queue does not tell
+                await asyncio.sleep(0.02)
+        done = await asyncio.to_thread(CliRunner().invoke, app, ["slots", "close-circuit"])
+        verdict = await scene.verdict(row)
+    assert "calls may go through again" in done.output
+    assert "turns brought forward" in done.output
+    assert verdict.clean
+    assert [turn["failure"] for turn in verdict.turns].count(None) == 9
+
+
+def waiting(scene: FaultScene) -> list[TurnTask]:
+    return [TurnTask.decode(task.body) for task in scene.stack.tasks.queue().store.tasks.values()]
 
 
 async def test_whoever_lost_patience_behind_a_turn_that_has_some_left_does_not_come_all_the_time(
