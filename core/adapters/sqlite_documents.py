@@ -109,6 +109,7 @@ class SqliteDocuments:
             rows = db.execute(sql, values)
             found = [Document(Key(collection, row[0]), _decode(row[1]), row[2]) for row in rows]
             found = [document for document in found if all(_matches(document, w) for w in where)]
+            found.sort(key=lambda document: document.key.id)
             if order_by:
                 found = [document for document in found if order_by in document.data]
                 found.sort(key=lambda document: document.data[order_by], reverse=descending)
@@ -210,7 +211,7 @@ def _query(
     by_moment = next((w for w in where if w.field == order_by and isinstance(w.value, datetime)), None)
     sql = f"SELECT id, data, revision FROM documents WHERE {' AND '.join(conditions)}"  # noqa: S608  see _field
     if by_moment is None:
-        return f"{sql} ORDER BY id", values
+        return sql, values
     sql += f" ORDER BY {_field(by_moment.field, by_moment.value)} {'DESC' if descending else 'ASC'}, id"
     if whole and limit is not None:
         return f"{sql} LIMIT ?", [*values, limit]

@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from core.domain.errors import FairlaneError, InvalidInputError, UnavailableError
-from core.ops.console import now, turns
+from core.ops.console import bookings, clinics, conversations, now, questions, spend, turns
 from core.ops.console.access import Access, Guard
 from core.ops.console.view import (
     FOLDER,
@@ -26,6 +26,8 @@ from core.ops.console.view import (
 )
 from core.ops.console.workplace import Workplace
 
+_PAGES = (now, conversations, turns, clinics, bookings, questions, spend)
+
 
 def build(workplace: Workplace, access: Access) -> ASGIApp:
     """The application behind its guard."""
@@ -34,8 +36,7 @@ def build(workplace: Workplace, access: Access) -> ASGIApp:
         Route("/", lambda _: back(f"/{view.pages[0]}")),
         Route("/look", _choose, methods=["POST"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
-        *now.routes(workplace, view),
-        *turns.routes(workplace, view),
+        *(route for page in _PAGES for route in page.routes(workplace, view)),
     ]
 
     async def problem(request: Request, exc: Exception) -> Response:

@@ -40,4 +40,4 @@ async def _serve(port: int) -> None:
             server = ConsoleServer(port)
             typer.echo(f"console   {server.url}")
             typer.echo("The URL opens it once. Stop: Ctrl-C")
-            await server.serve(build(Workplace(here), server.access))
+            await server.serve(build(Workplace(here, os.environ), server.access))

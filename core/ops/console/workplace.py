@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 from core.adapters.redis_connection import Redis
@@ -19,10 +20,11 @@ _KNOWN_FOR_S = 15.0
 
 
 class Workplace:
-    """Lives as long as its session, which closes what was opened."""
+    """Lives as long as its session, which closes what was opened. `environment`: the session's settings."""
 
-    def __init__(self, here: Session) -> None:
+    def __init__(self, here: Session, environment: Mapping[str, str]) -> None:
         self.here = here
+        self.environment = environment
         self.documents = here.documents
         self.clock = here.clock
         self.by = here.operator()

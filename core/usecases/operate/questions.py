@@ -43,6 +43,12 @@ class Questions:
         found = [question for question, _ in await AskedQuestions(self._documents).of_clinic(org_id)]
         return sorted(found, key=lambda question: (-question.count, -question.last_ms))
 
+    async def of_all(self) -> list[Question]:
+        """Of all clinics, the most asked first."""
+        found = await self._documents.query(COLLECTION)
+        questions = [question_from(document.key.id, document.data) for document in found]
+        return sorted(questions, key=lambda question: (-question.count, -question.last_ms))
+
     async def dismiss(self, org_id: str, question: str) -> Question:
         """It is listed no more, however often it is asked. Raises NoSuchQuestionError, UnavailableError."""
         document = await self._document(org_id, question)

@@ -33,6 +33,14 @@ async def list_turns(
     return [turn for turn in turns if failure is None or (turn.failure or "").startswith(failure)]
 
 
+async def turns_of_chat(documents: DocumentStore, org_id: str, chat_id: str) -> list[TurnRecord]:
+    """All that the journal keeps of a chat, oldest first."""
+    found = await documents.query(
+        COLLECTION, [Where("org_id", "==", org_id), Where("chat_id", "==", chat_id)]
+    )
+    return sorted(map(turn_of, found), key=lambda turn: (turn.created_ms, turn.id))
+
+
 async def find_turn(documents: DocumentStore, turn_id: str) -> TurnRecord:
     """Raises InvalidInputError if there is no such turn."""
     (document,) = await documents.get_many([Key(COLLECTION, turn_id)])
