@@ -81,6 +81,7 @@ locals {
     turns           = ["chat_id", "created_at", "message_ids", "org_id", "state", "user_ids"]
     turn_events     = []
     org_ai_spend    = ["day"]
+    org_stats       = ["day"]
     customer_memory = ["handoff_until_ms"]
     bookings        = ["chat_id", "org_id", "user_id"]
     questions       = ["org_id"]

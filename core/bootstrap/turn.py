@@ -133,9 +133,11 @@ def build(settings: Settings) -> TurnParts:
     )
     parts = answering(settings, ports)
     policy = RunPolicy(lease_s=settings.slot_lease_s, patience_s=settings.patience_s)
-    directory, line_delivery = parts.directory, parts.line_delivery
+    directory, line_delivery, names = parts.directory, parts.line_delivery, parts.names
     executors: dict[str, Executor] = {
-        EffectKind.NOTICE: PushNotice(documents, directory, line_delivery, parts.names, clock),
+        EffectKind.NOTICE: PushNotice(
+            documents, directory, line_delivery, names, clock, settings.budget_timezone
+        ),
         EffectKind.BOOKING_ANSWER: TellCustomer(Step.ANSWER, documents, directory, line_delivery, clock),
         EffectKind.BOOKING_REMINDER: TellCustomer(Step.REMINDER, documents, directory, line_delivery, clock),
     }

@@ -7,12 +7,15 @@ This module is the one place that knows the document's fields.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+from core.domain.outcome import Counts
 
 COLLECTION = "bookings"
 RETENTION = timedelta(days=90)
@@ -42,6 +45,8 @@ _AFTER: Final[Mapping[BookingState, frozenset[BookingState]]] = {
 
 CUSTOMER, STAFF = "customer", "staff"
 """Who decides."""
+SENT = "sent"
+"""How a push ended that LINE has accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class Booking:
     """`date` and `time`: wall time where the clinic is, in `timezone`. `chat_id`: where the customer is told;
     `user_id`: who asked. `outside_hours`: the clinic is closed then. `remind_ms`: when the reminder is due,
     None for none. `decision_id` recognises a decision that is made twice. `told`: by Step, how the push ended
-    ("sent", or why it did not reach the customer)."""
+    (SENT, or why it did not reach the customer), `told_ms` when. `confirmed_ms` stays when it is cancelled
+    afterwards."""
 
     id: str
     org_id: str
@@ -70,7 +76,9 @@ class Booking:
     decided_by: str = ""
     decision_id: str = ""
     remind_ms: int | None = None
+    confirmed_ms: int | None = None
     told: Mapping[str, str] = field(default_factory=dict)
+    told_ms: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def starts(self) -> datetime:
@@ -98,7 +106,10 @@ class Booking:
         if state not in _AFTER.get(self.state, ()):
             return self
         decided = replace(self, state=state, decided_by=by, decided_ms=now_ms, remind_ms=None)
-        if state is not BookingState.CONFIRMED or not remind_hours:
+        if state is not BookingState.CONFIRMED:
+            return decided
+        decided = replace(decided, confirmed_ms=now_ms)
+        if not remind_hours:
             return decided
         due_ms = self.starts_ms - round(remind_hours * 3_600_000)
         return replace(decided, remind_ms=due_ms if due_ms > now_ms else None)
@@ -112,8 +123,23 @@ class Booking:
             return is_due and now_ms < self.starts_ms
         return self.state in {BookingState.CONFIRMED, BookingState.DECLINED}
 
-    def as_told(self, step: Step, how: str) -> Booking:
-        return replace(self, told={**self.told, step.value: how})
+    def as_told(self, step: Step, how: str, at_ms: int) -> Booking:
+        told_ms = {**self.told_ms, step.value: at_ms}
+        return replace(self, told={**self.told, step.value: how}, told_ms=told_ms)
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """By day (YYYYMMDD), what it counts besides its turn: see core.domain.outcome."""
+        by_day: dict[str, Counter[str]] = {}
+        if self.confirmed_ms is not None:
+            by_day.setdefault(self._day(self.confirmed_ms), Counter())["confirmed"] += 1
+        for step, at_ms in self.told_ms.items():
+            if self.told.get(step) == SENT:
+                by_day.setdefault(self._day(at_ms), Counter())["pushes"] += 1
+        return dict(by_day)
+
+    def _day(self, at_ms: int) -> str:
+        return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(self.timezone)).strftime("%Y%m%d")
 
     def without_words(self) -> Booking:
         """What the customer said and who they are is erased; a booking that stood is cancelled."""
@@ -127,6 +153,7 @@ class Booking:
             **data,
             "state": self.state.value,
             "told": dict(self.told),
+            "told_ms": dict(self.told_ms),
             "expire_at": self.starts.astimezone(UTC) + RETENTION,
         }
 
@@ -134,5 +161,6 @@ class Booking:
     def decode(cls, booking_id: str, data: Mapping[str, Any]) -> Booking:
         """Fields that an older version did not write keep their defaults."""
         known: dict[str, Any] = {name: data[name] for name in cls.__slots__ if name in data and name != "id"}
-        known |= {"state": BookingState(data["state"]), "told": dict(data.get("told") or {})}
+        known |= {"state": BookingState(data["state"])}
+        known |= {name: dict(data.get(name) or {}) for name in ("told", "told_ms")}
         return cls(id=booking_id, **known)

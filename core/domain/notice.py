@@ -72,8 +72,8 @@ class Notice:
     """`chat_id` and `user_id`: the customer's, or the group's and the member's. `detail`: why, in a few
     words. `until_ms`: when the matter ends by itself. `has_buttons` False: there is nothing to tap.
     `desk_chat_id`: where it goes or went, fixed with `name` (the customer's) before LINE is called, so that
-    whoever tries again says the same. `count`: how many failures it stands for. `is_open`: staff have not
-    dealt with it."""
+    whoever tries again says the same. `sent_day` (YYYYMMDD): where its push counts. `count`: how many
+    failures it stands for. `is_open`: staff have not dealt with it."""
 
     id: str
     org_id: str
@@ -91,6 +91,7 @@ class Notice:
     desk_chat_id: str = ""
     name: str = ""
     sent_ms: int | None = None
+    sent_day: str = ""
     count: int = 1
     is_open: bool = True
     taps: Mapping[str, Tap] = field(default_factory=dict)
@@ -153,6 +154,7 @@ _PLAIN = (
     "desk_chat_id",
     "name",
     "sent_ms",
+    "sent_day",
     "count",
     "is_open",
 )

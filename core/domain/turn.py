@@ -17,6 +17,7 @@ from typing import Any
 
 from core.domain.event import EventKind, InboundEvent
 from core.domain.event_kinds import note_of
+from core.domain.outcome import Outcome
 from core.domain.task import EffectTask
 
 COLLECTION = "turns"
@@ -100,7 +101,8 @@ class TurnRecord:
     is recognised. `guard`: the `amounts` that nothing covered, and the `outcome`, RECOVERED or UNSURE.
     `question_id`: what the clinic's words did not answer (core.domain.questions). `clinic_version`: which of
     the clinic's versions answered, None before its first. `prompt`: the `day` it was written for, and the
-    digests of its part that follows from version and day (`stable`) and of the `rest`."""
+    digests of its part that follows from version and day (`stable`) and of the `rest`. `outcome`: what came
+    of it, for the clinic's counters."""
 
     id: str
     org_id: str
@@ -141,6 +143,7 @@ class TurnRecord:
     question_id: str | None = None
     clinic_version: int | None = None
     prompt: Mapping[str, str] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
     reserved_ms: int | None = None
     answered_ms: int | None = None
     delivered_ms: int | None = None
@@ -148,6 +151,12 @@ class TurnRecord:
     @property
     def event_ids(self) -> tuple[str, ...]:
         return tuple(event.id for event in self.events)
+
+    @property
+    def failed_to_answer(self) -> bool:
+        """Its customer was to get an answer and got an apology at most; not, if only LINE did not take it."""
+        failure = self.failure or FORGOTTEN
+        return failure != FORGOTTEN and not failure.startswith(UNDELIVERABLE)
 
     def encode(self) -> dict[str, Any]:
         """The whole document. `created_at` orders listings, `user_ids` finds what a customer said in groups,
@@ -168,6 +177,7 @@ class TurnRecord:
             "updates": dict(self.updates),
             "guard": dict(self.guard),
             "prompt": dict(self.prompt),
+            "outcome": self.outcome.encode(),
             **{name: getattr(self.money, name) for name in _MONEY},
             "usage": dict(self.money.usage),
             "price": dict(self.money.price),
@@ -194,6 +204,7 @@ class TurnRecord:
             updates=data.get("updates") or {},
             guard=data.get("guard") or {},
             prompt=data.get("prompt") or {},
+            outcome=Outcome.decode(data.get("outcome")),
             effects=tuple(
                 EffectTask(org_id=plain["org_id"], trace=plain.get("trace", ""), **each) for each in caused
             ),
@@ -237,6 +248,9 @@ class TurnRecord:
 
     def with_money(self, **changes: Any) -> TurnRecord:
         return replace(self, money=replace(self.money, **changes))
+
+    def with_outcome(self, **changes: Any) -> TurnRecord:
+        return replace(self, outcome=replace(self.outcome, **changes))
 
 
 _EFFECT = ("kind", "id", "due_ms")

@@ -71,7 +71,7 @@ def test_who_is_told_what_depends_on_the_state(state: BookingState, answer: bool
     assert booking.due(Step.ANSWER, NOW_MS) is answer
     assert booking.due(Step.REMINDER, NOW_MS) is reminder
     for step in Step:
-        assert not booking.as_told(step, "sent").due(step, NOW_MS)
+        assert not booking.as_told(step, "sent", NOW_MS).due(step, NOW_MS)
     assert not booking.due(Step.REMINDER, booking.starts_ms)
 
 

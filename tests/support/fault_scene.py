@@ -24,6 +24,7 @@ from core.local.stack import Function, LocalStack, StackOptions
 from core.local.task_store import StoredTask
 from core.ports.documents import Create, Key, Where
 from core.usecases.clinics.documents import budget_document, channel_document, org_document
+from tests.support.recount import miscounted
 
 LEASE_S = 1.2
 SETTINGS = {
@@ -49,7 +50,8 @@ ENTRY = Path(__file__).with_name("turn_with_faults") / "main.py"
 class Verdict:
     """What a fault has cost. `lost`: customers' messages that were neither answered nor stand in the journal
     as failed, for an operator. `twice`: messages answered more than once. `paid_twice`: good model answers
-    beyond one a turn that are not charged as ambiguous. `books`: what does not add up."""
+    beyond one a turn that are not charged as ambiguous. `books`: what does not add up. `counts`: where the
+    clinic's counters differ from a recount."""
 
     lost: int
     twice: int
@@ -58,10 +60,11 @@ class Verdict:
     calls: int
     ambiguous: int
     turns: Sequence[Mapping[str, Any]]
+    counts: str = ""
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.twice or self.paid_twice or self.books)
+        return not (self.lost or self.twice or self.paid_twice or self.books or self.counts)
 
     @property
     def hows(self) -> str:
@@ -216,6 +219,7 @@ class FaultScene:
             calls=len(self.calls(row)),
             ambiguous=ambiguous,
             turns=turns,
+            counts="; ".join([found for org in clinics if (found := await miscounted(self.documents, org))]),
         )
 
     async def turns(self, org_id: str) -> list[Mapping[str, Any]]:

@@ -9,8 +9,10 @@ from core.domain import booking
 from core.domain.booking import Booking
 from core.domain.errors import InvalidInputError
 from core.domain.event import Conversation
+from core.domain.outcome import Counts, difference
 from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
+from core.usecases.journal.stats import counting
 
 MAX_TRIES = 20
 
@@ -61,9 +63,8 @@ class BookingRecords:
             if after == before:
                 return before, after
             try:
-                await self._documents.commit(
-                    [Merge(key, changes_of(before, after), if_version=document.version)]
-                )
+                changed = Merge(key, changes_of(before, after), if_version=document.version)
+                await self._documents.commit([changed, *counting(*_counted(before, after))])
             except ConflictError:  # somebody else decided: look again
                 await self._clock.sleep(random.uniform(0.005, 0.05))
             else:
@@ -86,6 +87,12 @@ class BookingRecords:
         theirs = Where("chat_id", "==", customer.chat_id), Where("user_id", "==", customer.chat_id)
         found = [d for where in theirs for d in await self._documents.query(booking.COLLECTION, [org, where])]
         return list({document.key: document for document in found}.values())
+
+
+def _counted(before: Booking, after: Booking) -> tuple[str, dict[str, Counts]]:
+    known, counts = before.counts, after.counts
+    days = {*known, *counts}
+    return after.org_id, {day: difference(known.get(day, {}), counts.get(day, {})) for day in days}
 
 
 def _in_order(documents: Sequence[Document]) -> list[Booking]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from core.domain import desk, notice
 from core.domain.desk import Desk
@@ -11,6 +11,7 @@ from core.domain.notice import Notice, NoticeState
 from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Create, Document, DocumentStore, Key, Merge, Where, Write
 from core.usecases.journal.notices import notice_key
+from core.usecases.journal.stats import counting
 
 MAX_TRIES = 20
 
@@ -66,7 +67,8 @@ class DeskRecords:
                 return before
             known, data = before.encode(), after.encode()
             changes = {name: value for name, value in data.items() if known[name] != value}
-            if await self._written(key, document, changes):
+            counts = {after.sent_day: {"pushes": 1}} if after.sent_day and not before.sent_day else {}
+            if await self._written(key, document, changes, counting(after.org_id, counts)):
                 return after
         raise ConflictError(f"notice {notice_id} keeps changing: try again")
 
@@ -87,10 +89,12 @@ class DeskRecords:
             found += [notice_from(d) for d in await self._documents.query(notice.COLLECTION, where)]
         return sorted(found, key=lambda n: n.created_ms)
 
-    async def _written(self, key: Key, document: Document | None, data: dict[str, object]) -> bool:
+    async def _written(
+        self, key: Key, document: Document | None, data: dict[str, object], also: Sequence[Write] = ()
+    ) -> bool:
         write: Write = Merge(key, data, if_version=document.version) if document else Create(key, data)
         try:
-            await self._documents.commit([write])
+            await self._documents.commit([write, *also])
         except ConflictError:
             await self._clock.sleep(random.uniform(0.005, 0.05))
             return False

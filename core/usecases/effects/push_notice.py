@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from core.domain.budget import budget_day
 from core.domain.desk import Desk
 from core.domain.errors import ChannelUnavailableError
 from core.domain.notice import NO_DESK, NO_QUOTA, UNWANTED, Notice, NoticeKind, NoticeState
@@ -44,13 +45,16 @@ class PushNotice:
         deliver: LineDelivery,
         names: Names,
         clock: Clock,
+        timezone: str = "Asia/Bangkok",
     ) -> None:
+        """`timezone`: where the day begins on which a push counts."""
         self._documents = documents
         self._records = DeskRecords(documents, clock)
         self._directory = directory
         self._deliver = deliver
         self._names = names
         self._clock = clock
+        self._timezone = timezone
 
     async def __call__(self, task: EffectTask) -> int | None:
         """See core.usecases.effects.run_effect."""
@@ -148,13 +152,15 @@ class PushNotice:
 
     async def _end(self, notice_id: str, state: NoticeState, reason: str = "") -> None:
         now_ms = self._clock.now_ms()
+        day = budget_day(now_ms, self._timezone)
 
         def end(current: Notice) -> Notice:
             if current.state is NoticeState.SENT:
                 return current
             ended = replace(current, state=state, reason=reason)
             if state is NoticeState.SENT:
-                return replace(ended, sent_ms=now_ms, is_open=bool(current.actions) and current.is_open)
+                is_open = bool(current.actions) and current.is_open
+                return replace(ended, sent_ms=now_ms, sent_day=day, is_open=is_open)
             return replace(ended, is_open=False) if reason == UNWANTED else ended
 
         await self._records.change_notice(notice_id, end)

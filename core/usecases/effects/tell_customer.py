@@ -6,7 +6,7 @@ more when its task comes (cancelled, told already, begun) is not sent.
 
 from __future__ import annotations
 
-from core.domain.booking import Booking, Step
+from core.domain.booking import SENT, Booking, Step
 from core.domain.booking_words import for_customer
 from core.domain.errors import ChannelUnavailableError
 from core.domain.messages import reply_messages
@@ -20,7 +20,6 @@ from core.usecases.bookings.records import BookingRecords, NoSuchBookingError
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.turn.line_delivery import DeliveryRequest, LineDelivery
 
-_SENT = "sent"
 _CHANNEL_PAUSE_MS, _MAX_CHANNEL_PAUSE_MS = 5_000, 600_000
 _QUOTA_PAUSE_MS = 3_600_000
 
@@ -70,7 +69,7 @@ class TellCustomer:
             return await self._later(booking, pause_ms, "channel_unavailable")
         if delivered.failure == f"{UNDELIVERABLE}: {LineFault.QUOTA}":
             return await self._later(booking, _QUOTA_PAUSE_MS, "quota")
-        await self._end(booking.id, f"failed: {delivered.failure}" if delivered.failure else _SENT)
+        await self._end(booking.id, f"failed: {delivered.failure}" if delivered.failure else SENT)
         return None
 
     async def give_up(self, task: EffectTask, reason: str) -> None:
@@ -96,13 +95,13 @@ class TellCustomer:
         return None
 
     async def _end(self, booking_id: str, how: str) -> None:
-        step = self._step
+        step, now_ms = self._step, self._clock.now_ms()
 
         def end(current: Booking) -> Booking:
-            return current if step in current.told else current.as_told(step, how)
+            return current if step in current.told else current.as_told(step, how, now_ms)
 
         await self._records.change(booking_id, end)
-        (log.info if how == _SENT else log.error)("booking.told", id=booking_id, step=step.value, how=how)
+        (log.info if how == SENT else log.error)("booking.told", id=booking_id, step=step.value, how=how)
 
 
 async def _no_mark(_: str | None) -> None:

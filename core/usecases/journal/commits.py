@@ -3,7 +3,8 @@
 The store may answer with an error although a commit was made, and a busy document may refuse one for a while.
 So every commit writes an id of its own into the turn, its `operation`. After any failure the turn is read
 again: the id tells whether the commit was made. If it was not, it is proposed anew, on what was read, after a
-pause that grows; when its time is over, the failure is raised.
+pause that grows; when its time is over, the failure is raised. What the turn counts in its clinic's day is
+part of the same commit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from core.ports.clock import Clock
 from core.ports.documents import ConflictError, Create, Document, DocumentStore, Key, Write
 from core.usecases.journal.books import turn_key
 from core.usecases.journal.entries import ContendedError, Stored, stored_from, update_of
+from core.usecases.journal.stats import counting_turns
 
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.02, 0.6
 
@@ -86,8 +88,9 @@ class TurnCommits:
             if failure and pauses.over:
                 raise _final(failure) from failure
             record = replace(proposal.record, operation=operation) if proposal.leads else proposal.record
+            writes = [_turn_write(record, proposal.base), *proposal.also, *_counting(record, proposal.base)]
             try:
-                versions = await self._documents.commit([_turn_write(record, proposal.base), *proposal.also])
+                versions = await self._documents.commit(writes)
             except (ConflictError, DocumentsUnavailableError) as exc:
                 failure = exc
             else:
@@ -128,6 +131,10 @@ class _Pauses:
 
 def _final(failure: Exception) -> Exception:
     return ContendedError("a turn's commit") if isinstance(failure, ConflictError) else failure
+
+
+def _counting(record: TurnRecord, base: Stored | None) -> Sequence[Write]:
+    return counting_turns([(base.record if base else None, record)])
 
 
 def _turn_write(record: TurnRecord, base: Stored | None) -> Write:

@@ -68,6 +68,11 @@ def with_abandoned(record: TurnRecord) -> TurnRecord:
     )
 
 
+def on_a_day(record: TurnRecord, books: Books) -> TurnRecord:
+    """A turn without a call has a day, too: it counts there."""
+    return record if record.money.day else record.with_money(day=_day(books))
+
+
 def left_behind(previous: TurnRecord, books: Books) -> Write | None:
     """What a crashed run held on this day, charged, where no reservation does it in passing."""
     same_day = spend_books.day_key(previous.org_id, previous.money.day) == books.key

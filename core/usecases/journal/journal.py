@@ -34,6 +34,7 @@ from core.usecases.journal.holds import (
     Opening,
     left_behind,
     left_on_another_day,
+    on_a_day,
     reservation,
     stopping,
     with_abandoned,
@@ -130,7 +131,7 @@ class Journal:
 
         def book(books: Books) -> Opening:
             left = left_behind(previous.record, books) if previous else None
-            return Opening(with_abandoned(draft), (left,) if left else ())
+            return Opening(on_a_day(with_abandoned(draft), books), (left,) if left else ())
 
         return await self._open(draft, unclaimed, previous, books, book, effects)
 

@@ -24,14 +24,15 @@ from core.domain.turn import CLAIMS, COLLECTION, FORGOTTEN, TurnRecord, TurnStat
 from core.ports import log
 from core.ports.clock import Clock
 from core.ports.conversations import Conversations, Led
-from core.ports.documents import ConflictError, Document, DocumentStore, Key, Merge, Where
+from core.ports.documents import ConflictError, Document, DocumentStore, Key, Where
 from core.ports.mailbox import Held, Mailbox
 from core.usecases.bookings.records import BookingRecords, booking_from
 from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
 from core.usecases.desk.records import DeskRecords, notice_from
-from core.usecases.journal.entries import TurnMovedError
+from core.usecases.journal.entries import Stored, TurnMovedError, update_of
 from core.usecases.journal.journal import Journal
+from core.usecases.journal.stats import counting_turns
 
 _BATCH = 50
 _A_WEEK = Retention(memory_days=7, unfollow_days=7)
@@ -237,16 +238,15 @@ class CustomerRights:
     async def _erase_batch(
         self, customer: Conversation, batch: Sequence[tuple[TurnRecord, Document]], fence: int
     ) -> None:
-        writes = []
+        erased = []
         for turn, document in batch:
             if turn.money.held_micro_baht and not turn.state.final:
                 await self._close_books(customer, turn, fence)
             else:
-                before, after = turn.encode(), self._ended(customer, turn, fence).encode()
-                changes = {name: value for name, value in after.items() if before[name] != value}
-                writes.append(Merge(document.key, changes, if_version=document.version))
-        if writes:
-            await self._documents.commit(writes)
+                erased.append((Stored(turn, document.version), self._ended(customer, turn, fence)))
+        if erased:
+            counted = counting_turns((stored.record, after) for stored, after in erased)
+            await self._documents.commit([*(update_of(*change) for change in erased), *counted])
 
     async def _close_books(self, customer: Conversation, turn: TurnRecord, fence: int) -> None:
         """A crashed leader's hold is charged, as whoever took the turn over would have done."""

@@ -18,6 +18,7 @@ from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
 from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.opening import silence_of
+from core.domain.outcome import NOTHING_LEFT
 from core.domain.price_guard import PriceGuard
 from core.domain.prices import UnpricedModelError
 from core.domain.session import Session
@@ -139,6 +140,7 @@ class Answer:
         """`unclaimed`: the events that no turn owns yet."""
         if not words_of(draft) or context.memory.unfollowed_ms is not None:
             # A dead leader's turn that nobody waits for any more: all of it was unsent, or the customer left.
+            draft = draft.with_money(decision="none", reason=NOTHING_LEFT)
             return await self._without_a_call(context, self._ready(context, draft), unclaimed)
         if self._is_past_patience(context, draft):
             return await self._busy(context, draft, unclaimed, "patience")

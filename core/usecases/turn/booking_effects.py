@@ -48,6 +48,7 @@ def of_wish(context: TurnContext, record: TurnRecord, wish: BookingWish | None, 
         return record, ()
     log.info("booking.requested", replaces=booking.replaces or None, outside_hours=booking.outside_hours)
     notice = notice_of(record, NoticeKind.BOOKING, now_ms)
+    record = record.with_outcome(booked=True)
     record, told = noticing(record, replace(notice, detail=for_desk(context.clinic, booking, old)))
     return record, [_creating(booking), told, *([_cancelling(read[old.id], now_ms)] if old else [])]
 

@@ -13,6 +13,7 @@ from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import BY_PEOPLE, TurnPlan, as_they_stand
 from core.domain.memory import CustomerMemory
 from core.domain.moment import Moment
+from core.domain.outcome import Outcome
 from core.domain.prompt import Prompt
 from core.domain.quotes import Quote
 from core.domain.role_manager import build_prompt
@@ -110,6 +111,7 @@ def draft_of(context: TurnContext, plan: TurnPlan) -> TurnRecord:
         fence=turn.fence,
         trace=turn.trace,
         clinic_version=context.clinic.version or None,
+        outcome=Outcome(opens=not turn.session.exchanges, hour=context.moment.local.hour),
     )
 
 

@@ -65,6 +65,7 @@ def of_reply(context: TurnContext, record: TurnRecord, reply: ModelReply, now_ms
         quick_replies = text(clinic, "consent_yes"), text(clinic, "consent_no")
         postbacks = dict(zip(quick_replies, (consent.GIVE, consent.DECLINE), strict=True))
     record = replace(record, reply=answer, quick_replies=quick_replies, postbacks=postbacks, updates=updates)
+    record = record.with_outcome(stage=stage.value, moved=stage is not context.turn.session.stage)
     effects = [] if known == context.memory else [_remembering(context, known)]
     if reply.missing:
         record = replace(record, question_id=question_id(reply.missing.question))
@@ -125,7 +126,7 @@ def _telling_staff(
     """People are to go on: they are told, until the hand-off ends by itself."""
     told = notice_of(record, NoticeKind.HANDOFF, context.now_ms)
     told = replace(told, detail=why[:MAX_CHARS], until_ms=known.handoff_until_ms)
-    record, effect = noticing(record, told)
+    record, effect = noticing(record.with_outcome(handed_off=True), told)
     return record, [*effects, effect]
 
 

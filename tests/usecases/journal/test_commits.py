@@ -20,6 +20,7 @@ from core.usecases.journal.entries import ContendedError, StoppedError, Stored, 
 from core.usecases.journal.journal import Journal
 from tests.support.clock import FakeClock
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments
+from tests.support.recount import miscounted
 
 ORG, DAY, WORST, COST = "bkk-smile", "20261124", 1_000, 300
 BUDGET = 10**9
@@ -54,7 +55,10 @@ class Turn:
         return await self.journal.stop(ready, ["E1"], None, stopped)
 
     async def answer(self, _: Stored | None = None) -> Stored:
-        ready = replace(draft(self.clock), state=TurnState.ANSWERED, reply="900 บาทค่ะ")
+        ready = replace(
+            draft(self.clock), state=TurnState.ANSWERED, reply="900 บาทค่ะ", answered_ms=self.clock.now_ms()
+        )
+        ready = ready.with_money(decision="none", reason="sticker")
         return await self.journal.answer(ready, ["E1"], None, Books.of(day_key(ORG, DAY), None))
 
     async def grow(self, stored: Stored | None) -> Stored:
@@ -66,7 +70,8 @@ class Turn:
     async def settle(self, stored: Stored | None) -> Stored:
         assert stored
         money = stored.record.money
-        settled = replace(stored.record, state=TurnState.ANSWERED, reply="900 บาทค่ะ")
+        now_ms = self.clock.now_ms()
+        settled = replace(stored.record, state=TurnState.ANSWERED, reply="900 บาทค่ะ", answered_ms=now_ms)
         settled = settled.with_money(held_micro_baht=0, cost_micro_baht=COST)
         ended = Settlement("E1", "big", released=money.held_micro_baht, cost=COST, usages=[Usage(1, 1)])
         return await self.journal.settle(stored, settled, ended)
@@ -84,7 +89,8 @@ class Turn:
 
     async def deliver(self, stored: Stored | None) -> Stored:
         assert stored
-        return await self.journal.update(stored, replace(stored.record, state=TurnState.DELIVERED))
+        delivered = replace(stored.record, state=TurnState.DELIVERED, delivered_how="push")
+        return await self.journal.update(stored, delivered)
 
     async def go(self, *steps: str, stored: Stored | None = None) -> Stored:
         for step in steps:
@@ -134,6 +140,7 @@ async def test_commit_is_made_once_whatever_the_store_says_of_it(
     assert found.turns["E1"] == written
     books = await the_day(documents)
     assert (books.spent, books.held, books.turns, books.stopped) == day
+    assert await miscounted(documents, ORG) == ""
     # Whoever wrote it can go on: the version is the one that the store has.
     await Turn(documents, clock).journal.update(written, replace(written.record, waited_ms=1))
 
