@@ -43,6 +43,9 @@ Make the stores agree with a clinics file. All of it is checked before anything 
 differences are written, each clinic at once. Applying again changes nothing. Clinics that are not in the
 file stay as they are.
 
+With --rehearse CASES --budget BAHT, what is new or changed is first tried on the cases (`fairlane rehearse
+--help`), and written only if all of them pass: else it ends with 1, or with 2 if the budget ended it.
+
 A clinic without `model` or `budget` follows the defaults, and so does each field that it leaves out.
 
 \b
@@ -55,8 +58,16 @@ An example:
 def apply_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, or JSON.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, write nothing.")] = False,
+    rehearse: Annotated[
+        Path | None, typer.Option(metavar="CASES", help="Only if these pass; a file, or red_team.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="BAHT", help="The most that --rehearse may spend.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
+    trial = import_module("core.ops.rehearse_first").trial_of(rehearse, budget) if rehearse else None
+
     async def apply(here: Session) -> tuple[Plan, tuple[str, ...]]:
         prices = await PriceList(here.documents, here.clock).current()
         rules = Rules(prices, here.clock.now_ms(), here.settings.chat_max_concurrent)
@@ -68,6 +79,9 @@ def apply_file(
             raise clinics.refused(exc) from exc
         clinics.check_output(plan.as_read, prices)
         clinics.check_rate(plan.as_read, here.settings.llm_tokens_per_minute, here.clock.now_ms())
+        if trial is not None:
+            changed = _changed(plan)
+            await trial(here, [clinic for clinic in plan.as_read if clinic.org_id in changed])
         if not dry_run:
             with _progress() as progress:
                 task = progress.add_task("clinics", total=len(plan.changes))
@@ -77,7 +91,7 @@ def apply_file(
                 return plan, (*clinics.warnings, late)
         return plan, clinics.warnings
 
-    plan, warnings = run(apply, with_secrets=True)
+    plan, warnings = run(apply, with_secrets=True, needs=("OPENAI_API_KEY",) if trial else ())
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     if as_json:

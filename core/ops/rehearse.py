@@ -107,7 +107,10 @@ def rehearse(
     if as_json:
         typer.echo(json.dumps(to_json(outcome), ensure_ascii=False, indent=2))
     else:
-        show(outcome, report)
+        out = stdout(highlight=False)
+        show(outcome, out)
+        if report:
+            out.print(Text(f"report: {report}"))
     if not outcome.passed:
         raise typer.Exit(STOPPED if outcome.not_run else FAILED)
 
@@ -186,9 +189,8 @@ async def with_progress(
         return await trial(clinics, cases, concurrency=concurrency, on_done=done)
 
 
-def show(outcome: Outcome, report: Path | None = None) -> None:
+def show(outcome: Outcome, out: Console) -> None:
     """A line a case; of one that failed, also why, and what was said last."""
-    out = stdout(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "case", "clinic"):
         table.add_column(name)
@@ -209,5 +211,3 @@ def show(outcome: Outcome, report: Path | None = None) -> None:
     passed = len(outcome.results) - len(outcome.failed)
     spent, most = format_baht(outcome.spent_micro_baht), format_baht(outcome.budget_micro_baht)
     out.print(f"\n{passed} passed, {len(outcome.failed)} failed, {spent} of {most} spent")
-    if report:
-        out.print(Text(f"report: {report}"))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from core.domain.settings import default
 from core.local.demo_answers import tagged
 from core.local.demo_money import served, worst
 from core.local.openai_api import Latency, LlmFaultKind, LlmTrouble
-from tests.support.rehearsing import ORG, rehearsing, says
+from core.ops.cli import app
+from tests.support.rehearsing import CLINICS, ORG, rehearsing, says
 
 PRICE = """\
 cases:
@@ -240,3 +244,78 @@ async def test_wrong_arguments_end_with_2(
         assert result.exit_code == 2
         assert problem in result.stderr
         assert not here.openai.calls
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 4])
+async def test_killed_at_any_call_it_has_spent_no_more_than_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """By what the provider has seen: what it answered, and the worst case of what it was still at."""
+    cases = "cases:\n" + "\n".join(f"  - {{name: c{n}, say: [ขูดหินปูน]}}" for n in range(9))
+    async with rehearsing(tmp_path, monkeypatch, says(GOOD), Latency(0.2, 0.0)) as here:
+        (tmp_path / "cases.yaml").write_text(cases, "utf-8")
+        (tmp_path / "clinics.yaml").write_text(CLINICS, "utf-8")
+        started = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-c",
+                "from core.ops.cli import main; main()",
+                "rehearse",
+                "cases.yaml",
+                "--clinics",
+                "clinics.yaml",
+            ),
+            *("--budget", "1.3"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(60):
+            while len(here.openai.calls) < killed_at:  # noqa: ASYNC110  another process makes them
+                await asyncio.sleep(0.005)
+        started.kill()
+        await started.wait()
+        billed = sum(
+            served(call, THB) if call.usage else worst(call, call.model, THB) for call in here.openai.calls
+        )
+        assert 0 < billed <= 1_300_000
+
+
+def applied(folder: Path, cases: str, *options: str) -> Result:
+    (folder / "clinics.yaml").write_text(CLINICS, "utf-8")
+    (folder / "cases.yaml").write_text(cases, "utf-8")
+    arguments = ["clinics", "apply", "clinics.yaml", "--rehearse", "cases.yaml", *options]
+    return CliRunner().invoke(app, arguments)
+
+
+async def test_a_clinics_file_is_applied_only_if_its_rehearsal_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCUMENT_STORE", f"sqlite:{tmp_path / 'documents.db'}")
+    monkeypatch.setenv("SECRET_STORE", f"file:{tmp_path / 'secrets.json'}")
+
+    def stored() -> list[str]:
+        return [
+            row["org_id"] for row in json.loads(CliRunner().invoke(app, ["clinics", "list", "--json"]).stdout)
+        ]
+
+    async with rehearsing(tmp_path, monkeypatch, says(GOOD)) as here:
+
+        async def apply(cases: str, *options: str) -> Result:
+            return await asyncio.to_thread(applied, tmp_path, cases, *options)
+
+        refused = await apply(PRICE.replace('"900"', '"901"'), "--budget", "5")
+        assert refused.exit_code == 1
+        assert "contains: «901» is missing" in refused.stderr
+        assert "nothing was applied" in refused.stderr
+        stopped = await apply(PRICE, "--budget", "0.1")
+        assert stopped.exit_code == 2
+        assert (await apply(PRICE)).exit_code == 1  # without a budget
+        assert await asyncio.to_thread(stored) == []
+        passed = await apply(PRICE, "--budget", "5", "--json")
+        assert passed.exit_code == 0, passed.output
+        assert json.loads(passed.stdout)["clinics"][0]["status"] == "new"
+        assert await asyncio.to_thread(stored) == [ORG]
+        calls = len(here.openai.calls)
+        again = await apply(PRICE, "--budget", "5")
+        assert again.exit_code == 0
+        assert len(here.openai.calls) == calls  # nothing changed, so nothing is tried

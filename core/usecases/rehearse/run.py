@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from core.domain.clinic import BudgetPolicy, Clinic, Mode, secret_name
 from core.domain.errors import UnavailableError
@@ -93,9 +94,7 @@ class Rehearsal:
             return result
 
         wanted = [(clinic, case) for clinic in clinics for case in cases]
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(clinic, case)) for clinic, case in wanted]
-        results = [task.result() for task in running]
+        results = await _all([one(clinic, case) for clinic, case in wanted])
         return Outcome(
             tuple(filter(None, results)),
             tuple(case.name for (_, case), found in zip(wanted, results, strict=True) if found is None),
@@ -189,6 +188,17 @@ class Rehearsal:
 
     def _today(self) -> Moment:
         return Moment(self._clock.now_ms(), self._timezone)
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, CaseResult | None]]) -> list[CaseResult | None]:
+    """Where one breaks off, all do."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _wrong(clinic: Clinic, day: Moment, said: Sequence[str], record: TurnRecord) -> list[str]:
