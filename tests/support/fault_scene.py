@@ -24,7 +24,7 @@ from core.local.stack import Function, LocalStack, StackOptions
 from core.local.task_store import StoredTask
 from core.ports.documents import Create, Key, Where
 from core.usecases.clinics.documents import budget_document, channel_document, org_document
-from tests.support.recount import miscounted
+from tests.support.recount import charged_by_day, miscounted
 
 LEASE_S = 1.2
 SETTINGS = {
@@ -227,7 +227,8 @@ class FaultScene:
         return [document.data for document in found]
 
     async def _books(self, org_id: str) -> str:
-        """What does not close: `spent` is the sum of the turns' costs, nothing is held."""
+        """What does not close: `spent` is the sum of the turns' costs, and of the day's charges; nothing is
+        held."""
         days = await self.documents.query("org_ai_spend", [Where("org_id", "==", org_id)])
         spent = sum(day.data.get("spent", 0) for day in days)
         cost = sum(turn["cost_micro_baht"] for turn in await self.turns(org_id))
@@ -238,8 +239,10 @@ class FaultScene:
             for t in await self.turns(org_id)
             if t["state"] not in {"delivered", "failed", "ignored"}
         ]
-        closed = spent == cost and not held and not holds and not open_turns
-        return "" if closed else f"{spent=} {cost=} {held=} {holds=} {open_turns=}"
+        charged = await charged_by_day(self.documents, org_id)
+        days_spent = {day.data["day"]: day.data["spent"] for day in days if day.data.get("spent")}
+        closed = spent == cost and charged == days_spent and not held and not holds and not open_turns
+        return "" if closed else f"{spent=} {cost=} {charged=} {held=} {holds=} {open_turns=}"
 
     # Instances
 

@@ -28,6 +28,16 @@ async def miscounted(documents: DocumentStore, org_id: str) -> str:
     return "" if counted == again else f"counted {counted}, again {again}"
 
 
+async def charged_by_day(documents: DocumentStore, org_id: str) -> dict[str, int]:
+    """The sums of a clinic's charges, in micro-baht, each of whose lines sum up to it."""
+    days: Counter[str] = Counter()
+    for document in await documents.query("charges", [Where("org_id", "==", org_id)]):
+        charge = document.data
+        assert charge["micro_baht"] == sum(line["micro_baht"] for line in charge["lines"]), charge
+        days[charge["day"]] += charge["micro_baht"]
+    return {day: total for day, total in days.items() if total}
+
+
 def recount(
     turns: Sequence[tuple[str, Data]],
     bookings: Sequence[tuple[str, Data]] = (),

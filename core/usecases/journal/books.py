@@ -10,11 +10,14 @@ ambiguous), `held` the sum of `holds`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.domain import charges
 from core.domain.budget import DayBooks, Hold
+from core.domain.charges import ChargeKind, ChargeLine, TurnCharge
 from core.ports.documents import DELETE_FIELD, Create, Document, Increment, Key, Merge, Version, Write
 from core.ports.llm import Usage
 
@@ -53,9 +56,10 @@ class Books:
 class Settlement:
     """How a turn's call ended. `released` is what the turn still holds (0 if its hold was swept).
 
-    `cost` is the sum of its answered calls' charges; `usages` are theirs. `ambiguous` attempts are charged at
-    their worst case, `ambiguous_cost` in all. `swept` is what the sweep had charged for this turn already: it
-    is taken back, now that the truth is known. `ends` False: the turn goes on elsewhere, and counts there.
+    `cost` is the sum of its answered calls' charges; `usages` are theirs, `calls` how each came about.
+    `ambiguous` attempts are charged at their worst case, `ambiguous_cost` in all, by this `price` and rate.
+    `swept` is what the sweep had charged for this turn already: it is taken back, now that the truth is
+    known. `ends` False: the turn goes on elsewhere, and counts there.
     """
 
     turn_id: str
@@ -63,8 +67,11 @@ class Settlement:
     released: int
     cost: int = 0
     usages: Sequence[Usage] = ()
+    calls: Sequence[ChargeLine] = ()
     ambiguous: int = 0
     ambiguous_cost: int = 0
+    price: Mapping[str, Any] = field(default_factory=dict)
+    thb_per_usd: str = ""
     downgraded: bool = False
     swept: int = 0
     ends: bool = True
@@ -76,7 +83,7 @@ def reserve(
     """Hold the worst case for a turn; charge what crashed turns have left behind. The writes belong into one
     commit with the turn's own."""
     changes = _Changes()
-    swept, _ = _charge_left_behind(changes, books.day, hold.turn_id, now_ms)
+    swept, _ = _charge_left_behind(changes, books, hold.turn_id, now_ms)
     changes.add(hold.amount, "held")
     changes.set(
         {"amount": hold.amount, "expires_ms": hold.expires_ms, "model": hold.model}, "holds", hold.turn_id
@@ -92,7 +99,7 @@ def stop(
     while a clinic is stopped, its turns don't contend."""
     changes = _Changes()
     thresholds = tuple(thresholds)
-    swept, abandoned = _charge_left_behind(changes, books.day, turn_id, now_ms)
+    swept, abandoned = _charge_left_behind(changes, books, turn_id, now_ms)
     changes.add(1, "stopped")
     changes.record(books.key, budget_micro_baht, thresholds)
     contend = bool(swept or abandoned or thresholds)
@@ -110,7 +117,7 @@ def grow(books: Books, turn_id: str, more: int, model: str, *, expires_ms: int) 
     return _compare_and_set(books, changes)
 
 
-def settle(key: Key, ended: Settlement) -> Write:
+def settle(key: Key, ended: Settlement, now_ms: int) -> tuple[Write, ...]:
     """Release the hold and charge. Adds blindly: the turn's document must guard that it is done once."""
     changes = _Changes()
     spent = ended.cost + ended.ambiguous_cost - ended.swept
@@ -126,16 +133,40 @@ def settle(key: Key, ended: Settlement) -> Write:
     for usage in ended.usages:
         for kind in ("input", "cached", "cache_write", "output"):
             changes.add(getattr(usage, kind), "by_model", ended.model, kind)
-    return Merge(key, changes.data)
+    charged = _charged(key, ended.turn_id, now_ms, _lines_of(ended))
+    return (Merge(key, changes.data), *charged)
+
+
+def _lines_of(ended: Settlement) -> Sequence[ChargeLine]:
+    lines = [*ended.calls]
+    if uncounted := ended.cost - sum(line.micro_baht for line in ended.calls):
+        lines.append(ChargeLine(ChargeKind.CALL, ended.model, uncounted))
+    if ended.ambiguous_cost:
+        unknown = ChargeLine(ChargeKind.UNKNOWN, ended.model, ended.ambiguous_cost, ended.ambiguous)
+        lines.append(replace(unknown, price=ended.price, thb_per_usd=ended.thb_per_usd))
+    if ended.swept:
+        lines.append(ChargeLine(ChargeKind.CORRECTION, ended.model, -ended.swept))
+    return lines
+
+
+def _charged(day: Key, turn_id: str, now_ms: int, lines: Sequence[ChargeLine]) -> tuple[Write, ...]:
+    """Nothing if nothing was charged. The commit that it is part of is made once, so any new id will do."""
+    if not lines:
+        return ()
+    org_id, _, of_day = day.id.rpartition(":")
+    total = sum(line.micro_baht for line in lines)
+    charge = TurnCharge(org_id, of_day, turn_id, now_ms, total, lines)
+    return (Create(Key(charges.COLLECTION, uuid.uuid4().hex), charge.encode()),)
 
 
 def _charge_left_behind(
-    changes: _Changes, day: DayBooks, turn_id: str, now_ms: int
+    changes: _Changes, books: Books, turn_id: str, now_ms: int
 ) -> tuple[tuple[Write, ...], Hold | None]:
     """Turn expired holds, and one of `turn_id` itself, into charges: their calls may have been billed."""
-    abandoned = day.holds.get(turn_id)
-    expired = tuple(hold for hold in day.expired(now_ms) if hold.turn_id != turn_id)
-    for hold in (*expired, *((abandoned,) if abandoned else ())):
+    abandoned = books.day.holds.get(turn_id)
+    expired = tuple(hold for hold in books.day.expired(now_ms) if hold.turn_id != turn_id)
+    left = (*expired, *((abandoned,) if abandoned else ()))
+    for hold in left:
         changes.add(-hold.amount, "held")
         changes.add(hold.amount, "spent")
         changes.add(hold.amount, "by_model", hold.model, "spent_micro_baht")
@@ -154,7 +185,14 @@ def _charge_left_behind(
         )
         for hold in expired
     )
-    return swept, abandoned
+    charged = (
+        write
+        for hold in left
+        for write in _charged(
+            books.key, hold.turn_id, now_ms, [ChargeLine(ChargeKind.UNKNOWN, hold.model, hold.amount)]
+        )
+    )
+    return (*swept, *charged), abandoned
 
 
 def _compare_and_set(books: Books, changes: _Changes) -> Write:

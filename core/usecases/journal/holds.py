@@ -73,22 +73,22 @@ def on_a_day(record: TurnRecord, books: Books) -> TurnRecord:
     return record if record.money.day else record.with_money(day=_day(books))
 
 
-def left_behind(previous: TurnRecord, books: Books) -> Write | None:
+def left_behind(previous: TurnRecord, books: Books, now_ms: int) -> tuple[Write, ...]:
     """What a crashed run held on this day, charged, where no reservation does it in passing."""
     same_day = spend_books.day_key(previous.org_id, previous.money.day) == books.key
-    return _abandoned(previous) if previous.money.held_micro_baht and same_day else None
+    return _abandoned(previous, now_ms) if previous.money.held_micro_baht and same_day else ()
 
 
-def left_on_another_day(previous: TurnRecord, books: Books) -> Write | None:
+def left_on_another_day(previous: TurnRecord, books: Books, now_ms: int) -> tuple[Write, ...]:
     """A crashed run that reserved before midnight is charged to its own day."""
     same_day = spend_books.day_key(previous.org_id, previous.money.day) == books.key
-    return _abandoned(previous) if previous.money.held_micro_baht and not same_day else None
+    return _abandoned(previous, now_ms) if previous.money.held_micro_baht and not same_day else ()
 
 
-def _abandoned(record: TurnRecord) -> Write:
+def _abandoned(record: TurnRecord, now_ms: int) -> tuple[Write, ...]:
     held = record.money.held_micro_baht
     ended = Settlement(record.id, record.money.model, released=held, ambiguous=1, ambiguous_cost=held)
-    return spend_books.settle(spend_books.day_key(record.org_id, record.money.day), ended)
+    return spend_books.settle(spend_books.day_key(record.org_id, record.money.day), ended, now_ms)
 
 
 def _day(books: Books) -> str:

@@ -130,8 +130,8 @@ class Journal:
         """Claim the events and store a reply that needs no call. Raises TurnMovedError."""
 
         def book(books: Books) -> Opening:
-            left = left_behind(previous.record, books) if previous else None
-            return Opening(on_a_day(with_abandoned(draft), books), (left,) if left else ())
+            left = left_behind(previous.record, books, self._clock.now_ms()) if previous else ()
+            return Opening(on_a_day(with_abandoned(draft), books), left)
 
         return await self._open(draft, unclaimed, previous, books, book, effects)
 
@@ -175,8 +175,10 @@ class Journal:
         changes = changes_of(stored.record, settled)
 
         def propose(seen: Seen | None) -> Proposal | Stored:
+            now_ms = self._clock.now_ms()
             if seen is None:
-                return Proposal(settled, stored, [spend_books.settle(key, ended), *writes_of(effects, None)])
+                booked = spend_books.settle(key, ended, now_ms)
+                return Proposal(settled, stored, [*booked, *writes_of(effects, None)])
             current = _still_led(seen.turn, settled)
             if current.record.state is not stored.record.state:
                 return current  # it was settled before
@@ -188,7 +190,7 @@ class Journal:
             merged = TurnRecord.decode(settled.id, {**current.record.encode(), **changes})
             record = replace(merged, money=replace(settled.money, swept=held.swept))
             also = writes_of(effects, seen.others)
-            return Proposal(record, current, [spend_books.settle(key, closing), *also])
+            return Proposal(record, current, [*spend_books.settle(key, closing, now_ms), *also])
 
         within_s = self._insist_s if insist else self._try_s
         others = [effect.key for effect in effects]
@@ -284,11 +286,11 @@ class Journal:
                 day = Books.of(books.key, document)
             opening = book(day)
             claimed = (Create(claim_key(event_id), claim(opening.record)) for event_id in unclaimed)
-            other_day = left_on_another_day(previous.record, day) if previous else None
+            now_ms = self._clock.now_ms()
             also = [
                 *claimed,
                 *opening.writes,
-                *([other_day] if other_day else []),
+                *(left_on_another_day(previous.record, day, now_ms) if previous else ()),
                 *writes_of(effects, found),
             ]
             return Proposal(opening.record, previous, also)

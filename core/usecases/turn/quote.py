@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 
 from core.domain.budget import Candidate, DayBooks, Decision, Kind, decide
+from core.domain.charges import ChargeKind, ChargeLine
 from core.domain.clinic import Clinic
 from core.domain.money import charge, to_micro_baht, worst_case
-from core.domain.prices import Prices
+from core.domain.prices import Price, Prices
 from core.domain.prompt import Prompt
 from core.domain.role_manager import longest_asked
 from core.domain.tokens import prompt_bound, request_estimate
@@ -96,16 +97,12 @@ class Quote:
         """`record`, which replaces `reserved`, with what its calls have cost, and the same for the books."""
         money = reserved.money
         price = self.prices.price_at(money.model, self.now_ms)
-        cost = sum(
-            charge(
-                price,
-                answer.usage,
-                self.thb_per_usd,
-                multiplier=self.prices.tier_multiplier(answer.service_tier),
-            ).micro_baht
+        calls = [
+            self._charged(money.model, price, answer, answer.usage)
             for answer in bill.answered
             if answer.usage
-        )
+        ]
+        cost = sum(call.micro_baht for call in calls)
         ambiguous = bill.ambiguous + sum(answer.usage is None for answer in bill.answered)
         ambiguous_cost = ambiguous * money.worst_micro_baht
         usages = [answer.usage or UNCOUNTED for answer in bill.answered]
@@ -125,9 +122,24 @@ class Quote:
             released=money.held_micro_baht,
             cost=cost,
             usages=usages,
+            calls=calls,
             ambiguous=ambiguous,
             ambiguous_cost=ambiguous_cost,
+            price=price.record(),
+            thb_per_usd=str(self.thb_per_usd),
             downgraded=money.decision == Kind.FALLBACK,
+        )
+
+    def _charged(self, model: str, price: Price, answer: LlmAnswer, usage: Usage) -> ChargeLine:
+        multiplier = self.prices.tier_multiplier(answer.service_tier)
+        return ChargeLine(
+            ChargeKind.CALL,
+            model,
+            charge(price, usage, self.thb_per_usd, multiplier=multiplier).micro_baht,
+            usage=asdict(usage),
+            price=price.record(),
+            thb_per_usd=str(self.thb_per_usd),
+            service_tier=answer.service_tier,
         )
 
 

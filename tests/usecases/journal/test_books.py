@@ -23,6 +23,7 @@ from core.ports.documents import ConflictError, Document, DocumentStore, Key, Wh
 from core.usecases.journal.books import HOLD_MS, day_key
 from core.usecases.journal.entries import TurnMovedError
 from tests.support.budget_worker import FULL, ORG, WORST, Worker, some_usage
+from tests.support.recount import charged_by_day
 
 DAY = "20261124"
 NOON_MS = round(datetime(2026, 11, 24, 5, tzinfo=UTC).timestamp() * 1000)
@@ -112,8 +113,11 @@ async def read_turns(documents: DocumentStore) -> list[TurnRecord]:
 
 
 async def assert_books_close(documents: DocumentStore, *days: str) -> None:
-    """Nothing is held any more, and the turns' costs are the days' spend, to the micro-baht."""
+    """Nothing is held any more, and turns' costs are what was spent, to the micro-baht; so are charges, each
+    day."""
     books = [await read_day(documents, day) for day in days or (DAY,)]
+    spent = {day: found.spent for day, found in zip(days or (DAY,), books, strict=True) if found.spent}
+    assert await charged_by_day(documents, ORG) == spent
     turns = await read_turns(documents)
     assert [(day.held, dict(day.holds)) for day in books] == [(0, {})] * len(books)
     assert sum(day.spent for day in books) == sum(turn.money.cost_micro_baht for turn in turns)

@@ -21,6 +21,7 @@ from core.domain.turn import TurnRecord
 from core.ports.documents import DocumentStore
 from core.usecases.journal.books import day_key
 from tests.support.budget_worker import ORG, WORST, Load, open_store
+from tests.support.recount import charged_by_day
 
 ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "tests/support/budget_worker.py"
@@ -111,6 +112,7 @@ async def test_two_hundred_turns_over_four_processes_never_exceed_a_budget_for_f
     assert max(store.seen) <= 50 * WORST["big"] == books.spent
     assert (books.held, dict(books.holds), books.turns) == (0, {}, 50)
     assert sum(turn.money.cost_micro_baht for turn in await store.turns()) == books.spent
+    assert await charged_by_day(store.documents, ORG) == {day: books.spent}
 
 
 async def test_a_killed_process_is_charged_for_what_it_may_have_called_and_nothing_is_lost(
@@ -130,4 +132,5 @@ async def test_a_killed_process_is_charged_for_what_it_may_have_called_and_nothi
     assert (books.held, dict(books.holds), books.turns) == (0, {}, 8)
     assert books.ambiguous == 4
     assert books.spent == sum(record.money.cost_micro_baht for record in records)
+    assert await charged_by_day(store.documents, ORG) == {day: books.spent}
     assert max(store.seen) <= 50 * WORST["big"]

@@ -20,7 +20,7 @@ from core.usecases.journal.entries import ContendedError, StoppedError, Stored, 
 from core.usecases.journal.journal import Journal
 from tests.support.clock import FakeClock
 from tests.support.faulty_documents import CommitFaults, Fate, FaultyDocuments
-from tests.support.recount import miscounted
+from tests.support.recount import charged_by_day, miscounted
 
 ORG, DAY, WORST, COST = "bkk-smile", "20261124", 1_000, 300
 BUDGET = 10**9
@@ -141,6 +141,7 @@ async def test_commit_is_made_once_whatever_the_store_says_of_it(
     books = await the_day(documents)
     assert (books.spent, books.held, books.turns, books.stopped) == day
     assert await miscounted(documents, ORG) == ""
+    assert await charged_by_day(documents, ORG) == ({DAY: books.spent} if books.spent else {})
     # Whoever wrote it can go on: the version is the one that the store has.
     await Turn(documents, clock).journal.update(written, replace(written.record, waited_ms=1))
 
