@@ -58,7 +58,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "tap_saturday": "วันเสาร์",
     },
     "en": {
-        "hello": "Hello! I am a stand-in for the clinic's assistant (no real AI); I answer from the clinic's words.",
+        "hello": "Hello! I am a stand-in for the clinic's assistant, no real AI.",
         "hello_known": "Hello {name}, good to see you again (a stand-in for the assistant answers).",
         "who": "I am no person: a stand-in to try the system with, answering by simple rules.",
         "urgent": "Please call the clinic at once, or 1669 in an emergency.",

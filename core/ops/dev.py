@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +15,20 @@ import typer
 from ruamel.yaml import YAML
 
 from core.domain.errors import FairlaneError
+from core.local.dev_clinics import SAMPLE_SETTINGS, SAMPLES
 from core.local.http_server import Request, Response
 from core.local.line_api import Channel
+from core.local.receptionist import receive
 from core.local.simulator import Clinic, LineSimulator
 from core.local.stack import LocalStack
 from core.local.stack_options import StackOptions
+from core.ops.console.application import Extra, build
+from core.ops.console.audit import audited
+from core.ops.console.chat import routes
+from core.ops.console.server import ConsoleServer
+from core.ops.console.town import Town
+from core.ops.console.workplace import Workplace
+from core.ops.session import session
 
 _ANSWER_TIMEOUT_S = 60.0
 _FAIRLANE = Path(sys.executable).parent / "fairlane"
@@ -32,10 +42,15 @@ def dev(
     turns: Annotated[int, typer.Option(help="Processes of the turn function.", min=1, max=16)] = 3,
     openai: Annotated[bool, typer.Option("--openai", help="The real OpenAI, with OPENAI_API_KEY.")] = False,
     firestore: Annotated[bool, typer.Option("--firestore", help="Google's Firestore emulator.")] = False,
+    port: Annotated[int, typer.Option(help="The console's; 0: any free port.", min=0, max=65535)] = 0,
 ) -> None:
-    """Run everything on this machine until Ctrl-C, and show what it logs."""
+    """Run everything on this machine until Ctrl-C, and show what it logs.
+
+    The console's URL opens a chat in the browser: be any customer of any clinic,
+    and the clinic's staff, and switch faults on.
+    """
     try:
-        asyncio.run(_dev(StackOptions(turns=turns, openai_real=openai, firestore=firestore), clinics))
+        asyncio.run(_dev(StackOptions(turns=turns, openai_real=openai, firestore=firestore), clinics, port))
     except KeyboardInterrupt:
         typer.echo("stopped")
     except FairlaneError as exc:
@@ -43,26 +58,46 @@ def dev(
         raise typer.Exit(1) from exc
 
 
-async def _dev(options: StackOptions, file: Path | None) -> None:
+async def _dev(options: StackOptions, file: Path | None, port: int) -> None:
+    server = ConsoleServer(port)
     typer.echo("starting …")
     async with LocalStack(options) as stack:
+        if not options.openai_real:
+            stack.openai.answer = receive
         simulator = LineSimulator(stack.line, stack.webhook_url, seed=options.seed)
+        town = Town(stack, simulator, {})
         try:
             known = await _clinics(stack, simulator, file)
             stack.line.extra["POST", "/simulate"] = simulate(simulator, known)
-            _show(stack, known)
-            await follow(stack.logs, typer.echo)
+            town.clinics = known
+            await _open(stack, town, server, lambda: _show(stack, known, server.url))
         finally:
+            await town.close()
             await simulator.close()
+
+
+async def _open(stack: LocalStack, town: Town, server: ConsoleServer, ready: Callable[[], None]) -> None:
+    """The console, with the chat, and what is logged, until Ctrl-C."""
+    if emulator := stack.settings_env.get("FIRESTORE_EMULATOR_HOST"):
+        os.environ["FIRESTORE_EMULATOR_HOST"] = emulator  # Google's client reads it there
+    with (stack.run_dir / "console.log").open("w", buffering=1) as log_file:
+        async with session(stack.settings_env) as here:
+            with audited(here.settings, log_file):
+                chat = Extra("chat", lambda workplace, view: routes(workplace, view, town))
+                app = build(Workplace(here, stack.settings_env), server.access, chat)
+                ready()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(server.serve(app))
+                    tasks.create_task(follow(stack.logs, typer.echo))
 
 
 async def _clinics(stack: LocalStack, simulator: LineSimulator, file: Path | None) -> dict[str, Clinic]:
     """Clinics that both LINE and fairlane know, by org_id."""
     if file is None:
-        clinic = simulator.clinic("sample-clinic", name="คลินิกตัวอย่าง")
+        clinics = [simulator.clinic(org_id, name=name) for org_id, name in SAMPLES.items()]
         file = stack.run_dir / "clinics.yaml"
-        simulator.write_clinics(file, [clinic])
-        known = {clinic.org_id: clinic}
+        simulator.write_clinics(file, clinics, SAMPLE_SETTINGS)
+        known = {clinic.org_id: clinic for clinic in clinics}
     else:
         known = {clinic.org_id: clinic for clinic in _read(simulator, file)}
     environment = stack.process_env()
@@ -107,7 +142,7 @@ def simulate(simulator: LineSimulator, known: Mapping[str, Clinic]) -> Callable[
     return handler
 
 
-def _show(stack: LocalStack, known: Mapping[str, Clinic]) -> None:
+def _show(stack: LocalStack, known: Mapping[str, Clinic], console: str) -> None:
     org_id = next(iter(known), "")
     said = json.dumps({"org": org_id, "user": "somchai", "text": "ขูดหินปูนราคาเท่าไหร่คะ"}, ensure_ascii=False)
     rows = {
@@ -123,7 +158,9 @@ def _show(stack: LocalStack, known: Mapping[str, Clinic]) -> None:
     }
     for name, value in rows.items():
         typer.echo(f"  {name:<10}{value}")
-    typer.echo(f"\nBe a customer:      curl -s {stack.line.url}/simulate -d '{said}'")
+    typer.echo(f"  {'console':<10}{console}")
+    typer.echo("\nTalk to it:         open the console's URL in a browser; it opens once")
+    typer.echo(f"Be a customer:      curl -s {stack.line.url}/simulate -d '{said}'")
     typer.echo(f"Be an operator:     {as_operator(stack.run_dir / 'env.sh')}")
     typer.echo("Stop:               Ctrl-C\n")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,16 +29,26 @@ from core.ops.console.view import (
 )
 from core.ops.console.workplace import Workplace
 
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A page that not every console has, by the name in its path."""
+
+    name: str
+    routes: Callable[[Workplace, View], Sequence[Route]]
+
+
 _PAGES = (now, conversations, turns, clinics, bookings, questions, spend)
 
 
-def build(workplace: Workplace, access: Access) -> ASGIApp:
-    """The application behind its guard."""
-    view = View(workplace)
+def build(workplace: Workplace, access: Access, *extra: Extra) -> ASGIApp:
+    """The application behind its guard. `extra`: pages besides, which come first."""
+    view = View(workplace, tuple(page.name for page in extra))
     routes = [
         Route("/", lambda _: back(f"/{view.pages[0]}")),
         Route("/look", _choose, methods=["POST"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
+        *(route for page in extra for route in page.routes(workplace, view)),
         *(route for page in _PAGES for route in page.routes(workplace, view)),
     ]
 

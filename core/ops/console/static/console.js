@@ -60,3 +60,34 @@ addEventListener("resize", () => {
 });
 
 document.addEventListener("DOMContentLoaded", follow);
+
+// A chat stays at its newest message, and what was opened under an answer stays open while the chat goes on.
+const opened = new Set();
+
+addEventListener("toggle", (event) => {
+  const node = event.target;
+  if (node.matches?.("details[data-keep]")) opened[node.open ? "add" : "delete"](node.id);
+}, true);
+
+function settle(root) {
+  root.querySelectorAll("details[data-keep]").forEach((node) => { node.open = opened.has(node.id); });
+  root.querySelectorAll("[data-screen]").forEach((node) => { node.scrollTop = node.scrollHeight; });
+}
+
+document.addEventListener("htmx:afterSettle", () => settle(document));
+document.addEventListener("htmx:oobAfterSwap", () => settle(document));
+document.addEventListener("DOMContentLoaded", () => settle(document));
+
+// Enter sends; Shift and Enter begin another bubble. What was sent leaves the field.
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches?.("#compose textarea") && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    document.querySelector("[data-testid=chat-send]").click();
+  }
+});
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const form = event.target;
+  if (form.id === "compose" || form.id === "desk-compose") {
+    form.querySelectorAll("[name=text], [name=desk_text]").forEach((field) => { field.value = ""; });
+  }
+});
