@@ -20,6 +20,7 @@ from core.ops.clinic_history import history, rollback, show_diff
 from core.ops.clinic_marks import announced
 from core.ops.clinics_file import EXAMPLE, Rules, read_clinics_file
 from core.ops.mode import mode
+from core.ops.model_use import list_models, move_model
 from core.ops.remove import remove
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
@@ -168,8 +169,16 @@ def _short(value: Any, nothing: str = "none") -> str:
 
 
 @app.command("list")
-def list_clinics(as_json: AsJson = False) -> None:
+def list_clinics(
+    models: Annotated[
+        bool, typer.Option("--models", help="Which models are used, by whom, until when.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """All clinics with the model, budget and limits that hold for them. `*`: from the defaults."""
+    if models:
+        list_models(as_json=as_json)
+        return
 
     async def read(here: Session) -> StoredClinics:
         return await read_stored(here.documents)
@@ -266,5 +275,6 @@ app.command("mode")(mode)
 app.command("history")(history)
 app.command("diff")(show_diff)
 app.command("rollback")(rollback)
+app.command("move-model")(move_model)
 if find_spec("core.ops.connect"):
     app.command("connect")(import_module("core.ops.connect").connect)

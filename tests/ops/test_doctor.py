@@ -117,12 +117,13 @@ async def test_each_clinic_with_a_problem_is_named(deployment: Deployment) -> No
         "LINE takes neither id nor secret of 1 clinic (revoked)",
         "none, or incomplete: 1 clinic (no-secret)",
         "another bot than bot_user_id: 1 clinic (other-bot)",
-        "gpt-nobody has no price, so it is never called",
-        "gpt-4o-mini is shut down on 2027-01-14",
+        "gpt-nobody has no price, so it is never called: 1 clinic (odd-model)",
+        "gpt-4o-mini is shut down on 2027-01-14: used by 1 clinic (old-model)",
         "unread: document orgs/unread, field limits, field max_concurrent: 'x': expected a whole number",
     ):
         assert expected in details
     assert all(f.remedy for f in findings if f.verdict is not Verdict.OK)
+    assert any("fairlane clinics move-model gpt-4o-mini NEW" in f.remedy for f in findings)
 
 
 async def test_parts_that_are_down_are_named_and_the_others_still_looked_at(deployment: Deployment) -> None:

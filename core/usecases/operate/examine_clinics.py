@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from core.domain.clinic import Clinic, secret_name
@@ -20,6 +19,7 @@ from core.usecases.desk.records import DeskRecords, desk_from, desk_key
 from core.usecases.effects.push_notice import UNDONE_MS
 from core.usecases.operate.connect_clinics import is_connected
 from core.usecases.operate.examine import Finding, attention, broken, names, ok
+from core.usecases.operate.model_use import models_in_use
 from core.usecases.operate.stored_clinics import StoredClinics, read_stored
 
 R = TypeVar("R")
@@ -150,18 +150,21 @@ class ExamineClinics:
         prices, now_ms = await PriceList(self._documents, self._clock).current(), self._clock.now_ms()
         key, present = await self._key()
         found = [key]
-        used = _models_of(clinics)
-        for model, org_ids in sorted(used.items()):
-            remedy = f"give another model to {names(org_ids)} in the clinics file and apply it"
-            if not prices.is_priced(model, now_ms):
-                found.append(broken("models", f"{model} has no price, so it is never called", remedy))
+        used = models_in_use(clinics, prices, now_ms)
+        for use in used:
+            model, who = use.model, names(use.org_ids)
+            remedy = f"`fairlane clinics move-model {model} NEW`, and in the clinics file"
+            if not use.is_priced:
+                told = f"{model} has no price, so it is never called: {who}"
+                found.append(broken("models", told, remedy))
             elif present is not None and model not in present:
-                found.append(broken("models", f"{model} can't be used with this key", remedy))
+                found.append(broken("models", f"{model} can't be used with this key: {who}", remedy))
             elif last := prices.shuts_down_within(model, now_ms):
-                found.append(attention("models", f"{model} is shut down on {last.isoformat()}", remedy))
+                told = f"{model} is shut down on {last.isoformat()}: used by {who}"
+                found.append(attention("models", told, remedy))
         if len(found) == 1:
             found.append(
-                ok("models", f"{', '.join(sorted(used)) or 'none in use'}: priced, not about to end")
+                ok("models", f"{', '.join(u.model for u in used) or 'none in use'}: priced, not about to end")
             )
         return found
 
@@ -216,15 +219,6 @@ def _clinics(stored: StoredClinics) -> tuple[list[Clinic], dict[str, str]]:
 def _is_found(stored: StoredClinics, clinic: Clinic) -> bool:
     channel = stored.channels.get(clinic.bot_user_id)
     return channel is not None and channel.data.get("org_id") == clinic.org_id
-
-
-def _models_of(clinics: Iterable[Clinic]) -> Mapping[str, list[str]]:
-    used: dict[str, list[str]] = defaultdict(list)
-    for clinic in clinics:
-        for model in dict.fromkeys((clinic.model.model_name, clinic.budget.fallback_model)):
-            if model:
-                used[model].append(clinic.org_id)
-    return used
 
 
 async def _each(
