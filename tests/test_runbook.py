@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.domain.booking import Booking
+from core.domain.questions import Missing, asking
 from core.local.cloud_tasks import CloudTasks, QueueConfig, RetryPolicy
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import Channel, LineApi
 from core.local.openai_api import OpenAiApi
 from core.ops import cli
+from core.ports.documents import Create, Key
 from tests.support.turn_samples import sample, store
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +45,8 @@ STANDS_FOR = {
     "MODE": "after_hours",
     "N": "500",
     "R": "5000",
+    "OLD": "gpt-6.1-terra",
+    "NEW": "gpt-6-luna",
     "A": "1",
     "B": "1",
     "USER": "U" + "2" * 32,  # not the one whose turn is replayed: forgetting takes the words away
@@ -64,13 +70,19 @@ RUN_WITH = {
     "customers show": _CUSTOMER,
     "slots set": ["--global", "20"],
 }
-N_IS = {"clinics rollback ORG N": "clinics rollback ORG 1"}
-"""Where N is no number of clinics."""
-ABOUT_WHAT_IS_NOT_HERE = (
-    *(f"bookings {verb}" for verb in ("show", "confirm", "decline", "cancel")),
-    *(f"questions {verb}" for verb in ("answer", "dismiss")),
-)
-WHOLE_SYSTEMS = {"demo", "dev", "peak"}  # they have tests of their own
+RUN_AS = {
+    "rehearse red_team --clinics ~/clinics.yaml --org ORG --budget 50": (
+        "rehearse cases.yaml --clinics ~/clinics.yaml --org ORG --budget 50"
+    ),
+    "clinics rollback ORG N": "clinics rollback ORG 1",
+    "clinics rollback ORG N --dry-run": "clinics rollback ORG 1 --dry-run",
+    **{f"bookings {verb} ID": f"bookings {verb} {verb}" for verb in ("show", "confirm", "decline", "cancel")},
+    "questions dismiss ORG ID": "questions dismiss ORG dismiss",
+    "questions answer ORG ID TEXT": "questions answer ORG answer มีค่ะ",
+}
+"""Where N is no number of clinics, and ID no turn; and one case stands for many."""
+CASES = "cases: [{name: a greeting, say: [สวัสดีค่ะ], expect: {max_chars: 4000}}]"
+WHOLE_SYSTEMS = {"console", "demo", "dev", "peak"}  # they have tests of their own
 
 
 def commands() -> list[str]:
@@ -98,7 +110,7 @@ def _is_command(text: str) -> bool:
 
 
 def arguments(command: str) -> list[str]:
-    return [STANDS_FOR.get(word, word) for word in shlex.split(N_IS.get(command, command)) if word != "…"]
+    return [STANDS_FOR.get(word, word) for word in shlex.split(RUN_AS.get(command, command)) if word != "…"]
 
 
 def parse(words: list[str]) -> Any:
@@ -172,6 +184,7 @@ async def environment(
     """A deployment of stand-ins, its webhook one that takes everything, and one turn in the journal."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clinics.yaml").write_text(CLINICS_FILE)
+    (tmp_path / "cases.yaml").write_text(CASES)
     (tmp_path / "terraform").mkdir()
     line, openai, tasks = LineApi(), OpenAiApi(), CloudTasks()
     webhook = HttpServer(_accept)
@@ -182,7 +195,10 @@ async def environment(
     tasks.create_queue(QUEUE, QueueConfig(retry=RetryPolicy(max_retry_s=90_000)))
     tasks.pause()
     documents = SqliteDocuments("documents.db")
-    await store(documents, sample("turn-1", created_ms=round(time.time() * 1000) - 60_000))
+    prompt = {"day": "2026-12-01", "stable": "0", "rest": "0"}
+    created_ms = round(time.time() * 1000) - 60_000
+    await store(documents, sample("turn-1", created_ms=created_ms, prompt=prompt))
+    await documents.commit([*_bookings(), *_questions()])
     yield {
         "GOOGLE_CLOUD_PROJECT": "p",
         "DOCUMENT_STORE": "sqlite:documents.db",
@@ -201,6 +217,25 @@ async def environment(
         await part.stop()
 
 
+def _bookings() -> list[Create]:
+    """One for each command, by its name."""
+    day = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
+    customer = "U" + "3" * 32
+    bookings = [
+        Booking(verb, ORG, customer, customer, "ขูดหินปูน", day, "14:00", "Asia/Bangkok", 1)
+        for verb in ("show", "confirm", "decline", "cancel")
+    ]
+    return [Create(Key("bookings", booking.id), booking.encode()) for booking in bookings]
+
+
+def _questions() -> list[Create]:
+    asked = [(verb, Missing("บริการ", f"มีที่จอดรถไหม {verb}")) for verb in ("answer", "dismiss")]
+    return [
+        Create(Key("questions", f"{ORG}:{verb}"), {**asking(sample(verb), missing, 1), "count": 1})
+        for verb, missing in asked
+    ]
+
+
 async def _accept(_: Request) -> Response:
     return Response(200)
 
@@ -216,7 +251,6 @@ async def test_commands_run_against_a_local_deployment(environment: Mapping[str,
     first = [f"clinics apply --dry-run {file}", f"clinics apply {file}", "clinics connect ORG_ID"]
     last = ["clinics remove ORG"]
     named = [command for command in commands() if command.split()[0] not in WHOLE_SYSTEMS]
-    named = [command for command in named if not command.startswith(ABOUT_WHAT_IS_NOT_HERE)]
     assert {*first, *last} <= set(named)
     for command in [*first, *(command for command in named if command not in {*first, *last}), *last]:
         words = [*arguments(command), *RUN_WITH.get(command, ())]

@@ -133,7 +133,9 @@ def test_what_the_release_sets_by_default_is_moved_by_the_defaults(run: Run) -> 
 def test_nobody_is_moved_if_one_of_them_can_not_be(run: Run, new: str, told: str) -> None:
     price = {"prices": [{"from": "2020-01-01", "input": "1", "cached_input": "1", "output": "1"}]}
     entries: dict[str, dict[str, Any]] = {
-        "gone": {**price, "shutdown": "2026-01-02"}, "terse": {**price, "max_output": 650}}
+        "gone": {**price, "shutdown": "2026-01-02"},
+        "terse": {**price, "max_output": 650},
+    }
 
     async def write() -> None:
         documents = SqliteDocuments("documents.db")

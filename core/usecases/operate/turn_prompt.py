@@ -15,7 +15,7 @@ from core.domain.role_manager import stable_prefix
 from core.domain.turn import TurnRecord
 from core.ports.documents import DocumentStore, Key
 from core.usecases.clinics.documents import ORGS, Data, clinic_from
-from core.usecases.operate.clinic_versions import FOUND, ClinicVersion, number_of, version_key
+from core.usecases.operate.clinic_versions import FOUND, ClinicVersion, version_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def stable_part(documents: DocumentStore, turn: TurnRecord) -> StablePart:
 
 
 async def _candidates(documents: DocumentStore, turn: TurnRecord) -> AsyncIterator[tuple[int | None, Data]]:
-    """The version that the turn names; what was found stored after it; what is stored now, while that is no
+    """The version that the turn names; what was found stored after it; what is stored now, which may be no
     version yet."""
     n = turn.clinic_version or 0
     keys = [Key(ORGS, turn.org_id), version_key(turn.org_id, n), version_key(turn.org_id, n + 1)]
@@ -57,5 +57,5 @@ async def _candidates(documents: DocumentStore, turn: TurnRecord) -> AsyncIterat
         yield n, named.state.org
     if later and later.author.what == FOUND and later.state.org is not None:
         yield later.n, later.state.org
-    if org and number_of(org) == n:
+    if org:
         yield None, org.data
