@@ -1,4 +1,4 @@
-"""LINE's Messaging API over httpx2: one pooled client for all channels, every fault named.
+"""LINE's Messaging API: one pooled client for all channels, every fault named.
 
 Source: developers.line.biz/en/reference/messaging-api/ ("Status codes", "Error messages").
 """
@@ -6,12 +6,12 @@ Source: developers.line.biz/en/reference/messaging-api/ ("Status codes", "Error 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx2
-
+from core.adapters.http_client import HttpClient, HttpResponse, NotSentError
 from core.adapters.line_tokens import LineTokens
 from core.adapters.redis_line_tokens import ChannelToken, RedisLineTokens
 from core.adapters.system_clock import SystemClock
@@ -21,7 +21,7 @@ from core.ports.clock import Clock
 from core.ports.line import ChannelCredentials, LineError, LineFault, LineMessage, Sent
 
 _CONNECT_S = 2.0
-_NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_IDLE_S = 30.0
 _ACCEPTED_BEFORE = 409  # in answer to a retry key
 _MAX_DETAIL = 200
 _MAX_RETRY_AFTER_MS = 3_600_000
@@ -40,10 +40,10 @@ class LineMessagingApi:
         clock: Clock | None = None,
         timeout_s: float = 5.0,
     ) -> None:
-        self._base_url = base_url
+        self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._tokens = LineTokens(self._issue_token, tokens, clock or SystemClock())
-        self._client: httpx2.AsyncClient | None = None
+        self._client: HttpClient | None = None
 
     async def reply(
         self, channel: ChannelCredentials, reply_token: str, messages: Sequence[LineMessage]
@@ -60,7 +60,7 @@ class LineMessagingApi:
         body = {"to": to, "messages": [dict(message) for message in messages]}
         headers = {"X-Line-Retry-Key": retry_key}
         response = await self._call(channel, "POST", "/v2/bot/message/push", body, headers)
-        return Sent(_sent_ids(response), duplicate=response.status_code == _ACCEPTED_BEFORE)
+        return Sent(_sent_ids(response), duplicate=response.status == _ACCEPTED_BEFORE)
 
     async def show_loading(self, channel: ChannelCredentials, chat_id: str, seconds: int) -> None:
         """See the port. LINE takes 5 to 60 seconds in steps of five."""
@@ -109,7 +109,7 @@ class LineMessagingApi:
         """End the pooled connections; a later call opens new ones."""
         if self._client is not None:
             client, self._client = self._client, None
-            await client.aclose()
+            await client.close()
 
     async def _call(
         self,
@@ -118,17 +118,21 @@ class LineMessagingApi:
         path: str,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx2.Response:
+    ) -> HttpResponse:
         """The response if LINE accepted (409 to a retry key included). A token that LINE refuses is replaced
         once: a call that is refused has done nothing."""
         bearer = await self._tokens.bearer(channel)
+        content, kind = b"", {}
+        if body is not None:
+            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            kind = {"Content-Type": "application/json"}
         for last in (False, True):
-            request = {"Authorization": f"Bearer {bearer}", **(headers or {})}
-            response = await self._send(method, path, json=body, headers=request)
-            if response.status_code != 401 or last:
+            request = {"Authorization": f"Bearer {bearer}", **kind, **(headers or {})}
+            response = await self._send(method, path, request, content)
+            if response.status != 401 or last:
                 break
             bearer = await self._tokens.bearer(channel, refused=bearer)
-        if response.is_success or (response.status_code == _ACCEPTED_BEFORE and headers):
+        if _is_success(response) or (response.status == _ACCEPTED_BEFORE and headers):
             return response
         raise _fault(response)
 
@@ -139,51 +143,50 @@ class LineMessagingApi:
             "client_secret": channel.channel_secret,
         }
         try:
-            response = await self._send("POST", "/oauth2/v3/token", data=form)
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = await self._send("POST", "/oauth2/v3/token", kind, urlencode(form).encode())
         except LineError as exc:
             raise LineUnavailableError(f"no channel access token: {exc}") from exc
         answer = _json(response)
-        if response.is_success and isinstance(answer.get("access_token"), str):
+        if _is_success(response) and isinstance(answer.get("access_token"), str):
             return ChannelToken(answer["access_token"], float(answer.get("expires_in", 900)))
-        if response.status_code in {400, 401, 403}:
+        if response.status in {400, 401, 403}:
             detail = f"no channel access token: {answer.get('error', 'refused')}"
-            raise LineError(LineFault.UNAUTHORIZED, detail, status=response.status_code)
+            raise LineError(LineFault.UNAUTHORIZED, detail, status=response.status)
         # Whatever else it is, no message was sent; channels that have a token can send theirs.
-        detail = f"no channel access token: HTTP {response.status_code}"
+        detail = f"no channel access token: HTTP {response.status}"
         raise ChannelUnavailableError(detail, retry_after_ms=_retry_after(response))
 
-    async def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    async def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         """Raises LineUnavailableError if nothing was sent, LineError AMBIGUOUS if no answer came. The id of
         a request that failed is logged: its support asks for it."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._pooled().request(method, path, **request)
-        except _NOTHING_SENT as exc:
-            raise LineUnavailableError(f"LINE cannot be reached: {type(exc).__name__}") from exc
-        except (httpx2.HTTPError, TimeoutError) as exc:
+                response = await self._pooled().request(
+                    method, self._base_url + path, headers=headers, body=body
+                )
+        except NotSentError as exc:
+            raise LineUnavailableError(f"LINE cannot be reached: {exc}") from exc
+        except (OSError, TimeoutError) as exc:
             raise LineError(LineFault.AMBIGUOUS, f"no answer from LINE: {type(exc).__name__}") from exc
-        if response.is_error and response.status_code != _ACCEPTED_BEFORE:
+        if response.status >= 400 and response.status != _ACCEPTED_BEFORE:
             request_id = response.headers.get("x-line-request-id", "")[:_MAX_DETAIL]
-            log.warning(
-                "line.call_failed", call=path, status=response.status_code, line_request_id=request_id
-            )
+            log.warning("line.call_failed", call=path, status=response.status, line_request_id=request_id)
         return response
 
-    def _pooled(self) -> httpx2.AsyncClient:
+    def _pooled(self) -> HttpClient:
         if self._client is None:
-            self._client = httpx2.AsyncClient(
-                base_url=self._base_url,
-                timeout=httpx2.Timeout(
-                    self._timeout_s, connect=min(_CONNECT_S, self._timeout_s / 2), pool=self._timeout_s / 2
-                ),
-                limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30),
-                trust_env=False,
-            )
+            connect_s = min(_CONNECT_S, self._timeout_s / 2)
+            self._client = HttpClient(connect_s=connect_s, max_idle_s=_IDLE_S)
         return self._client
 
 
-def _fault(response: httpx2.Response) -> LineError:
-    status, detail = response.status_code, _detail(response)
+def _is_success(response: HttpResponse) -> bool:
+    return 200 <= response.status < 300
+
+
+def _fault(response: HttpResponse) -> LineError:
+    status, detail = response.status, _detail(response)
     if status >= 500:
         return LineError(LineFault.AMBIGUOUS, detail, status=status)
     if status == 429:
@@ -197,31 +200,31 @@ def _fault(response: httpx2.Response) -> LineError:
     return LineError(LineFault.REJECTED, detail, status=status)
 
 
-def _detail(response: httpx2.Response) -> str:
+def _detail(response: HttpResponse) -> str:
     """LINE's own words: its message and the names of the properties it objects to, never their values."""
     body = _json(response)
-    message = str(body.get("message") or body.get("error") or f"HTTP {response.status_code}")
+    message = str(body.get("message") or body.get("error") or f"HTTP {response.status}")
     details = body.get("details")
     named = [str(d.get("property")) for d in details or () if isinstance(d, Mapping)]
     return f"{message} ({', '.join(named)})"[:_MAX_DETAIL] if named else message[:_MAX_DETAIL]
 
 
-def _json(response: httpx2.Response) -> Mapping[str, Any]:
+def _json(response: HttpResponse) -> Mapping[str, Any]:
     try:
-        body = response.json()
+        body = json.loads(response.body)
     except ValueError:
         return {}
     return body if isinstance(body, Mapping) else {}
 
 
-def _sent_ids(response: httpx2.Response) -> tuple[str, ...]:
+def _sent_ids(response: HttpResponse) -> tuple[str, ...]:
     sent = _json(response).get("sentMessages")
     return tuple(
         str(message["id"]) for message in sent or () if isinstance(message, Mapping) and "id" in message
     )
 
 
-def _retry_after(response: httpx2.Response) -> int | None:
+def _retry_after(response: HttpResponse) -> int | None:
     """Seconds, as everybody sends it; a date, or what is no number, is left to our own backoff."""
     try:
         return min(max(0, round(float(response.headers["retry-after"]) * 1000)), _MAX_RETRY_AFTER_MS)

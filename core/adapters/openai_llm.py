@@ -13,6 +13,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
+from core.adapters.openai_http import DirectAsyncClient
 from core.domain.model_reply import CONTENT_FILTER, CUT_OFF, NO_CHOICE, NO_MESSAGE, REFUSAL
 from core.ports.clock import Clock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
@@ -96,15 +97,22 @@ class OpenAiLlm:
             self._client = None
 
     async def _create(self, request: LlmRequest, timeout_s: float) -> httpx2.Response:
-        """Raw, since the SDK does not check what it parses: any field may have any type, or be missing."""
+        """Raw, since the SDK does not check what it parses: any field may have any type, or be missing. And
+        by path, as the SDK's page shows for what it has no method for: its method copies the whole request
+        through its types first."""
         if self._client is None:
-            self._client = openai.AsyncOpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0)
-        answered = await self._client.chat.completions.with_raw_response.create(
-            **_parameters(request),
-            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            self._client = openai.AsyncOpenAI(
+                api_key=self._api_key,
+                base_url=self._base_url,
+                max_retries=0,
+                http_client=DirectAsyncClient(CONNECT_TIMEOUT_S),
+            )
+        return await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body=_parameters(request),
+            options={"timeout": timeout_s},
         )
-        response: httpx2.Response = answered.http_response
-        return response
 
     def _answered_with_fault(self, exc: openai.APIStatusError) -> LlmError:
         """The detail names status, code and request, never the provider's sentence: it may quote a prompt or

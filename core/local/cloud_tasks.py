@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import grpc
 
+from core.adapters.http_client import HttpClient
 from core.domain.errors import InvalidInputError
-from core.local.http_client import HttpClient
 from core.local.task_dispatcher import Attempt, DispatchPlan, OnDispatch, TaskDispatcher
 from core.local.task_service import CloudTasksService
 from core.local.task_store import DeadTask, QueueConfig, QueueStats, RetryPolicy, TaskStore

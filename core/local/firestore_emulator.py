@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from core.local.http_client import HttpClient
+from core.adapters.http_client import HttpClient
 from core.local.processes import ChildProcess, Guard, PartFailedError, free_port
 
 _REMEDY = (

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from core.local.http_client import HttpClient
+from core.adapters.http_client import HttpClient
 from core.local.line_state import Channel
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.local.http_client import HttpClient
+from core.adapters.http_client import HttpClient
 from core.local.line_api import Channel, Delivery, LineApi, LineCall
 from core.local.line_events import EventFactory, line_id
 from core.local.line_webhook import sign

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import core
+from core.adapters.http_client import HttpClient
 from core.domain.settings import VARIABLES, Role
 from core.local import deployment
 from core.local.cloud_tasks import CloudTasks
 from core.local.firestore_emulator import FirestoreEmulator
-from core.local.http_client import HttpClient
 from core.local.line_api import LineApi
 from core.local.openai_api import OpenAiApi
 from core.local.processes import ChildProcess, Guard, PartFailedError, free_port

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.local.http_client import HttpClient, HttpResponse
+from core.adapters.http_client import HttpClient, HttpResponse
 from core.local.task_store import StoredTask, TaskStore, TokenBucket
 
 

@@ -20,13 +20,13 @@ from urllib.parse import urlencode
 import psutil
 
 from core.adapters.file_secrets import FileSecrets
+from core.adapters.http_client import HttpClient
 from core.bootstrap import shared
 from core.domain.clinic import Clinic, secret_name
 from core.domain.event import EventKind, InboundEvent
 from core.domain.settings import Settings, required_by
 from core.domain.task import TurnTask
 from core.local import deployment
-from core.local.http_client import HttpClient
 from core.local.openai_api import Latency
 from core.local.processes import ChildProcess, free_port
 from core.local.simulator import Clinic as LineClinic

@@ -23,11 +23,11 @@ import psutil
 from google.cloud.tasks_v2 import CreateTaskRequest, Task
 
 from core.adapters.file_secrets import FileSecrets
+from core.adapters.http_client import HttpClient
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic, Limits
 from core.domain.signature import sign
 from core.local import deployment
-from core.local.http_client import HttpClient
 from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
 from core.ports.documents import Key, Merge

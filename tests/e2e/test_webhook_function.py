@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from core.adapters.file_secrets import FileSecrets
+from core.adapters.http_client import HttpClient, HttpResponse
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.clinic import Clinic
 from core.domain.signature import sign
 from core.domain.task import TurnTask
 from core.local.cloud_tasks import CloudTasks
-from core.local.http_client import HttpClient, HttpResponse
 from core.local.processes import ChildProcess, Guard, free_port
 from core.local.redis_server import RedisServer
 from core.ports.documents import Key, Merge

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.local.http_client import HttpClient
+from core.adapters.http_client import HttpClient
 from core.local.processes import PartFailedError
 from core.local.stack import QUEUE, Function, LocalStack, StackOptions
 from core.local.task_store import StoredTask
