@@ -3,10 +3,10 @@
 locals {
   tree = abspath("${path.module}/..")
 
-  # The local stack and the operator commands stay at home; so do caches and dotfiles.
+  # The local stack, the operator commands and their reports stay at home; so do caches and dotfiles.
   core_files = [
     for file in fileset(local.tree, "core/**") : file
-    if !can(regex("^core/(local|ops)/|__pycache__/|(^|/)\\.", file))
+    if !can(regex("^core/(local|ops|reports)/|__pycache__/|(^|/)\\.", file))
   ]
   archive_files = {
     for name in ["webhook", "turn"] : name => merge(

@@ -10,9 +10,9 @@ import pytest
 from core.local.peak import faults, matching, report, scenario, timeline
 from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall
 from core.local.peak.judge import dispatches_promise, judge, percentile, size_of
-from core.local.peak.plots import plot
 from core.local.peak.scenario import ScenarioOptions
 from core.local.peak.timeline import Interval
+from core.reports.plots import plot
 
 HOUR = ScenarioOptions(clinics=100, minutes=30)
 

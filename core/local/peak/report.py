@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from html import escape
-from importlib import resources
-from string import Template
 from typing import Any
 
 from core.local.peak import matching, timeline
 from core.local.peak.compression import Compression
 from core.local.peak.evidence import Evidence
 from core.local.peak.judge import SIZES, Verdict, percentile, size_of
-from core.local.peak.plots import plot
 from core.local.peak.registration import PLENTY, org_id
+from core.reports.page import page, section, table
+from core.reports.page import verdict as page_verdict
+from core.reports.plots import plot
 
 _STEPS, _LATENCY_STEPS = 240, 40
 BUSY_MACHINE_MS = 100
@@ -45,18 +44,14 @@ def to_json(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
 
 def to_html(evidence: Evidence, verdict: Verdict) -> str:
     options = evidence.scenario.options
-    template = Template(resources.files("core.local.peak").joinpath("report.html").read_text("utf-8"))
-    return template.substitute(
-        title=f"The peak hour of {options.clinics} clinics",
-        subtitle=escape(
-            f"{options.minutes:g} minutes at {evidence.speed:g} times the speed · {evidence.instances} turn "
-            f"instances · {options.slots} slots · {len(evidence.scenario.arrivals):,} messages, of which a "
-            f"campaign's burst · seed {options.seed}"
-        ),
-        verdict=escape(_verdict(evidence, verdict)),
-        verdict_class=RESULTS[verdict.kept],
-        sections="\n".join([*_tables(verdict), *_plots(evidence), *_backgrounds(evidence, verdict)]),
+    subtitle = (
+        f"{options.minutes:g} minutes at {evidence.speed:g} times the speed · {evidence.instances} turn "
+        f"instances · {options.slots} slots · {len(evidence.scenario.arrivals):,} messages, of which a "
+        f"campaign's burst · seed {options.seed}"
     )
+    sections = [*_tables(verdict), *_plots(evidence), *_backgrounds(evidence, verdict)]
+    judged = page_verdict(_verdict(evidence, verdict), kept=verdict.kept)
+    return page(f"The peak hour of {options.clinics} clinics", subtitle, "\n".join([judged, *sections]))
 
 
 def _verdict(evidence: Evidence, verdict: Verdict) -> str:
@@ -81,31 +76,18 @@ def _verdict(evidence: Evidence, verdict: Verdict) -> str:
     )
 
 
-def _section(heading: str, body: str, note: str = "") -> str:
-    return f'<h2>{escape(heading)}</h2><p class="note">{escape(note)}</p>{body}'
-
-
-def _table(name: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A cell that says what came of a promise has it as its class."""
-
-    def cell(value: str) -> str:
-        marked = f' class="{value}"' if value in RESULTS.values() else ""
-        return f"<td{marked}>{escape(value)}</td>"
-
-    header = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(cell(str(value)) for value in row)}</tr>" for row in rows)
-    return f'<table id="{name}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
-
-
 def _tables(verdict: Verdict) -> Iterator[str]:
     judged = [(p.name, p.target, p.shown, RESULTS[p.holds], p.note) for p in verdict.promises]
-    yield _section("Promises", _table("promises", ("promise", "target", "seen", "", "how"), judged))
+    yield section(
+        "Promises",
+        table("promises", ("promise", "target", "seen", "", "how"), judged, marks=RESULTS.values()),
+    )
     latency = [
         (size, f"{p.count:,}", f"{p.p50:.1f} s", f"{p.p95:.1f} s", f"{p.p99:.1f} s")
         for size, p in verdict.latency.items()
     ]
-    table = _table("latency", ("clinics", "messages", "p50", "p95", "p99"), latency)
-    yield _section("Latency, from the customer's message to LINE", table)
+    seen = table("latency", ("clinics", "messages", "p50", "p95", "p99"), latency)
+    yield section("Latency, from the customer's message to LINE", seen)
 
 
 def _plots(evidence: Evidence) -> Iterator[str]:
@@ -129,24 +111,24 @@ def _plots(evidence: Evidence) -> Iterator[str]:
     steps = timeline.series(moments, evidence.start_ms, end_ms, _STEPS)
     waiting = {"waiting": [(minute(at), waiting) for at, _, waiting in steps]}
     running = {"running": [(minute(at), running) for at, running, _ in steps]}
-    yield _section(
+    yield section(
         "Backlog",
         drawn("plot-backlog", waiting, "conversations"),
         "Conversations with a message that waits for a slot. Shaded: the campaign, and faults.",
     )
-    yield _section(
+    yield section(
         "Slots in use",
         drawn("plot-slots", running, "calls at the provider", options.slots),
         "Calls that ran at the provider at once, as the provider counted, against all instances' limit.",
     )
-    yield _section(
+    yield section(
         "Latency by size of clinic (p95)",
         drawn("plot-latency", _latency_lines(evidence, fates), "seconds from message to LINE"),
         "Big: the largest fiftieth. Medium: the rest of the largest fifth. Small: all others. The campaign's "
         "clinic waits for its own slots; the others must not. Seconds of the simulated hour; what a turn "
         "costs besides the model counts in full, as if it took longer.",
     )
-    yield _section(
+    yield section(
         "Spend against budget",
         drawn("plot-spend", _spend_lines(evidence), "% of a budget", 100),
         "Spent and reserved, of clinics whose budget is too small for the hour: from 80 % the cheaper model, "
@@ -187,15 +169,15 @@ def _spend_lines(evidence: Evidence) -> dict[str, list[tuple[float, float]]]:
 def _backgrounds(evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     figures = {**verdict.figures, **evidence.faults}
     rows = [(name.replace("_", " "), "–" if v is None else f"{v:,}") for name, v in figures.items()]
-    yield _section(
+    yield section(
         "More figures",
-        _table("figures", ("what", "seen"), rows),
+        table("figures", ("what", "seen"), rows),
         "CPU of turn processes without the disturbed stretches. Redis scripts: both functions', an answer.",
     )
     compressed = Compression(evidence.speed).table(evidence.scenario.options)
-    yield _section(
+    yield section(
         "What was compressed",
-        _table("compression", ("what", "in production", "here"), compressed),
+        table("compression", ("what", "in production", "here"), compressed),
         f"One second of this run is {evidence.speed:g} seconds of the hour. CPU, network, Redis and "
         "documents do not get faster: they count in full, so latencies here are worse than in real time. "
         "Leases, attempts and patience have a floor: the machine's own pauses do not shrink.",

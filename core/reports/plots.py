@@ -1,4 +1,4 @@
-"""Small SVG plots: lines over minutes, nothing from outside."""
+"""Small plots: lines over minutes as SVG, bars and columns as HTML that a narrow window can lay out."""
 
 from __future__ import annotations
 
@@ -48,6 +48,36 @@ def plot(
         f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {minutes:g} {top:g}" preserveAspectRatio="none">'
         f'<g transform="matrix(1 0 0 -1 0 {top:g})">{"".join(shapes)}</g></svg></svg>'
     )
+
+
+def bars(name: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """Lying ones, each with its label and what is written beside it."""
+    highest = max((value for _, value, _ in rows), default=0) or 1
+
+    def row(label: str, value: float, text: str) -> str:
+        empty = "" if value else ' class="none"'
+        drawn = f'<i{empty} style="width:{100 * value / highest:.1f}%"></i>'
+        value_cell = f'<td class="number">{escape(text)}</td>'
+        return f'<tr><th scope="row">{escape(label)}</th><td>{drawn}</td>{value_cell}</tr>'
+
+    return f'<table class="bars" id="{name}">{"".join(row(*each) for each in rows)}</table>'
+
+
+def columns(name: str, rows: Sequence[tuple[str, float]], label: str, *, labelled: int = 1) -> str:
+    """Standing ones, with the highest one's value above it and every so many `labelled`."""
+    highest = max((value for _, value in rows), default=0)
+
+    def column(place: int, title: str, value: float) -> str:
+        height = 90 * value / highest if highest else 0
+        under = f"<small>{escape(title)}</small>" if place % labelled == 0 else ""
+        above = f"<b>{value:,g}</b>" if value == highest and value and place == first else ""
+        hint = f"{escape(title)}: {value:,g}"
+        return f'<div title="{hint}">{above}<i style="height:{height:.1f}%"></i>{under}</div>'
+
+    first = next((i for i, (_, value) in enumerate(rows) if value == highest), 0)
+    drawn = "".join(column(i, *row) for i, row in enumerate(rows))
+    told = f"{escape(label)}: {', '.join(f'{escape(title)} {value:,g}' for title, value in rows if value)}"
+    return f'<div class="columns" id="{name}" role="img" aria-label="{told}">{drawn}</div>'
 
 
 def _ticks(highest: float) -> list[float]:
