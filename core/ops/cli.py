@@ -30,6 +30,8 @@ COMMANDS = {
     "clinics": "The clinics: apply a file, list, show, versions, mode, connect with LINE, remove.",
     "rehearse": "Try a clinics file on cases, or on a clinic's own last questions, before customers have it.",
     "spend": "What clinics spent, by day and model.",
+    "statement": "A clinic's month: every charge, every booking, and that they are the books'.",
+    "insights": "What came of conversations: funnel, baht a booking, waiting times, open questions.",
     "budgets": "A clinic's daily budget and what happens as it is used up.",
     "turns": "The journal of turns: list, show, replay.",
     "slots": "Slots at the LLM provider: live view and limits.",

@@ -13,7 +13,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 
 import uvloop
@@ -21,6 +21,7 @@ import uvloop
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.domain.budget import Candidate, DayBooks, Decision, budget_day, decide
+from core.domain.charges import ChargeKind, ChargeLine
 from core.domain.clinic import BudgetPolicy
 from core.domain.event import EventKind
 from core.domain.money import charge, to_micro_baht, worst_case
@@ -49,6 +50,13 @@ def some_usage(rng: random.Random) -> Usage:
     total = rng.randint(0, INPUT_BOUND)
     cached = rng.randint(0, total)
     return Usage(total, rng.randint(0, MAX_TOKENS), cached, rng.randint(0, total - cached))
+
+
+def charge_line(model: str, usage: Usage, micro_baht: int) -> ChargeLine:
+    price = PRICES[model].record()
+    return ChargeLine(
+        ChargeKind.CALL, model, micro_baht, usage=asdict(usage), price=price, thb_per_usd=str(RATE)
+    )
 
 
 def chooser(policy: BudgetPolicy) -> Callable[[DayBooks], tuple[Decision, int]]:
@@ -131,6 +139,7 @@ class Worker:
             released=money.held_micro_baht,
             cost=cost,
             usages=[usage],
+            calls=[charge_line(money.model, usage, cost)],
             ambiguous=ambiguous,
             ambiguous_cost=unknown,
             downgraded=money.decision == "fallback",

@@ -16,6 +16,7 @@ from core.adapters import redis_keys
 from core.adapters.file_secrets import FileSecrets
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.sqlite_documents import SqliteDocuments
+from core.adapters.system_clock import SystemClock
 from core.domain.clinic import Clinic, secret_name
 from core.local.openai_api import Call, Latency
 from core.local.simulator import Clinic as LineClinic
@@ -24,6 +25,7 @@ from core.local.stack import Function, LocalStack, StackOptions
 from core.local.task_store import StoredTask
 from core.ports.documents import Create, Key, Where
 from core.usecases.clinics.documents import budget_document, channel_document, org_document
+from core.usecases.operate.statement import Statements
 from tests.support.recount import charged_by_day, miscounted
 
 LEASE_S = 1.2
@@ -241,8 +243,19 @@ class FaultScene:
         ]
         charged = await charged_by_day(self.documents, org_id)
         days_spent = {day.data["day"]: day.data["spent"] for day in days if day.data.get("spent")}
-        closed = spent == cost and charged == days_spent and not held and not holds and not open_turns
-        return "" if closed else f"{spent=} {cost=} {charged=} {held=} {holds=} {open_turns=}"
+        stated = await self._stated(org_id, days_spent)
+        closed = (
+            spent == cost == stated and charged == days_spent and not held and not holds and not open_turns
+        )
+        return "" if closed else f"{spent=} {cost=} {stated=} {charged=} {held=} {holds=} {open_turns=}"
+
+    async def _stated(self, org_id: str, days: Mapping[str, int]) -> int | None:
+        """What the statements of these days' months sum up to; None if one does not close."""
+        read = Statements(self.documents, SystemClock(), "Asia/Bangkok")
+        months = sorted({f"{day[:4]}-{day[4:6]}" for day in days})
+        found = [await read(org_id, month) for month in months]
+        lines = sum(each.line.micro_baht for statement in found for each in statement.lines)
+        return lines if all(statement.closes for statement in found) else None
 
     # Instances
 

@@ -100,7 +100,7 @@ def parse_day(text: str, today: str) -> str:
     if text == "today":
         return today
     if text == "yesterday":
-        return _shifted(today, -1)
+        return shifted(today, -1)
     # Without its hyphens, strptime would read 2026-1-12 as a day in November.
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}|\d{8}", text, re.ASCII):
         with suppress(ValueError):
@@ -112,7 +112,7 @@ def days_between(first_day: str, last_day: str) -> list[str]:
     """Raises InvalidInputError for a range that is empty or too long to read."""
     days = [first_day]
     while days[-1] < last_day and len(days) <= MAX_RANGE_DAYS:
-        days.append(_shifted(days[-1], 1))
+        days.append(shifted(days[-1], 1))
     if first_day > last_day:
         raise InvalidInputError(f"--from {first_day} is after --to {last_day}: swap them")
     if len(days) > MAX_RANGE_DAYS:
@@ -120,7 +120,8 @@ def days_between(first_day: str, last_day: str) -> list[str]:
     return days
 
 
-def _shifted(day: str, by: int) -> str:
+def shifted(day: str, by: int) -> str:
+    """The day so many days later, or earlier."""
     moment = datetime.strptime(day, "%Y%m%d")  # noqa: DTZ007  a day, no time
     return (moment + timedelta(days=by)).strftime("%Y%m%d")
 
