@@ -1,24 +1,24 @@
 """Every Redis key name of fairlane. Names are built nowhere else, least of all in Lua.
 
-A hash tag (`{…}`) keeps the keys of a conversation, and those of the slots, in one hash slot. Only the
+A hash tag (`{…}`) keeps the keys of a conversation, and those of a provider's slots, in one hash slot. Only the
 generation, the rates, the backlogs and the clinics' marks stand outside: they are those of a whole Redis.
 """
 
 from __future__ import annotations
 
 from core.domain.event import Conversation
+from core.domain.providers import DEFAULT_PROVIDER
 
-SLOTS = "slots:{slots}"
+def slots(part: str, provider: str = DEFAULT_PROVIDER) -> str:
+    """A provider's slots: one hash tag, since every operation looks at all of it. By the provider's name, so
+    that another order of them changes nothing."""
+    tag = "slots" if provider == DEFAULT_PROVIDER else f"slots:{provider}"
+    return f"slots:{{{tag}}}:{part}"
 
 
-def slots(part: str) -> str:
-    """The slots' state: one hash tag, since every operation looks at all of it."""
-    return f"{SLOTS}:{part}"
-
-
-def slots_wake(process: str) -> str:
-    """The wake channel of one process: the grants of all its waiters are published here."""
-    return f"{SLOTS}:wake:{process}"
+def slots_wake(process: str, provider: str = DEFAULT_PROVIDER) -> str:
+    """The wake channel of one process: the grants of all its waiters at a provider are published here."""
+    return slots(f"wake:{process}", provider)
 
 
 def session(conversation: Conversation) -> str:

@@ -30,7 +30,7 @@ class UnpricedModelError(InvalidInputError):
     def __init__(self, model: str, known: Iterable[str]) -> None:
         super().__init__(
             f"model {model!r} has no price: use one of {', '.join(sorted(known))}, "
-            f"or write its price to the document ai_model_prices/{model}"
+            f"or write its price to the document ai_model_prices/{model.replace('/', ':')}"
         )
         self.model = model
 
@@ -100,7 +100,8 @@ class PricedModel:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The whole table. A dated snapshot (`gpt-4o-mini-2024-07-18`) without an entry is its family's."""
+    """The whole table. A dated snapshot (`gpt-4o-mini-2024-07-18`) without an entry is its family's, and
+    another provider's model is priced like the one of its name here."""
 
     version: str
     models: Mapping[str, PricedModel]
@@ -151,14 +152,20 @@ class Prices:
         models = dict(self.models)
         for model, raw in documents.items():
             version = str(raw.get("version") or f"{self.version}+{model}")
-            models[model] = _model(model, raw, version, models.get(model))
+            models[model] = _model(model, raw, version, models.get(model) or self._base_of(model))
         return Prices(self.version, models, self.tiers)
 
+    def _base_of(self, document: str) -> PricedModel | None:
+        """What a document `provider:NAME` need not say again: NAME's entry."""
+        return self.models.get(document.replace(":", "/", 1)) or self.models.get(document.partition(":")[2])
+
     def _entry(self, model: str) -> PricedModel:
-        entry = self.models.get(model) or self.models.get(_SNAPSHOT.sub("", model))
-        if entry is None:
-            raise UnpricedModelError(model, self.models)
-        return entry
+        """Its own, as `backup/NAME` or as a document can be called, `backup:NAME`; else NAME's."""
+        for name in (model, model.replace("/", ":"), model.partition("/")[2]):
+            entry = self.models.get(name) or self.models.get(_SNAPSHOT.sub("", name))
+            if entry is not None:
+                return entry
+        raise UnpricedModelError(model, self.models)
 
 
 @cache

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from core.domain.errors import InvalidInputError
+from core.domain.providers import OPENAI_URL, Provider, Providers, parse_providers, with_keys
 
 Role = Literal["webhook", "turn"]
 BOTH: frozenset[Role] = frozenset({"webhook", "turn"})
@@ -146,6 +147,12 @@ def _certificates(value: str) -> str:
     return value
 
 
+def _switch(value: str) -> bool:
+    if value.lower() not in {"on", "off"}:
+        raise ValueError("expected on or off")
+    return value.lower() == "on"
+
+
 def _level(value: str) -> str:
     if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
@@ -202,6 +209,12 @@ class Settings:
     llm_tokens_per_minute: int | None = _setting(
         _COUNT, "the provider's limit, enforced with the slots", TURN
     )
+    llm_providers: tuple[Provider, ...] | None = _setting(
+        parse_providers, "JSON list of providers; the first takes what it lacks from the rows above", TURN
+    )
+    llm_adaptive: bool = _setting(
+        _switch, "`on`: find below `CHAT_MAX_CONCURRENT` what the provider takes; `off`", TURN, "on"
+    )
     llm_attempt_timeouts_s: tuple[float, ...] = _setting(
         _timeouts, "time limit of each attempt", TURN, "8,10,10"
     )
@@ -230,6 +243,33 @@ class Settings:
         """Where the deployment is, which its queue's name says; "" if that is not set."""
         return self.tasks_queue.split("/")[3] if self.tasks_queue else ""
 
+    @property
+    def providers(self) -> Providers:
+        """The first one's gaps are filled by OPENAI_* and the limits above. Another one without a limit of
+        its own has CHAT_MAX_CONCURRENT, too; without an address it is OpenAI."""
+        first, *others = self.llm_providers or (Provider(),)
+        filled = replace(
+            first,
+            base_url=first.base_url or self.openai_base_url,
+            api_key=first.api_key or self.openai_api_key,
+            max_concurrent=first.max_concurrent or self.chat_max_concurrent,
+            requests_per_minute=first.requests_per_minute or self.llm_requests_per_minute,
+            tokens_per_minute=first.tokens_per_minute or self.llm_tokens_per_minute,
+        )
+        return Providers(
+            (
+                filled,
+                *(
+                    replace(
+                        other,
+                        base_url=other.base_url or OPENAI_URL,
+                        max_concurrent=other.max_concurrent or self.chat_max_concurrent,
+                    )
+                    for other in others
+                ),
+            )
+        )
+
     @classmethod
     def read(cls, environment: Mapping[str, str], needs: Collection[str]) -> Settings:
         """`needs`: the variables that must be set: `required_by(role)`, or what an operator command uses.
@@ -239,12 +279,13 @@ class Settings:
         """
         values: dict[str, Any] = {}
         problems: list[str] = []
+        missing: dict[str, str] = {}
         for variable in VARIABLES:
             text = environment.get(variable.name, "").strip() or variable.default
             if text is None:
                 values[variable.attribute] = "" if variable.required else None
                 if variable.name in needs:
-                    problems.append(f"{variable.name} is required: {variable.meaning}")
+                    missing[variable.name] = f"{variable.name} is required: {variable.meaning}"
                 continue
             try:
                 values[variable.attribute] = variable.parse(text)
@@ -252,6 +293,17 @@ class Settings:
                 # A secret must not reach a log by way of an error message.
                 shown = "" if variable.secret else f" {text!r}"
                 problems.append(f"{variable.name}{shown}: {exc}")
+        if providers := values.get("llm_providers"):
+            values["llm_providers"] = keyed = with_keys(providers, environment)
+            if keyed[0].api_key_env:
+                missing.pop("OPENAI_API_KEY", None)
+            if "OPENAI_API_KEY" in needs:
+                missing |= {
+                    each.api_key_env: f"{each.api_key_env} is required: the key of provider {each.name}"
+                    for each in keyed
+                    if each.api_key_env and not each.api_key
+                }
+        problems = [*missing.values(), *problems]
         if "TURN_URL" in needs and not (
             values.get("tasks_service_account") or values.get("cloud_tasks_emulator_host")
         ):

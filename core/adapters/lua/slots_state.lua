@@ -17,7 +17,9 @@
 --                    saved (slots_rates.lua)
 -- ARGV, the same for every operation
 --   1 packed numbers: limit, a clinic's cap, lease (ms), claim (ms), requests and tokens a minute (0: no limit)
---   2 packed numbers: the generation that the caller knows (0: none), then the operation's own
+--   2 packed numbers: the generation that the caller knows (0: none), 1 if the limit adapts itself (0: not), how
+--     long an open circuit waits for its next probe (ms; 0: ever longer, since there is no other provider), the
+--     limit that the caller has last seen (0: none), then the operation's own
 --
 -- While this runs, everybody else waits, so it is written for speed: numbers come packed (an argument costs as
 -- much as a small command), and what acquire and release need when nobody waits is plain code before the first
@@ -43,27 +45,35 @@ local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_li
 --                         its data, and with it who holds a slot
 --   lost_until            after such a loss: until when those who held a slot are taken in again (ms)
 --   seen                  ARGV 1 that instances last asked with, for operators' commands
+-- and behind them what was learnt of the provider's own limit (slots_learnt.lua), which a state that an older
+-- version has written lacks.
 local STATE_FORMAT = '<ddddddddddddc48ss'
 local lease_due, wait_due, last_tick, set_limit, capped, saving_until, cool_until = 0, 0, 0, 0, 0, 0, 0
 local failing_until, circuit_until, circuit_ms, generation, lost_until = 0, 0, 0, 0, 0
-local seen, circuit_why, probe = ARGV[1], '', ''
+local seen, circuit_why, probe, learnt_from, learnt_limit = ARGV[1], '', '', 1, 0
 local packed_state = call('GET', STATE)
 if packed_state then
   lease_due, wait_due, last_tick, set_limit, capped, saving_until, cool_until, failing_until, circuit_until,
-    circuit_ms, generation, lost_until, seen, circuit_why, probe = struct.unpack(STATE_FORMAT, packed_state)
+    circuit_ms, generation, lost_until, seen, circuit_why, probe, learnt_from =
+    struct.unpack(STATE_FORMAT, packed_state)
+  if learnt_from < #packed_state then
+    learnt_limit = struct.unpack('<d', packed_state, learnt_from)
+  end
 end
 
 local time = call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = (now_us - now_us % 1000) / 1000
-local limit = set_limit > 0 and set_limit or configured_limit
+local known_generation, adaptive = struct.unpack('<dd', ARGV[2])
+local ceiling = set_limit > 0 and set_limit or configured_limit
+local limit = adaptive > 0 and learnt_limit > 0 and learnt_limit < ceiling and learnt_limit or ceiling
 
--- A ticket's record: fence (0: waits), place, since, deadline (ms), tokens, granted (ms), nonce, wake channel.
+-- A ticket's record: fence (0: waits), place, since, deadline (ms; of a lease instead: slots used with its grant),
+-- tokens, granted (ms), nonce, wake channel.
 local RECORD_FORMAT = '<ddddddss'
 
 -- Nobody waits, nothing has expired, the provider is well, and the state need not be saved: an operation then
 -- concerns nobody but its caller.
-local known_generation = struct.unpack('<d', ARGV[2])
 local quiet = known_generation == generation
   and now < lease_due and now < wait_due and last_tick < now_us and now_us < last_tick + 1000000
   and now >= cool_until and circuit_until == 0 and now >= saving_until
