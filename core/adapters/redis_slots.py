@@ -152,6 +152,7 @@ class RedisSlots:
         log.info(
             "slot.granted",
             org=waiter.request.org_id,
+            provider=self._options.provider,
             waited_ms=slot.waited_ms,
             used=grant.used,
             waiting=grant.waiting,
@@ -168,13 +169,26 @@ class RedisSlots:
         except RedisUnavailableError as exc:
             log.warning("slot.release_failed", org=org_id, error=str(exc))
             return
-        outlook = released.outlook
+        outlook, provider = released.outlook, self._options.provider
         if outcome.kind is OutcomeKind.RATE_LIMITED:
-            log.warning("llm.rate_limited", org=org_id, cooldown_ms=outlook.shut_ms)
+            log.warning(
+                "llm.rate_limited",
+                org=org_id,
+                provider=provider,
+                cooldown_ms=outlook.shut_ms,
+                limit=outlook.limit,
+            )
         if released.circuit == "opened":
-            log.error("circuit.opened", org=org_id, reason=released.reason, open_ms=released.open_ms)
+            log.error(
+                "circuit.opened",
+                org=org_id,
+                provider=provider,
+                reason=released.reason,
+                open_ms=released.open_ms,
+            )
+            self._room.check_now()  # who can go elsewhere need not wait for the next heartbeat
         elif released.circuit == "closed":
-            log.info("circuit.closed", org=org_id, by="probe")
+            log.info("circuit.closed", org=org_id, provider=provider, by="probe")
         self._room.heed(outlook)
 
     async def _take_back(self, waiter: Waiter) -> Outlook | None:

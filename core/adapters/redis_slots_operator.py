@@ -28,7 +28,8 @@ class OrgView:
 class SlotsView:
     """`limit` is in force, `configured_limit` is the deployment's. `circuit`: closed, open or half-open.
     `requests` and `tokens` of the last minute are None where no rate is set. `overrides`: operators' caps by
-    clinic. `attempts` and `failures`: what the circuit counts at the moment."""
+    clinic. `attempts` and `failures`: what the circuit counts at the moment. `ceiling`: what the limit may rise
+    to; `limit_reason`: why it is what it is: ceiling, operator, refused (calls were), or latency."""
 
     limit: int
     configured_limit: int
@@ -42,6 +43,8 @@ class SlotsView:
     overrides: dict[str, int]
     attempts: int
     failures: int
+    ceiling: int
+    limit_reason: str
 
     @property
     def used(self) -> int:
@@ -88,6 +91,8 @@ class SlotsView:
             overrides={overrides[i].decode(): overrides[i + 1] for i in range(0, len(overrides), 2)},
             attempts=counts[0],
             failures=counts[1],
+            ceiling=counts[2],
+            limit_reason=counts[3].decode(),
         )
 
 

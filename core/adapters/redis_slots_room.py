@@ -78,7 +78,9 @@ class ProcessRoom:
     @property
     def channel(self) -> str:
         # Named at first use: a process that is forked later must have its own.
-        self._channel = self._channel or redis_keys.slots_wake(f"{os.getpid()}-{uuid.uuid4().hex}")
+        self._channel = self._channel or redis_keys.slots_wake(
+            f"{os.getpid()}-{uuid.uuid4().hex}", self._options.provider
+        )
         return self._channel
 
     def listen(self) -> None:
@@ -147,7 +149,10 @@ class ProcessRoom:
         self.heed(renewed.outlook)
 
     def _too_late(self, waiter: Waiter, outlook: Outlook) -> bool:
-        """Does the provider's state forbid any grant until past the deadline?"""
+        """Does the provider's state forbid any grant until past the deadline, or for longer than somebody
+        waits who can go elsewhere?"""
+        if waiter.request.can_go_elsewhere and outlook.reason == Refusal.CIRCUIT:
+            return True
         now = asyncio.get_running_loop().time()
         return outlook.shut_ms > 0 and now + outlook.shut_ms / 1000 > waiter.deadline
 

@@ -17,15 +17,20 @@ from redis.exceptions import NoScriptError, RedisError
 from core.adapters import redis_keys
 from core.adapters.redis_connection import ALLOWED_WHEN_FULL, REFUSED_WHEN_FULL
 from core.domain.errors import RedisUnavailableError
+from core.domain.providers import DEFAULT_PROVIDER
 from core.domain.settings import default
 from core.ports.slots import Outcome, OutcomeKind, SlotRequest
 
-KEYS = [
-    redis_keys.slots(part)
-    for part in (
-        "leases", "queue", "waits", "orgs", "tickets", "state", "caps", "calls", "starts", "tokens",
-    )
-]  # fmt: skip
+_PARTS = (
+    "leases", "queue", "waits", "orgs", "tickets", "state", "caps", "calls", "starts", "tokens",
+)  # fmt: skip
+
+
+def keys_of(provider: str = DEFAULT_PROVIDER) -> list[str]:
+    return [redis_keys.slots(part, provider) for part in _PARTS]
+
+
+KEYS = keys_of()
 _LUA = resources.files("core.adapters").joinpath("lua")
 
 
@@ -38,6 +43,10 @@ class SlotOptions:
     for `circuit_open_ms`, then for twice as long each time up to `circuit_longest_ms`; after a quota code for
     `quota_open_ms`. `cooldown_ms`: after a 429 without Retry-After; with one at most `cooldown_longest_ms`,
     since one strange header must not stop everybody. A call to Redis may take `call_ms`.
+
+    `provider`: whose slots these are. `adaptive`: the limit follows what the provider takes, below
+    `global_limit`. `probe_ms`: how long an open circuit waits for its next probe while there is another
+    provider to go to; 0: there is none.
     """
 
     global_limit: int = default("CHAT_MAX_CONCURRENT")
@@ -57,6 +66,9 @@ class SlotOptions:
     cooldown_ms: int = 1_000
     cooldown_longest_ms: int = 120_000
     call_ms: int = 2_000
+    provider: str = DEFAULT_PROVIDER
+    adaptive: bool = default("LLM_ADAPTIVE")
+    probe_ms: int = 0
 
     @property
     def first_lease_ms(self) -> int:
@@ -152,6 +164,7 @@ class SlotScripts:
     def __init__(self, redis: Redis, options: SlotOptions) -> None:
         self._redis = redis
         self._options = options
+        self._keys = keys_of(options.provider)
         self._common = packed(
             options.global_limit,
             options.per_org_limit,
@@ -168,24 +181,32 @@ class SlotScripts:
             options.quota_open_ms,
         )
         self._acquire = _Script.of(
-            "state", "acquire_free", "room", "rates", "pump", "acquire", when_full=False
+            "state", "acquire_free", "room", "rates", "learnt", "pump", "acquire", when_full=False
         )
-        self._spare = _Script.of("state", "room", "rates", "pump", "spare", when_full=False)
-        self._renew = _Script.of("state", "room", "rates", "pump", "renew")
-        self._release = _Script.of("state", "release_free", "room", "rates", "pump", "release")
-        self._cancel = _Script.of("state", "room", "rates", "pump", "cancel")
-        self._limit = _Script.of("state", "room", "operator", "rates", "pump", "limit")
-        self._reset = _Script.of("state", "room", "operator", "rates", "pump", "reset")
-        self._close = _Script.of("state", "room", "operator", "rates", "pump", "close")
-        self._view = _Script.of("state", "room", "operator", "rates", "pump", "view")
+        self._spare = _Script.of("state", "room", "rates", "learnt", "pump", "spare", when_full=False)
+        self._renew = _Script.of("state", "room", "rates", "learnt", "pump", "renew")
+        self._release = _Script.of("state", "release_free", "room", "rates", "learnt", "pump", "release")
+        self._cancel = _Script.of("state", "room", "rates", "learnt", "pump", "cancel")
+        self._limit = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "limit")
+        self._reset = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "reset")
+        self._close = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "close")
+        self._view = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "view")
         self._generation = 0
+        self._seen_limit = 0
 
     async def acquire(
         self, request: SlotRequest, *, nonce: str, channel: str, wait_ms: int, place: int | None
     ) -> Acquired:
         words, outlook, (place, fence, *_) = await self._call(
             self._spare if request.is_spare else self._acquire,
-            (wait_ms, request.org_cap or 0, request.tokens, place or 0, self._options.org_room),
+            (
+                wait_ms,
+                request.org_cap or 0,
+                request.tokens,
+                place or 0,
+                self._options.org_room,
+                request.can_go_elsewhere,
+            ),
             request.org_id,
             request.ticket,
             nonce,
@@ -204,8 +225,12 @@ class SlotScripts:
 
     async def release(self, org_id: str, ticket: str, fence: int, outcome: Outcome) -> Released:
         options = self._options
-        asked_ms = options.cooldown_ms if outcome.retry_after_ms is None else outcome.retry_after_ms
-        retry_after_ms = min(max(0, asked_ms), options.cooldown_longest_ms)
+        asked_ms = outcome.retry_after_ms
+        retry_after_ms = (
+            -options.cooldown_ms
+            if asked_ms is None
+            else min(max(0, asked_ms), options.cooldown_longest_ms)
+        )
         used_tokens = -1 if outcome.tokens is None else outcome.tokens
         words, outlook, numbers = await self._call(
             self._release,
@@ -250,18 +275,18 @@ class SlotScripts:
         else:
             *own_words, reason, packed_numbers = reply
             outlook, own_numbers = Outlook.of(reason, packed_numbers)
-        self._generation = outlook.generation
+        self._generation, self._seen_limit = outlook.generation, outlook.limit
         return [word.decode() for word in own_words], outlook, own_numbers
 
     async def _run(self, script: _Script, numbers: tuple[float, ...], *words: str | int) -> Any:
-        keys_and_args: tuple[Any, ...] = (
-            *KEYS, self._common, packed(self._generation, *numbers), *words,
-        )  # fmt: skip
+        options = self._options
+        state = packed(self._generation, options.adaptive, options.probe_ms, self._seen_limit, *numbers)
+        keys_and_args: tuple[Any, ...] = (*self._keys, self._common, state, *words)
         try:
             async with asyncio.timeout(self._options.call_ms / 1000):
                 try:
-                    return await self._redis.evalsha(script.sha, len(KEYS), *keys_and_args)
+                    return await self._redis.evalsha(script.sha, len(self._keys), *keys_and_args)
                 except NoScriptError:
-                    return await self._redis.eval(script.source, len(KEYS), *keys_and_args)
+                    return await self._redis.eval(script.source, len(self._keys), *keys_and_args)
         except (RedisError, OSError, TimeoutError) as exc:
             raise RedisUnavailableError(f"slots: Redis: {type(exc).__name__}: {exc}") from exc

@@ -1,4 +1,4 @@
-"""The one decision before every call (primary, fallback, stop) and the books that it is taken on.
+"""The one decision before every call (primary, fallback, outage, stop) and the books that it is taken on.
 
 The document `org_ai_spend/{org_id}:{day}`, whose schema is DayBooks:
 
@@ -13,7 +13,7 @@ The document `org_ai_spend/{org_id}:{day}`, whose schema is DayBooks:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -32,6 +32,7 @@ class Kind(StrEnum):
     PRIMARY = "primary"
     FALLBACK = "fallback"
     STOP = "stop"
+    OUTAGE = "outage"
 
 
 class Reason(StrEnum):
@@ -42,6 +43,7 @@ class Reason(StrEnum):
     THRESHOLD_REACHED = "threshold_reached"
     BUDGET_SPENT = "budget_spent"
     BUDGET_SPENT_NO_HARD_STOP = "budget_spent_no_hard_stop"
+    OUTAGE = "outage"  # what the budget allows can't be asked now
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,33 @@ class DayBooks:
         return tuple(hold for hold in self.holds.values() if hold.expires_ms <= now_ms)
 
 
-def decide(policy: BudgetPolicy, day: DayBooks, primary: Candidate, fallback: Candidate | None) -> Decision:
-    """Which model may be called now. `fallback` None: the clinic has none that is priced.
+def decide(
+    policy: BudgetPolicy,
+    day: DayBooks,
+    primary: Candidate,
+    fallback: Candidate | None,
+    outage: Candidate | None = None,
+    out: Collection[str] = (),
+) -> Decision:
+    """Which model may be called now. `fallback` None: the clinic has none that is priced. `outage` takes the
+    place of a model that is `out` (its provider's circuit is open, or does not know it) while the budget has
+    room for it; without such a one, the model that is out has to be waited for.
 
     With the downgrade on, the primary has the budget up to the threshold and the fallback the rest. With it
     off, or with nothing to fall back to, the primary has all of it.
     """
+    decision = _by_budget(policy, day, primary, fallback)
+    if decision.model not in out or outage is None or outage.model in out:
+        return decision
+    beyond = day.committed + outage.worst_micro_baht > to_micro_baht(policy.daily_budget_baht)
+    if beyond and policy.hard_stop_enabled:
+        return decision
+    return Decision(Kind.OUTAGE, outage.model, outage.worst_micro_baht, Reason.OUTAGE, flagged=beyond)
+
+
+def _by_budget(
+    policy: BudgetPolicy, day: DayBooks, primary: Candidate, fallback: Candidate | None
+) -> Decision:
     budget = to_micro_baht(policy.daily_budget_baht)
     downgrade = policy.model_downgrade_enabled and fallback is not None and fallback.model != primary.model
     limit = min(budget, share_of(budget, policy.downgrade_threshold)) if downgrade else budget

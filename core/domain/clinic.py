@@ -21,11 +21,13 @@ NOTICE_KINDS = ("handoff", "booking", "urgent", "failed")
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """`ai_model_config/{org_id|default}`: the audit's field names."""
+    """`ai_model_config/{org_id|default}`: the audit's field names. `outage_model` is asked while another one
+    can't be."""
 
     model_name: str = "gpt-6.1-terra"
     max_tokens: int = 600
     temperature: float | None = 0.4
+    outage_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Clinic:
     `gather_s`: how long a message that looks unfinished waits for another (core.domain.gathering).
     `prices`, `answers`: what may be said of them. `price_guard`: whether other amounts are held back
     (core.domain.price_guard); None: if there are prices. `version`: the latest of `org_versions`, 0 for none.
+    `providers`: names of those that may be asked (core.domain.providers); none: all.
     `silent_postbacks`: data of buttons that say nothing to us, whole, or a beginning that ends with `*`."""
 
     org_id: str
@@ -111,6 +114,7 @@ class Clinic:
     answers: tuple[ApprovedAnswer, ...] = ()
     price_guard: bool | None = None
     silent_postbacks: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
     gather_s: float = GATHER_S
     hours: OpeningHours = field(default_factory=OpeningHours)
     mode: Mode = Mode.LIVE

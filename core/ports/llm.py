@@ -58,7 +58,13 @@ class LlmFault(StrEnum):
     AMBIGUOUS = "ambiguous"  # time-out, connection lost: may have been billed
     RATE_LIMITED = "rate_limited"  # 429 that passes
     QUOTA = "quota"  # 429 with a quota or spend-limit code: needs an operator
+    NO_MODEL = "no_model"  # 404 model_not_found: retired, or never was
     REJECTED = "rejected"  # 400, 401, 403, 404, 422: will never work as it is
+
+    @property
+    def is_providers(self) -> bool:
+        """Another provider may do better."""
+        return self in {LlmFault.RETRYABLE, LlmFault.AMBIGUOUS, LlmFault.QUOTA, LlmFault.NO_MODEL}
 
 
 class LlmError(FairlaneError):

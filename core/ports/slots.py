@@ -64,7 +64,8 @@ class Outcome:
 class SlotRequest:
     """`ticket` makes acquiring idempotent (the turn id, with the attempt). `wait_s`: longest wait.
     `org_cap`: the clinic's own cap, None for the deployment's. `tokens`: estimate, for tokens per minute.
-    `place`: a sequence number kept from an earlier wait."""
+    `place`: a sequence number kept from an earlier wait. `provider`: whose slot; "": the first one's.
+    `can_go_elsewhere`: rather than wait for a circuit, it is refused: another provider can be asked."""
 
     org_id: str
     ticket: str
@@ -72,6 +73,8 @@ class SlotRequest:
     org_cap: int | None = None
     tokens: int = 0
     place: int | None = None
+    provider: str = ""
+    can_go_elsewhere: bool = False
 
     @property
     def is_spare(self) -> bool:

@@ -20,7 +20,7 @@ class ClockedScripts(SlotScripts):
         super().__init__(redis, options)
         self.now_ms = START_MS
         self._micros = 0
-        for name in ("_acquire", "_renew", "_release", "_cancel", "_view"):
+        for name in ("_acquire", "_renew", "_release", "_cancel", "_view", "_limit"):
             source = getattr(self, name).source.replace(
                 "call('TIME')", f"call('HMGET', '{CLOCK}', 's', 'us')"
             )

@@ -2,7 +2,7 @@
 -- Included after slots_acquire_free.lua, which reads the arguments.
 --
 -- ARGV  2: … longest wait (ms), the clinic's own cap (0: none), tokens (estimate), place kept from an
---       earlier wait (0: none), waiters that a clinic may have; 3: org, 4: ticket, 5: nonce of this request,
+--       earlier wait (0: none), waiters that a clinic may have, 1 if it has another provider to go to; 3: org, 4: ticket, 5: nonce of this request,
 --       6: wake channel of this process
 -- Returns {status, outlook…: place, fence, waited (ms)}; status is "granted", "waiting", "taken" (the ticket
 --   waits or runs on behalf of another request), "room_full", or the provider's reason why it can't run in
@@ -41,7 +41,8 @@ if not record then
     return refuse('too_large')
   end
   local shut_until, shut_by, certain = gate()
-  if certain and shut_until > deadline then
+  -- Who can go elsewhere waits for no circuit, nor for its probe.
+  if (certain and shut_until > deadline) or (elsewhere > 0 and shut_by == 'circuit') then
     return refuse(shut_by)
   end
   local member, last = member_of(org, place, ticket), nil

@@ -3,7 +3,7 @@
 -- says what goes in.
 --
 -- Returns packed numbers if granted: slots used, limit, now (ms), generation, place, fence
-local wait_ms, own_cap, tokens, kept_place, org_room = struct.unpack('<ddddd', ARGV[2], 9)
+local wait_ms, own_cap, tokens, kept_place, org_room, elsewhere = struct.unpack('<dddddd', ARGV[2], 33)
 local org, ticket, nonce = ARGV[3], ARGV[4], ARGV[5]
 local id = org .. ' ' .. ticket
 
@@ -33,7 +33,7 @@ if used < limit then
     end
   end
   local place, fence = kept_place > 0 and kept_place < now_us and kept_place or now_us, now_us + 1
-  local record = struct.pack(RECORD_FORMAT, fence, place, now, now + wait_ms, tokens, now, nonce, ARGV[6])
+  local record = struct.pack(RECORD_FORMAT, fence, place, now, used + 1, tokens, now, nonce, ARGV[6])
   if held < cap and call('HSETNX', TICKETS, id, record) == 1 then
     call('ZADD', LEASES, now + claim_ms, id)
     if requests_limit + tokens_limit > 0 then

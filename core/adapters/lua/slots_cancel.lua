@@ -22,7 +22,7 @@ if record and record[NONCE] == ARGV[5] then
 end
 pump()
 if by_tokens then
-  local tokens, place = struct.unpack('<dd', ARGV[2], 9)
+  local tokens, place = struct.unpack('<dd', ARGV[2], 33)
   explain({ [TOKENS] = tokens, [PLACE] = place })
 end
 return { outlook() }

@@ -4,11 +4,12 @@
 -- Returns {outlook…}
 --
 -- Atomic, since a higher limit must let waiters run in the same step.
-local slots = struct.unpack('<d', ARGV[2], 9)
+local slots = struct.unpack('<d', ARGV[2], 33)
 local org = ARGV[3]
 if org == '' then
   room.set_limit, room.changed = slots, true
-  room.limit = slots > 0 and slots or room.configured_limit
+  room.ceiling = slots > 0 and slots or room.configured_limit
+  forget_learnt()
 elseif slots > 0 then
   call('HSET', room.caps, 'set ' .. org, slots)
   room.capped, room.changed = 1, true

@@ -20,7 +20,7 @@ end
 
 -- Turn a waiter's record into a claim: it becomes a lease with the first renewal.
 local function lease(id, org, record)
-  record[FENCE], record[GRANTED] = next_tick(), room.now
+  record[FENCE], record[GRANTED], record[STARTED_AS] = next_tick(), room.now, room.used + 1
   keep_lease(id, room.now + room.claim_ms)
   keep_record(id, record)
   room.used = room.used + 1
@@ -29,6 +29,12 @@ local function lease(id, org, record)
   end
   if room.circuit_until > 0 then
     room.probe, room.changed = id, true
+    if learnt.probe_ms > 0 then
+      room.circuit_until = room.now + learnt.probe_ms -- for the next one, whatever becomes of this
+    end
+  end
+  if learnt.raised_at > 0 and room.used > learnt.good then
+    learnt.above, room.changed = learnt.above + 1, true
   end
   if rated then
     count_start(record)
@@ -78,7 +84,10 @@ end
 -- lack tokens are passed.
 local function pump()
   local passed, count = {}, 0
-  while room.used < room.limit and count < MAX_PASSED do
+  while count < MAX_PASSED do
+    if room.used >= room.limit and not may_grow() then
+      return
+    end
     local org = next_org(passed, count)
     if not org then
       return
@@ -90,6 +99,9 @@ local function pump()
     local waiters = heads(org, by_tokens and MAX_OF_ONE or 2)
     local member, record = first_fitting(org, waiters)
     if member then
+      if room.used >= room.limit then
+        grow()
+      end
       call('ZREM', room.queue, member)
       call('ZREM', room.waits, member)
       lease(id_of(org, member), org, record)
@@ -125,7 +137,7 @@ local function outlook(...)
   if room.changed then
     call('SET', room.state, struct.pack(STATE_FORMAT, room.lease_due, room.wait_due, room.last_tick,
       room.set_limit, room.capped, room.saving_until, room.cool_until, room.failing_until, room.circuit_until,
-      room.circuit_ms, room.generation, room.lost_until, room.seen, room.circuit_why, room.probe))
+      room.circuit_ms, room.generation, room.lost_until, room.seen, room.circuit_why, room.probe) .. pack_learnt())
   end
   local shut_ms, reason = 0, ''
   if room.shut_certain then

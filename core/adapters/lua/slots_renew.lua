@@ -7,7 +7,7 @@
 --
 -- Atomic, since a lease that another operation has just swept must not come back. A fence that does not match
 -- changes nothing: the ticket was granted again to somebody else.
-local max_hold_ms, leases = struct.unpack('<dd', ARGV[2], 9)
+local max_hold_ms, leases = struct.unpack('<dd', ARGV[2], 33)
 
 local function prolong(id, record)
   keep_lease(id, math.min(room.now + room.lease_ms, record[GRANTED] + max_hold_ms))

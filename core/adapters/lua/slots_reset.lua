@@ -3,7 +3,8 @@
 -- Returns {outlook…}
 --
 -- Atomic, since a higher limit must let waiters run in the same step.
-room.set_limit, room.changed, room.limit = 0, true, room.configured_limit
+room.set_limit, room.ceiling = 0, room.configured_limit
+forget_learnt()
 for _, field in ipairs(call('HKEYS', room.caps)) do
   if string.sub(field, 1, 4) == 'set ' then
     call('HDEL', room.caps, field)

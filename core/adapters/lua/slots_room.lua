@@ -2,6 +2,7 @@
 -- Included after slots_state.lua.
 local MINUTE_MS, NEVER = 60000, 1e15
 local FENCE, PLACE, SINCE, DEADLINE, TOKENS, GRANTED, NONCE, CHANNEL = 1, 2, 3, 4, 5, 6, 7, 8
+local STARTED_AS = DEADLINE -- of a lease
 
 -- In one table, since a function costs less the fewer variables it captures.
 local room = {
@@ -13,7 +14,7 @@ local room = {
   saving_until = saving_until, cool_until = cool_until, failing_until = failing_until,
   circuit_until = circuit_until, circuit_ms = circuit_ms, seen = seen, circuit_why = circuit_why,
   probe = probe, generation = generation, lost_until = lost_until,
-  now = now, now_us = now_us, limit = limit, kept_tick = last_tick, used = 0, changed = false,
+  now = now, now_us = now_us, limit = limit, ceiling = ceiling, by_operator = false, kept_tick = last_tick, used = 0, changed = false,
   held = false, asker = '', nobody_waits = false, shut_until = false, shut_by = '', shut_certain = false,
   spent = 0, saving = false, lacks = NEVER,
 }

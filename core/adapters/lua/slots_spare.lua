@@ -7,7 +7,7 @@
 -- Returns as slots_acquire.lua; status is "granted", "taken" or "waited"
 --
 -- Atomic, since between looking and taking a customer may come. Asking again with the same nonce says how it stands.
-local _, _, tokens = struct.unpack('<ddd', ARGV[2], 9)
+local _, _, tokens = struct.unpack('<ddd', ARGV[2], 33)
 local org, ticket, nonce = ARGV[3], ARGV[4], ARGV[5]
 local id = org .. ' ' .. ticket
 room.asker = nonce

@@ -10,7 +10,8 @@
 --   5 tickets  HASH  "org ticket" -> packed record (below), of waiters and of leases
 --   6 state    packed fields (below)
 --   7 caps     HASH  "own ORG" -> cap that the clinic last asked with, "set ORG" -> an operator's, which wins
---   8 calls    HASH  "a BUCKET" -> attempts, "f BUCKET" -> failures: what the circuit counts
+--   8 calls    HASH  "a BUCKET" -> attempts, and how long those took that went well (ms), in units of
+--                    LATENCY_UNIT; "f BUCKET" -> failures: what the circuit counts
 --   9 starts   ZSET  "fence tokens" -> ms: grants of the last minute, kept while there is a rate; older ones
 --                    are forgotten within a second or when they would be in somebody's way
 --  10 tokens   HASH  spent -> tokens of `starts`; place, size, since (ms) of the request for which tokens are
@@ -27,7 +28,7 @@
 -- anew at each call. `python -m tests.bench --only slots` shows what it costs.
 local call = redis.call
 local LEASES, QUEUE, WAITS, ORGS, TICKETS, STATE, CAPS, CALLS, STARTS, TOKEN_BOOK = unpack(KEYS)
-local OPTIONS = '<dddddd'
+local OPTIONS, LATENCY_UNIT = '<dddddd', 1048576
 local configured_limit, org_limit, lease_ms, claim_ms, requests_limit, tokens_limit =
   struct.unpack(OPTIONS, ARGV[1])
 

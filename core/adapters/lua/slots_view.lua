@@ -4,7 +4,8 @@
 -- ARGV  2: … the circuit's window (ms)
 -- Returns {limit, configured limit, {org, held, waiting, oldest wait (ms), cap, …}, circuit ("closed", "open",
 --   "half-open"), reason, open for (ms), cooldown (ms), requests and tokens of the last minute (-1: no limit),
---   {org, operator's limit, …}, attempts and failures that the circuit counts}
+--   {org, operator's limit, …}, attempts and failures that the circuit counts, ceiling, why the limit is what it
+--   is ("ceiling", "operator", "refused", "latency")}
 --
 -- Atomic, so that the numbers belong together.
 local waiting, oldest, names = {}, {}, {}
@@ -27,7 +28,8 @@ end
 
 local circuit = 'closed'
 if room.circuit_until > 0 then
-  circuit = room.now < room.circuit_until and 'open' or 'half-open'
+  local probes = room.probe ~= '' and call('ZSCORE', room.leases, room.probe)
+  circuit = room.now < room.circuit_until and not probes and 'open' or 'half-open'
 end
 local requests, tokens = -1, -1
 if rated then
@@ -43,13 +45,19 @@ for i = 1, #caps, 2 do
     overrides[#overrides + 1] = tonumber(caps[i + 1])
   end
 end
-local window_ms = struct.unpack('<d', ARGV[2], 9)
+local window_ms = struct.unpack('<d', ARGV[2], 33)
 local sums, calls = { a = 0, f = 0 }, call('HGETALL', room.calls)
 for i = 1, #calls, 2 do
   local kind, bucket = string.match(calls[i], '(%a) (%d+)')
   if tonumber(bucket) > math.floor(room.now / (window_ms / 30)) - 30 then
-    sums[kind] = sums[kind] + tonumber(calls[i + 1])
+    sums[kind] = sums[kind] + tonumber(calls[i + 1]) % LATENCY_UNIT
   end
+end
+local reason = 'ceiling'
+if room.limit < room.ceiling then
+  reason = learnt.why == BY_LATENCY and 'latency' or 'refused'
+elseif room.set_limit > 0 then
+  reason = 'operator'
 end
 outlook() -- saves what has expired
 return {
@@ -57,4 +65,5 @@ return {
   circuit, room.circuit_why, math.max(0, room.circuit_until - room.now),
   math.max(0, room.cool_until - room.now), requests, tokens, overrides,
   sums.a, sums.f,
+  room.ceiling, reason,
 }

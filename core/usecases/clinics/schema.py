@@ -137,6 +137,7 @@ CLINIC: Final[Schema] = {
     "messages": Keyed(TEXT_KEYS),
     "price_guard": Flag(),
     "silent_postbacks": Texts("expected a list of postback data: [menu=2]"),
+    "providers": Texts("expected a list of names in LLM_PROVIDERS, such as [openai]"),
     "gather_s": Number(0, round(MAX_GATHER_S), "1.0"),
 }
 """`orgs/{org_id}`, but for what is read in ways of its own: `line`, `hours` with `holidays`, `mode`, and
@@ -146,6 +147,7 @@ MODEL: Final[Schema] = {
     "model_name": Model(),
     "max_tokens": Whole(MIN_OUTPUT_TOKENS, 100_000),
     "temperature": Number(0, 2, "0.4", nullable=True),
+    "outage_model": Model(nullable=True),
 }
 """`ai_model_config/{org_id|default}`."""
 
