@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionMessageParam
 
+from core.adapters.openai_dialects import dialect_of
 from core.adapters.openai_http import DirectAsyncClient
 from core.domain.model_reply import CONTENT_FILTER, CUT_OFF, NO_CHOICE, NO_MESSAGE, REFUSAL
 from core.ports.clock import Clock
@@ -22,15 +22,7 @@ CONNECT_TIMEOUT_S = 3.0
 MAX_RETRY_AFTER_MS = 3_600_000
 """A longer wish is cut to it: no turn waits so long, and none of what counts with it overflows."""
 
-# 429, 403 or 400, by the provider's error code: nothing that time alone heals.
-QUOTA_CODES = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-    }
-)
+# 429, 403 or 400, by the end of the error code: nothing that time alone heals.
 QUOTA_CODE_ENDINGS = ("_spend_limit_exceeded", "_usage_limit_exceeded")
 RETRYABLE_STATUSES = frozenset({408, 409})
 
@@ -45,7 +37,6 @@ PERMANENT_CODES = frozenset(
         "invalid_api_key",
         "invalid_prompt",
         "invalid_request_error",
-        "model_not_found",
         "not_found_error",
         "permission_error",
     }
@@ -61,12 +52,14 @@ _BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeou
 
 
 class OpenAiLlm:
-    """`base_url` None: OpenAI itself. The client is made on the first call, in the running event loop."""
+    """`base_url` None: OpenAI itself; its host says how the provider differs (openai_dialects.py). The client
+    is made on the first call, in the running event loop."""
 
     def __init__(self, api_key: str, clock: Clock, base_url: str | None = None) -> None:
         self._api_key = api_key
         self._clock = clock
         self._base_url = base_url
+        self._dialect = dialect_of(base_url)
         self._client: openai.AsyncOpenAI | None = None
 
     def __repr__(self) -> str:
@@ -110,7 +103,12 @@ class OpenAiLlm:
         return await self._client.post(
             "/chat/completions",
             cast_to=httpx2.Response,
-            body=_parameters(request),
+            body={
+                "messages": [
+                    {"role": message.role, "content": message.content} for message in request.messages
+                ],
+                **self._dialect.parameters(request),
+            },
             options={"timeout": timeout_s},
         )
 
@@ -118,10 +116,12 @@ class OpenAiLlm:
         """The detail names status, code and request, never the provider's sentence: it may quote a prompt or
         a part of the key."""
         code, kind = _name(exc.code), _name(exc.type)
-        if _is_quota(code) or _is_quota(kind):
+        if exc.status_code in self._dialect.quota_statuses or self._is_quota(code) or self._is_quota(kind):
             fault = LlmFault.QUOTA
         elif exc.status_code == 429:
             fault = LlmFault.RATE_LIMITED
+        elif exc.status_code in {400, 404} and {code, kind} & self._dialect.no_model:
+            fault = LlmFault.NO_MODEL
         elif exc.status_code in RETRYABLE_STATUSES or exc.status_code >= 500:
             fault = LlmFault.RETRYABLE
         else:
@@ -140,8 +140,10 @@ class OpenAiLlm:
         fields = error if isinstance(error, Mapping) else {}
         code, kind = _name(fields.get("code")), _name(fields.get("type"))
         names, status = {code, kind}, _count(code)
-        if _is_quota(code) or _is_quota(kind):
+        if self._is_quota(code) or self._is_quota(kind):
             fault = LlmFault.QUOTA
+        elif names & self._dialect.no_model:
+            fault = LlmFault.NO_MODEL
         elif status == 429 or names & RATE_CODES:
             fault = LlmFault.RATE_LIMITED
         elif names & PERMANENT_CODES or (status and 400 <= status < 500 and status not in RETRYABLE_STATUSES):
@@ -151,6 +153,9 @@ class OpenAiLlm:
         code = code or kind
         wait_ms = self._retry_after_ms(headers)
         return LlmError(fault, f"200 with an error {code}", status=200, code=code, retry_after_ms=wait_ms)
+
+    def _is_quota(self, code: str | None) -> bool:
+        return code is not None and (code in self._dialect.quota or code.endswith(QUOTA_CODE_ENDINGS))
 
     def _retry_after_ms(self, headers: httpx2.Headers) -> int | None:
         """`retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110). None if there is none."""
@@ -165,30 +170,6 @@ class OpenAiLlm:
         # Counted from the provider's own clock, since ours may be off.
         now = _date_ms(headers.get("date"))
         return _bounded(until - (self._clock.now_ms() if now is None else now))
-
-
-def _parameters(request: LlmRequest) -> dict[str, Any]:
-    parameters: dict[str, Any] = {
-        "model": request.model,
-        "messages": cast(
-            "list[ChatCompletionMessageParam]",
-            [{"role": message.role, "content": message.content} for message in request.messages],
-        ),
-        request.output_limit: request.max_tokens,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": request.schema_name, "schema": request.schema, "strict": True},
-        },
-        # The prices and the worst case are the default tier's; a project may be set to another one.
-        "service_tier": "default",
-        "store": False,
-    }
-    optional = {
-        "temperature": request.temperature,
-        "reasoning_effort": request.reasoning_effort,
-        "prompt_cache_key": request.cache_key,
-    }
-    return parameters | {name: value for name, value in optional.items() if value is not None}
 
 
 def _body(response: httpx2.Response) -> Mapping[str, Any]:
@@ -288,10 +269,6 @@ def _connection_fault(exc: openai.APIConnectionError) -> LlmError:
     timed_out = isinstance(exc, openai.APITimeoutError)
     code = "timeout" if timed_out else "connection_lost"
     return LlmError(LlmFault.AMBIGUOUS, "the request was sent and no answer came", code=code)
-
-
-def _is_quota(code: str | None) -> bool:
-    return code is not None and (code in QUOTA_CODES or code.endswith(QUOTA_CODE_ENDINGS))
 
 
 def _bounded(wish_ms: float) -> int:

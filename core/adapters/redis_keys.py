@@ -1,13 +1,14 @@
 """Every Redis key name of fairlane. Names are built nowhere else, least of all in Lua.
 
-A hash tag (`{…}`) keeps the keys of a conversation, and those of a provider's slots, in one hash slot. Only the
-generation, the rates, the backlogs and the clinics' marks stand outside: they are those of a whole Redis.
+A hash tag (`{…}`) keeps the keys of a conversation, and those of a provider's slots, in one hash slot. Only
+the generation, the rates, the backlogs and the clinics' marks stand outside: they are those of a whole Redis.
 """
 
 from __future__ import annotations
 
 from core.domain.event import Conversation
 from core.domain.providers import DEFAULT_PROVIDER
+
 
 def slots(part: str, provider: str = DEFAULT_PROVIDER) -> str:
     """A provider's slots: one hash tag, since every operation looks at all of it. By the provider's name, so

@@ -28,8 +28,8 @@ class OrgView:
 class SlotsView:
     """`limit` is in force, `configured_limit` is the deployment's. `circuit`: closed, open or half-open.
     `requests` and `tokens` of the last minute are None where no rate is set. `overrides`: operators' caps by
-    clinic. `attempts` and `failures`: what the circuit counts at the moment. `ceiling`: what the limit may rise
-    to; `limit_reason`: why it is what it is: ceiling, operator, refused (calls were), or latency."""
+    clinic. `attempts` and `failures`: what the circuit counts at the moment. `ceiling`: what the limit may
+    rise to; `limit_reason`: why it is what it is: ceiling, operator, refused (calls were), or latency."""
 
     limit: int
     configured_limit: int

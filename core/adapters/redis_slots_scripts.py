@@ -227,9 +227,7 @@ class SlotScripts:
         options = self._options
         asked_ms = outcome.retry_after_ms
         retry_after_ms = (
-            -options.cooldown_ms
-            if asked_ms is None
-            else min(max(0, asked_ms), options.cooldown_longest_ms)
+            -options.cooldown_ms if asked_ms is None else min(max(0, asked_ms), options.cooldown_longest_ms)
         )
         used_tokens = -1 if outcome.tokens is None else outcome.tokens
         words, outlook, numbers = await self._call(

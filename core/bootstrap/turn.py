@@ -17,6 +17,7 @@ from core.adapters.system_clock import CorrectedClock
 from core.bootstrap import shared
 from core.domain.booking import Step
 from core.domain.notice import Action
+from core.domain.providers import Provider
 from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
@@ -44,6 +45,7 @@ from core.usecases.effects.tell_customer import TellCustomer
 from core.usecases.journal.journal import Journal
 from core.usecases.outbox.outbox import Outbox
 from core.usecases.turn.answer import Answer, AnswerPolicy
+from core.usecases.turn.by_provider import LlmByProvider, SlotsByProvider
 from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.hold import Holds
@@ -55,6 +57,8 @@ from core.usecases.turn.paced_slots import PacedSlots
 from core.usecases.turn.read_marks import ReadMarks
 
 _REDIS_WAIT_S = 60.0
+_PROBE_MS = 5_000
+"""How often an open circuit is tried while its turns can go to another provider."""
 
 
 async def wait_for_redis(settings: Settings) -> None:
@@ -109,9 +113,12 @@ class Answering:
 def build(settings: Settings) -> TurnParts:
     clock = CorrectedClock()
     documents, redis, tasks = shared.documents(settings), shared.redis(settings), shared.tasks(settings)
-    pace, backlog = shared.pace(settings), shared.backlog(settings, redis)
+    pace, backlog, providers = shared.pace(settings), shared.backlog(settings, redis), settings.providers
     slots = PacedSlots(
-        RedisSlots(redis, slot_options(settings), clock),
+        SlotsByProvider(
+            providers,
+            {each.name: RedisSlots(redis, slot_options(settings, each), clock) for each in providers.all},
+        ),
         backlog,
         tasks,
         clock,
@@ -124,7 +131,10 @@ def build(settings: Settings) -> TurnParts:
         documents=documents,
         secrets=shared.secrets(settings),
         line=LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock),
-        llm=OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url),
+        llm=LlmByProvider(
+            providers,
+            {each.name: OpenAiLlm(each.api_key, clock, each.base_url) for each in providers.all},
+        ),
         slots=slots,
         mailbox=mailbox,
         tasks=tasks,
@@ -188,6 +198,7 @@ def answering(settings: Settings, ports: Ports) -> Answering:
             clock,
             thb_per_usd=settings.thb_per_usd,
             timezone=settings.budget_timezone,
+            providers=settings.providers,
         ),
         AskModel(ports.llm, ports.slots, clock, retry),
         delivery,
@@ -200,14 +211,19 @@ def answering(settings: Settings, ports: Ports) -> Answering:
     return Answering(answer, directory, line_delivery, names, outbox, give_up, marks)
 
 
-def slot_options(settings: Settings) -> SlotOptions:
+def slot_options(settings: Settings, provider: Provider | None = None) -> SlotOptions:
+    """The first provider's, if none is named."""
+    provider = provider or settings.providers.first
     longest_attempt_ms = round(max(settings.llm_attempt_timeouts_s) * 1000)
     return SlotOptions(
         max_hold_ms=max(SlotOptions().max_hold_ms, 2 * longest_attempt_ms),
-        global_limit=settings.chat_max_concurrent,
+        global_limit=provider.max_concurrent or settings.chat_max_concurrent,
         per_org_limit=settings.chat_max_concurrent_per_org,
         lease_ms=round(settings.slot_lease_s * 1000),
         org_room=settings.org_room,
-        requests_per_minute=settings.llm_requests_per_minute,
-        tokens_per_minute=settings.llm_tokens_per_minute,
+        requests_per_minute=provider.requests_per_minute,
+        tokens_per_minute=provider.tokens_per_minute,
+        provider=provider.name,
+        adaptive=settings.llm_adaptive,
+        probe_ms=_PROBE_MS if len(settings.providers.all) > 1 else 0,
     )

@@ -57,6 +57,10 @@ class Providers:
         name, slash, rest = model.partition("/")
         return (name, rest) if slash and name in self.names else (self.first.name, model)
 
+    def knows(self, model: str) -> bool:
+        """Whether the provider that its name seems to name is there."""
+        return "/" not in model or model.partition("/")[0] in self.names
+
     def of(self, model: str) -> str:
         """The name of the model's provider."""
         return self.split(model)[0]
@@ -81,9 +85,7 @@ def parse_providers(text: str) -> tuple[Provider, ...]:
 
 
 def _provider(n: int, entry: Any) -> Provider:
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"[{n}]: expected an object with {', '.join(_FIELDS)}")
-    unknown = set(entry) - set(_FIELDS)
+    unknown = set(entry) - set(_FIELDS) if isinstance(entry, Mapping) else {str(entry)}
     if unknown:
         raise ValueError(f"[{n}]: unknown field {min(unknown)!r}: expected {', '.join(_FIELDS)}")
     name = _matching(n, entry, "name", _NAME, "small letters, digits and hyphens, such as backup")
@@ -93,7 +95,9 @@ def _provider(n: int, entry: Any) -> Provider:
         name=name,
         base_url=_matching(n, entry, "base_url", _URL, "an http(s) URL such as https://example.com/v1"),
         api_key_env=_matching(n, entry, "api_key_env", _VARIABLE, "a variable's name such as BACKUP_API_KEY"),
-        **{limit: _limit(n, entry, limit) for limit in _LIMITS},
+        max_concurrent=_limit(n, entry, "max_concurrent"),
+        requests_per_minute=_limit(n, entry, "requests_per_minute"),
+        tokens_per_minute=_limit(n, entry, "tokens_per_minute"),
     )
 
 

@@ -69,7 +69,8 @@ class Money:
     """What the turn holds and has cost, in micro-baht, and the arithmetic behind it.
 
     `worst`: one call's worst case. `held`: reserved in the day's books now. `cost`: settled, of which
-    `ambiguous` was charged at the worst case because nobody knows what the provider billed.
+    `ambiguous` was charged at the worst case because nobody knows what the provider billed. `others`: what is
+    part of it for calls of other models than `model`, the last one that was asked.
     """
 
     day: str = ""
@@ -87,6 +88,7 @@ class Money:
     price: Mapping[str, Any] = field(default_factory=dict)
     thb_per_usd: str = ""
     service_tier: str | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ class TurnRecord:
             **{name: getattr(self.money, name) for name in _MONEY},
             "usage": dict(self.money.usage),
             "price": dict(self.money.price),
+            "others": dict(self.money.others),
             "created_at": created,
             "expire_at": created + RETENTION,
         }
@@ -188,7 +191,9 @@ class TurnRecord:
     @classmethod
     def decode(cls, turn_id: str, data: Mapping[str, Any]) -> TurnRecord:
         """Fields that an older version did not write keep their defaults."""
-        money = Money(**{k: data[k] for k in (*_MONEY, "usage", "price") if data.get(k) is not None})
+        money = Money(
+            **{k: data[k] for k in (*_MONEY, "usage", "price", "others") if data.get(k) is not None}
+        )
         events = tuple(TurnEvent(**{k: event.get(k) for k in _EVENT}) for event in data.get("events", ()))
         lists: dict[str, Any] = {
             k: tuple(data.get(k) or ()) for k in ("quick_replies", "facts_used", "line_message_ids")

@@ -6,6 +6,7 @@ Everything listens on free loopback ports and ends with the block, on Ctrl-C, an
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import resource
@@ -50,6 +51,7 @@ class LocalStack:
         self.tasks = CloudTasks()
         self.line = LineApi(latency_s=self.options.line_latency_s, seed=self.options.seed)
         self.openai = OpenAiApi(latency=self.options.latency, seed=self.options.seed)
+        self.backup = OpenAiApi(latency=self.options.latency, seed=self.options.seed + 1)
         self.settings_env: dict[str, str] = {}
         self.documents_url = ""
         self.webhooks: list[ChildProcess] = []
@@ -83,13 +85,14 @@ class LocalStack:
         self.redis = RedisServer(snapshots=self.options.redis_snapshots, guard=self.guard)
         self._client = HttpClient()
         self._exit.push_async_callback(self._client.close)
-        for stop in (self.redis.stop, self.tasks.stop, self.line.stop, self.openai.stop):
+        for stop in (self.redis.stop, self.tasks.stop, self.line.stop, self.openai.stop, self.backup.stop):
             self._exit.push_async_callback(stop)
         await _together(
             self.redis.start(),
             self.tasks.start(),
             self.line.start(),
             self.openai.start(),
+            self.backup.start(),
             self._start_documents(),
         )
         self.turn_urls = [f"http://127.0.0.1:{free_port()}" for _ in range(self.options.turns)]
@@ -135,6 +138,10 @@ class LocalStack:
             "OPENAI_API_KEY": "sk-local",
             "OPENAI_BASE_URL": self.openai.url,
         }
+        if self.options.backup:
+            backup = {"name": "backup", "base_url": self.backup.url, "api_key_env": "BACKUP_API_KEY"}
+            settings["LLM_PROVIDERS"] = json.dumps([{"name": "openai"}, backup])
+            settings["BACKUP_API_KEY"] = "sk-local-backup"
         if self.options.openai_real:
             key = os.environ.get("OPENAI_API_KEY", "")
             if not key:

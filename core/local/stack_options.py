@@ -22,15 +22,17 @@ class Function:
 class StackOptions:
     """`environment` goes over what the stack sets (CHAT_MAX_CONCURRENT and so on).
 
-    `openai_real` needs OPENAI_API_KEY in our own environment. `run_dir`: where logs, documents and secrets
-    go; without one, a temporary folder that is removed at the end. `redis_snapshots` lets
-    `redis.snapshot()` and `redis.restart()` lose the last writes, as a failover does.
+    `backup`: a second provider of that name, a stand-in of its own. `openai_real` needs OPENAI_API_KEY in our
+    own environment. `run_dir`: where logs, documents and secrets go; without one, a temporary folder that is
+    removed at the end. `redis_snapshots` lets `redis.snapshot()` and `redis.restart()` lose the last writes,
+    as a failover does.
     """
 
     turns: int = 3
     webhooks: int = 1
     firestore: bool = False
     openai_real: bool = False
+    backup: bool = False
     redis_snapshots: bool = False
     queue: QueueConfig | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

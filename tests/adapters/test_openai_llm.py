@@ -323,7 +323,7 @@ class TestStatus:
             ("overloaded", LlmFault.RETRYABLE),
             ([1], LlmFault.RETRYABLE),
             ({"code": 401}, LlmFault.REJECTED),
-            ({"code": "model_not_found"}, LlmFault.REJECTED),
+            ({"code": "model_not_found"}, LlmFault.NO_MODEL),
             ({"type": "invalid_request_error", "code": {"x": 1}}, LlmFault.REJECTED),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ async def grow(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("rates", [{}, {"requests_per_minute": 500, "tokens_per_minute": 1000}])
-async def test_slots_are_kept_and_given_back_but_not_taken(redis: Redis, rates: dict[str, int]) -> None:
+async def test_slots_are_kept_and_given_back_but_not_taken(redis: Redis, rates: dict[str, Any]) -> None:
     scripts = SlotScripts(redis, SlotOptions(global_limit=2, **rates))
 
     async def ask(ticket: str) -> tuple[str, int]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import uvloop
 
@@ -24,7 +25,7 @@ from tests.support.slots_scene import process, request
 
 GRANTS = 100_000
 LEASE_S = 2.0
-RATES = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10_000_000}
+RATES: dict[str, Any] = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10_000_000}
 
 
 def over(value: float, target: float, digits: int = 3) -> tuple[str, str, bool]:

@@ -43,7 +43,9 @@ class NotedJournal(Journal):
         decision, _ = choose(loaded.books.day)
         return Stored(draft.with_money(model=decision.model), 1)
 
-    async def grow(self, stored: Stored, may_grow: Callable[..., bool]) -> Stored | None:
+    async def grow(
+        self, stored: Stored, may_grow: Callable[..., bool], more: int | None = None
+    ) -> Stored | None:
         self.steps.append("grow")
         return stored if self.room else None
 

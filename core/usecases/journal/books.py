@@ -53,13 +53,28 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherCharge:
+    """What calls of another model have cost within the turn, a line each, what is ambiguous included."""
+
+    model: str
+    lines: Sequence[ChargeLine]
+    usages: Sequence[Usage] = ()
+
+    @property
+    def cost(self) -> int:
+        return sum(line.micro_baht for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """How a turn's call ended. `released` is what the turn still holds (0 if its hold was swept).
 
     `cost` is the sum of its answered calls' charges; `usages` are theirs, `calls` how each came about.
     `ambiguous` attempts are charged at their worst case, `ambiguous_cost` in all, by this `price` and rate.
-    `swept` is what the sweep had charged for this turn already: it is taken back, now that the truth is
-    known. `ends` False: the turn goes on elsewhere, and counts there.
+    All these are of `model`, the last one that was asked; what others have cost is in `others`, but their
+    ambiguous attempts count in `ambiguous`. `swept` is what the sweep had charged for this turn already: it
+    is taken back from `held_as`, the model that the hold was for, now that the truth is known. `ends` False:
+    the turn goes on elsewhere, and counts there.
     """
 
     turn_id: str
@@ -75,6 +90,8 @@ class Settlement:
     downgraded: bool = False
     swept: int = 0
     ends: bool = True
+    others: Sequence[OtherCharge] = ()
+    held_as: str = ""
 
 
 def reserve(
@@ -120,19 +137,21 @@ def grow(books: Books, turn_id: str, more: int, model: str, *, expires_ms: int) 
 def settle(key: Key, ended: Settlement, now_ms: int) -> tuple[Write, ...]:
     """Release the hold and charge. Adds blindly: the turn's document must guard that it is done once."""
     changes = _Changes()
-    spent = ended.cost + ended.ambiguous_cost - ended.swept
+    own = ended.cost + ended.ambiguous_cost
     changes.add(-ended.released, "held")
-    changes.add(spent, "spent")
-    changes.add(spent, "by_model", ended.model, "spent_micro_baht")
+    changes.add(own + sum(other.cost for other in ended.others) - ended.swept, "spent")
+    changes.add(own, "by_model", ended.model, "spent_micro_baht")
+    changes.add(-ended.swept, "by_model", ended.held_as or ended.model, "spent_micro_baht")
+    for other in ended.others:
+        changes.add(other.cost, "by_model", other.model, "spent_micro_baht")
+        _count_tokens(changes, other.model, other.usages)
     changes.add(ended.ambiguous - bool(ended.swept), "ambiguous")
     changes.set(DELETE_FIELD, "holds", ended.turn_id)
     if ended.usages and ended.ends:
         changes.add(1, "turns")
         changes.add(1, "by_model", ended.model, "turns")
         changes.add(int(ended.downgraded), "downgraded")
-    for usage in ended.usages:
-        for kind in ("input", "cached", "cache_write", "output"):
-            changes.add(getattr(usage, kind), "by_model", ended.model, kind)
+    _count_tokens(changes, ended.model, ended.usages)
     charged = _charged(key, ended.turn_id, now_ms, _lines_of(ended))
     return (Merge(key, changes.data), *charged)
 
@@ -141,12 +160,14 @@ def _lines_of(ended: Settlement) -> Sequence[ChargeLine]:
     lines = [*ended.calls]
     if uncounted := ended.cost - sum(line.micro_baht for line in ended.calls):
         lines.append(ChargeLine(ChargeKind.CALL, ended.model, uncounted))
+    of_others = [line for other in ended.others for line in other.lines]
     if ended.ambiguous_cost:
-        unknown = ChargeLine(ChargeKind.UNKNOWN, ended.model, ended.ambiguous_cost, ended.ambiguous)
+        attempts = ended.ambiguous - sum(line.kind is ChargeKind.UNKNOWN for line in of_others)
+        unknown = ChargeLine(ChargeKind.UNKNOWN, ended.model, ended.ambiguous_cost, attempts)
         lines.append(replace(unknown, price=ended.price, thb_per_usd=ended.thb_per_usd))
     if ended.swept:
-        lines.append(ChargeLine(ChargeKind.CORRECTION, ended.model, -ended.swept))
-    return lines
+        lines.append(ChargeLine(ChargeKind.CORRECTION, ended.held_as or ended.model, -ended.swept))
+    return [*lines, *of_others]
 
 
 def _charged(day: Key, turn_id: str, now_ms: int, lines: Sequence[ChargeLine]) -> tuple[Write, ...]:
@@ -157,6 +178,12 @@ def _charged(day: Key, turn_id: str, now_ms: int, lines: Sequence[ChargeLine]) -
     total = sum(line.micro_baht for line in lines)
     charge = TurnCharge(org_id, of_day, turn_id, now_ms, total, lines)
     return (Create(Key(charges.COLLECTION, uuid.uuid4().hex), charge.encode()),)
+
+
+def _count_tokens(changes: _Changes, model: str, usages: Sequence[Usage]) -> None:
+    for usage in usages:
+        for kind in ("input", "cached", "cache_write", "output"):
+            changes.add(getattr(usage, kind), "by_model", model, kind)
 
 
 def _charge_left_behind(

@@ -135,10 +135,12 @@ class Journal:
 
         return await self._open(draft, unclaimed, previous, books, book, effects)
 
-    async def grow(self, stored: Stored, may_grow: Callable[[DayBooks, int], bool]) -> Stored | None:
-        """Hold one more worst case; None if the budget has no room for it. Raises TurnMovedError."""
+    async def grow(
+        self, stored: Stored, may_grow: Callable[[DayBooks, int], bool], more: int | None = None
+    ) -> Stored | None:
+        """Hold one more worst case, or `more`; None if the budget has no room. Raises TurnMovedError."""
         record = stored.record
-        more = record.money.worst_micro_baht
+        more = record.money.worst_micro_baht if more is None else more
         key = spend_books.day_key(record.org_id, record.money.day)
 
         def propose(seen: Seen | None) -> Proposal:

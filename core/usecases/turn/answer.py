@@ -49,8 +49,14 @@ from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.hold import AskFailedError, Hold, Holds
 from core.usecases.turn.load import ForeignEventsError, LoadTurn, NoClinicError
 from core.usecases.turn.model import AskModel
+from core.usecases.turn.quote import BarredProviderError
 
 BUDGET_NOTICE_EVERY_MS = 3_600_000
+_UNUSABLE = {
+    NoSlotError: "too_large",
+    UnpricedModelError: "unpriced_model",
+    BarredProviderError: "barred_provider",
+}
 MAX_LOST_CALLS = 3
 """Calls that a turn has paid for without knowing what became of them. Beyond it is the turn itself, perhaps,
 that ends its instances."""
@@ -157,11 +163,11 @@ class Answer:
             stored = await self._ask(context, draft, hold)
         except StoppedError as exc:
             return await self._stopped(context, draft, unclaimed, exc)
-        except (UnpricedModelError, NoSlotError) as exc:
+        except (UnpricedModelError, BarredProviderError, NoSlotError) as exc:
             if isinstance(exc, NoSlotError) and exc.reason is not Refusal.TOO_LARGE:
                 raise
             # What `clinics apply` refuses was written past it: the customer must not pay for it with silence.
-            reason = "too_large" if isinstance(exc, NoSlotError) else "unpriced_model"
+            reason = _UNUSABLE[type(exc)]
             log.error("model.unusable", reason=reason, detail=str(exc))
             return await self._busy(context, draft, unclaimed, reason)
         return await self._deliver(context, stored)

@@ -4,15 +4,16 @@ does not cover, settled once."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from core.domain.budget import Kind, budget_day, may_grow
+from core.domain.budget import DayBooks, Decision, Kind, budget_day, may_grow
 from core.domain.errors import DocumentsUnavailableError, FairlaneError
 from core.domain.model_reply import ModelReply
 from core.domain.prompt import Prompt
+from core.domain.providers import Providers
 from core.domain.turn import TurnRecord
 from core.ports.clock import Clock
 from core.ports.llm import LlmRequest
@@ -32,6 +33,10 @@ class AskFailedError(FairlaneError):
         self.reason = reason
 
 
+class OtherProviderError(FairlaneError):
+    """The decision fell on a model of another provider than the slot is for: nothing was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Uncovered:
     """A reply that no customer may read, since nothing covers these amounts of money in it."""
@@ -49,6 +54,7 @@ class Holds:
         *,
         thb_per_usd: Decimal,
         timezone: str = "Asia/Bangkok",
+        providers: Providers | None = None,
     ) -> None:
         """`timezone`: where a budget's day begins; a turn belongs to the day of its reservation."""
         self._journal = journal
@@ -56,14 +62,16 @@ class Holds:
         self._clock = clock
         self._thb_per_usd = thb_per_usd
         self._timezone = timezone
+        self._providers = providers
 
     async def quote(
         self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str], prompt: Prompt
     ) -> Hold:
         """A hold that is not reserved yet; nothing was written. Raises StoppedError if the budget has no room
-        as it was read (a stopped clinic's turn does not wait for a slot), UnpricedModelError."""
+        as it was read (a stopped clinic's turn does not wait for a slot), UnpricedModelError,
+        BarredProviderError."""
         prices, now_ms = await self._prices.current(), self._clock.now_ms()
-        quote = Quote.of(context.clinic, prompt, prices, self._thb_per_usd, now_ms)
+        quote = Quote.of(context.clinic, prompt, prices, self._thb_per_usd, now_ms, providers=self._providers)
         books = context.loaded.books
         decision, budget = quote.choose(books.day)
         if decision.kind is Kind.STOP:
@@ -76,7 +84,8 @@ class Holds:
 
 class Hold:
     """`bill`: what the attempts under it have cost so far. `request`: what the next attempt asks, once the
-    model is decided. `uncovered`: what the guard of prices has held back."""
+    model is decided. `out`: models that can't be asked now. `uncovered`: what the guard of prices has held
+    back."""
 
     def __init__(
         self,
@@ -90,6 +99,7 @@ class Hold:
         self.quote = quote
         self.bill = Bill()
         self.request: LlmRequest | None = None
+        self.out: set[str] = set()
         self.uncovered: Uncovered | None = None
         self._journal = journal
         self._draft = draft
@@ -98,39 +108,93 @@ class Hold:
         self._today = today
         self._stored: Stored | None = None
         self._reserving: asyncio.Future[Stored] | None = None
-        self._covered = 1
+        self._held = 0
+        self._model: str | None = None
 
     @property
     def record(self) -> TurnRecord:
         """The reserved turn. Raises TurnMovedError if it ended before it was reserved."""
         return self._reserved().record
 
-    async def reserve(self) -> LlmRequest:
+    @property
+    def model(self) -> str:
+        """The one that the next attempt asks; until money is held, as the day's books were read."""
+        return self._model or self._chosen(self.out)
+
+    @property
+    def provider(self) -> str:
+        return self.quote.providers.of(self.model)
+
+    @property
+    def other_model(self) -> str | None:
+        """The one that can be asked instead of `model`, if there is one."""
+        outage = self.quote.outage
+        if outage is None:
+            return None
+        other = outage.model if self.model != outage.model else self._chosen(())
+        return None if other in self.out or other == self.model else other
+
+    def turn_to_other(self) -> bool:
+        """Let the next attempt ask the other model; False if there is none."""
+        other = self.other_model
+        self._model = other or self._model
+        return other is not None
+
+    async def reserve(self, provider: str) -> LlmRequest:
         """Claim the turn's events, hold the worst case of the model that the budget allows, and say what to
-        ask it. Once, however often it is called. Raises StoppedError, TurnMovedError, ContendedError."""
-        if self.request is None:
+        ask it. Once, however often it is called. `provider`: whose slot this is for.
+
+        Raises StoppedError, TurnMovedError, ContendedError; OtherProviderError if `model` is now another
+        provider's.
+        """
+        if self._stored is None:
             if self._reserving is None:
-                self._reserving = asyncio.ensure_future(self._reserve())
-            # Who loses their slot meanwhile must still know what is held: the next slot finds it reserved.
-            self._stored = await asyncio.shield(self._reserving)
-            self.request = self.quote.request(self._stored.record.money.model)
+                self._reserving = asyncio.ensure_future(self._reserve(provider))
+            try:
+                # Who loses their slot meanwhile must still know what is held: the next slot finds it so.
+                self._stored = await asyncio.shield(self._reserving)
+            except OtherProviderError:
+                self._reserving = None
+                raise
+            self._model = self._stored.record.money.model
+            self._held = self.quote.worst(self._model)
+        if self.provider != provider:
+            raise OtherProviderError(f"{self.model} is not asked at {provider}")
+        if self.request is None:
+            self.request = self.quote.request(self.model)
+        elif self.request.model != self.model:
+            self.request = replace(self.quote.request(self.model), messages=self.request.messages)
         return self.request
 
     async def cover(self) -> None:
-        """Hold another worst case if what is held was used up: by each attempt that was or may have been
-        billed. Raises AskFailedError if the budget has no room for it, or if the books can't be asked: it has
-        been called, so the turn is not put back, it ends with what is known."""
-        if self._stored is None or self.bill.uncertain_or_paid < self._covered:
+        """Hold more if what is held was used up, by each attempt that was or may have been billed, or does
+        not suffice for another model. Without room for that one, the model stays what it was.
+
+        Raises AskFailedError if the budget has no room, or if the books can't be asked: it has been called,
+        so the turn is not put back, it ends with what is known.
+        """
+        if self._stored is None:
+            return
+        used = sum(self.quote.worst(call.model) for call in self.bill.calls)
+        more = used + self.quote.worst(self.model) - self._held
+        if more <= 0:
             return
         try:
             budget = self.quote.clinic.budget
-            grown = await self._journal.grow(self._stored, lambda day, more: may_grow(budget, day, more))
+            grown = await self._journal.grow(
+                self._stored, lambda day, more: may_grow(budget, day, more), more
+            )
         except (ContendedError, DocumentsUnavailableError) as exc:
             raise AskFailedError("books") from exc
         if grown is None:
-            raise AskFailedError("budget")
+            reserved = self._stored.record.money.model
+            if self.model == reserved or reserved in self.out:
+                raise AskFailedError("budget")
+            self._model = reserved
+            await self.cover()
+            return
         self._stored = grown
-        self._covered += 1
+        self._held += more
 
     async def reserved(self) -> bool:
         """Whether anything is held, also by a reservation that was cut off on its way. Raises what became of
@@ -155,9 +219,20 @@ class Hold:
                 left, ended = self.quote.settlement(stored.record, self.bill, stored.record)
                 await self._journal.settle(stored, left, replace(ended, ends=False), insist=False)
 
-    async def _reserve(self) -> Stored:
+    async def _reserve(self, provider: str) -> Stored:
+        def choose(day: DayBooks) -> tuple[Decision, int]:
+            decision, budget = self.quote.choose(day, self.out)
+            if decision.model and self.quote.providers.of(decision.model) != provider:
+                self._model = decision.model
+                raise OtherProviderError(f"{decision.model} is not asked at {provider}")
+            return decision, budget
+
         loaded = await self._journal.on_day(self._loaded, self.quote.clinic.org_id, self._today())
-        return await self._journal.reserve(self._draft, self._unclaimed, loaded, self.quote.choose)
+        return await self._journal.reserve(self._draft, self._unclaimed, loaded, choose)
+
+    def _chosen(self, out: Collection[str]) -> str:
+        decision, _ = self.quote.choose(self._loaded.books.day, out)
+        return decision.model or self.quote.primary.model
 
     def _reserved(self) -> Stored:
         if self._stored is None:

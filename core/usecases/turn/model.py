@@ -31,16 +31,23 @@ from core.ports.slots import (
     SlotRequest,
     Slots,
 )
-from core.usecases.turn.hold import AskFailedError, Hold, Uncovered
-from core.usecases.turn.quote import Bill
+from core.usecases.turn.hold import AskFailedError, Hold, OtherProviderError, Uncovered
+from core.usecases.turn.quote import Bill, BilledCall
 
 _OUTCOMES = {
     LlmFault.RETRYABLE: OutcomeKind.FAILED,
     LlmFault.AMBIGUOUS: OutcomeKind.FAILED,
     LlmFault.RATE_LIMITED: OutcomeKind.RATE_LIMITED,
     LlmFault.QUOTA: OutcomeKind.QUOTA,
+    LlmFault.NO_MODEL: OutcomeKind.NEUTRAL,
     LlmFault.REJECTED: OutcomeKind.NEUTRAL,
 }
+
+
+_KEY_REFUSED = frozenset({401, 403})
+_REFUSED_S = 0.1
+_UNKNOWN_S = 60.0
+"""How long a model that its provider does not know is not asked again, where another one can be."""
 
 
 class AskAgainError(FairlaneError):
@@ -59,12 +66,18 @@ class UncoveredError(AskAgainError):
 
 
 class _RetryError(FairlaneError):
-    """This attempt failed; the provider asks for `wait_s` before the next one."""
+    """This attempt failed; the provider asks for `wait_s` before the next one. `refused`: it was no attempt,
+    since nothing was done. `elsewhere`: the next one asks another provider, which has done nothing to be
+    spared for."""
 
-    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, wait_s: float = 0.0, *, refused: bool = False, elsewhere: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait_s = wait_s
+        self.refused = refused
+        self.elsewhere = elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class AskModel:
         self._clock = clock
         self._policy = policy
         self._jitter = jitter
+        self._unknown_until: dict[str, float] = {}
 
     async def __call__(
         self,
@@ -108,36 +122,48 @@ class AskModel:
         answer will come; and what Hold.reserve raises.
         """
         deadline = _Deadline(self._clock, self._policy.deadline_s)
+        hold.out |= {model for model, until in self._unknown_until.items() if self._clock.monotonic() < until}
         try:
-            async for attempt in self._attempts(deadline):
+            async for attempt in self._attempts(hold.bill, deadline):
                 with attempt:
                     await hold.cover()
-                    async with self._slot(slot_request, hold.bill, deadline, on_wait) as slot:
+                    provider = hold.provider
+                    async with self._slot(slot_request, hold, deadline, on_wait) as slot:
                         slot_request = replace(slot_request, place=slot.place)
-                        request = await hold.reserve()
+                        request = await _reserved(hold, provider)
                         deadline.begin()
-                        answer = await self._call(request, slot, hold.bill, deadline)
+                        answer = await self._call(request, slot, hold, deadline)
                     reply = _reply(answer, request, hold, guard)
         except _RetryError as exc:
-            if exc.wait_s and exc.wait_s >= deadline.left_s and not hold.bill.uncertain_or_paid:
-                raise NoSlotError(Refusal.COOLDOWN, round(exc.wait_s * 1000), slot_request.place) from exc
+            may_wait = exc.refused or (exc.wait_s and exc.wait_s >= deadline.left_s)
+            if may_wait and not hold.bill.uncertain_or_paid:
+                retry_ms = round(max(exc.wait_s, self._policy.backoff_s) * 1000)
+                raise NoSlotError(Refusal.COOLDOWN, retry_ms, slot_request.place) from exc
             raise AskFailedError(exc.reason) from exc
         return reply
 
-    def _attempts(self, deadline: _Deadline) -> AsyncRetrying:
+    def _attempts(self, bill: Bill, deadline: _Deadline) -> AsyncRetrying:
         """Until no attempt is left, or the next one could not start before the deadline. In between: 1, 2,
-        4 … seconds plus jitter, or longer if the provider asked for it."""
+        4 … seconds plus jitter, or longer if the provider asked for it. What was refused waits a moment: its
+        slot is what it really waits for. The first attempt elsewhere waits for nothing."""
+        refusals = 0
 
         def must_stop(state: RetryCallState) -> bool:
-            if state.attempt_number >= len(self._policy.attempt_timeouts_s):
+            if bill.attempts >= len(self._policy.attempt_timeouts_s):
                 return True
             return deadline.left_s <= state.upcoming_sleep
 
         def wait_s(state: RetryCallState) -> float:
+            nonlocal refusals
             failure = state.outcome.exception() if state.outcome else None
-            asked_s = failure.wait_s if isinstance(failure, _RetryError) else 0.0
-            backoff_s = self._policy.backoff_s * 2.0 ** (state.attempt_number - 1)
-            return max(backoff_s + self._jitter() * self._policy.jitter_s, asked_s)
+            assert isinstance(failure, _RetryError)  # noqa: S101  nothing else is tried again
+            backoff_s = self._policy.backoff_s * 2.0 ** max(0, bill.attempts - 1)
+            if failure.elsewhere and bill.attempts <= 1:
+                return 0.0
+            if failure.refused:
+                refusals += 1
+                backoff_s = min(self._policy.backoff_s, _REFUSED_S * 2.0 ** (refusals - 1))
+            return max(backoff_s + self._jitter() * min(self._policy.jitter_s, backoff_s), failure.wait_s)
 
         return AsyncRetrying(
             retry=retry_if_exception_type(_RetryError),
@@ -149,25 +175,35 @@ class AskModel:
 
     @asynccontextmanager
     async def _slot(
-        self, wanted: SlotRequest, bill: Bill, deadline: _Deadline, on_wait: Callable[[], Awaitable[None]]
+        self, wanted: SlotRequest, hold: Hold, deadline: _Deadline, on_wait: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[Slot]:
-        wait_s = min(self._policy.slot_wait_s, deadline.left_s)
-        request = replace(wanted, ticket=f"{wanted.ticket}/{bill.attempts + 1}", wait_s=wait_s)
+        bill = hold.bill
+        request = replace(
+            wanted,
+            ticket=f"{wanted.ticket}/{bill.attempts + 1}",
+            wait_s=min(self._policy.slot_wait_s, deadline.left_s),
+            provider=hold.provider,
+            can_go_elsewhere=hold.other_model is not None,
+        )
         try:
             async with self._slots.hold(request, on_wait=on_wait) as slot:
                 bill.waited_ms += slot.waited_ms
                 yield slot
         except NoSlotError as exc:
-            # A turn that has begun is not put back, except when this process ends: another one goes on.
-            if not deadline.runs or exc.reason is Refusal.DRAINING:
+            if request.can_go_elsewhere and exc.reason is Refusal.CIRCUIT:
+                raise _gone_elsewhere(hold, hold.quote.models_of(request.provider), "circuit") from exc
+            # A turn that has begun is not put back, unless nothing was done for it yet, or this process ends:
+            # another one goes on.
+            if not deadline.runs or not bill.attempts or exc.reason is Refusal.DRAINING:
                 raise
             raise AskFailedError(f"no_slot_{exc.reason.value}") from exc
         except SlotLostError as exc:
             raise _RetryError("slot_lost") from exc
 
-    async def _call(self, request: LlmRequest, slot: Slot, bill: Bill, deadline: _Deadline) -> LlmAnswer:
+    async def _call(self, request: LlmRequest, slot: Slot, hold: Hold, deadline: _Deadline) -> LlmAnswer:
+        bill = hold.bill
         timeout_s = min(self._policy.attempt_timeouts_s[bill.attempts], max(deadline.left_s, 0.05))
-        bill.attempts += 1
+        bill.attempts, bill.asked = bill.attempts + 1, request.model
         began = self._clock.monotonic()
 
         def note(outcome: str, **fields: object) -> None:
@@ -179,20 +215,40 @@ class AskModel:
         except LlmError as exc:
             slot.outcome = Outcome(_OUTCOMES[exc.fault], exc.retry_after_ms)
             note(exc.fault.value, status=exc.status, code=exc.code)
-            bill.ambiguous += exc.fault is LlmFault.AMBIGUOUS
-            reason = exc.code or (f"http_{exc.status}" if exc.status else exc.fault.value)
-            if exc.fault in {LlmFault.QUOTA, LlmFault.REJECTED}:
-                raise AskFailedError(reason) from exc
-            raise _RetryError(reason, (exc.retry_after_ms or 0) / 1000) from exc
+            if exc.fault is LlmFault.AMBIGUOUS:
+                bill.calls.append(BilledCall(request.model))
+            raise self._after(exc, hold, deadline) from exc
         except BaseException:
             # Cut off on its way (the slot was lost, this process ends): it may be billed.
-            bill.ambiguous += 1
+            bill.calls.append(BilledCall(request.model))
             raise
         used = answer.usage
         slot.outcome = Outcome(OutcomeKind.OK, tokens=used.input + used.output if used else None)
-        bill.answered.append(answer)
+        bill.calls.append(BilledCall(request.model, answer))
         note("ok", finish=answer.finish_reason)
         return answer
+
+    def _after(self, exc: LlmError, hold: Hold, deadline: _Deadline) -> FairlaneError:
+        """How a turn goes on whose attempt failed."""
+        bill, model = hold.bill, hold.model
+        wait_s = (exc.retry_after_ms or 0) / 1000
+        reason = exc.code or (f"http_{exc.status}" if exc.status else exc.fault.value)
+        if exc.fault is LlmFault.NO_MODEL:
+            log.error("model.not_found", model=model, status=exc.status, code=exc.code)
+            self._unknown_until[model] = self._clock.monotonic() + _UNKNOWN_S
+            hold.out.add(model)
+        if exc.fault is LlmFault.RATE_LIMITED and wait_s < deadline.left_s:
+            bill.attempts -= 1
+            return _RetryError(reason, wait_s, refused=True)
+        if (exc.fault.is_providers or exc.status in _KEY_REFUSED) and hold.turn_to_other():
+            log.warning("llm.elsewhere", model=hold.model, instead_of=model, reason=reason)
+            return _RetryError(reason, elsewhere=True)
+        if exc.fault is LlmFault.RATE_LIMITED:
+            bill.attempts -= 1
+            return _RetryError(reason, wait_s, refused=True)
+        if exc.fault in {LlmFault.QUOTA, LlmFault.NO_MODEL, LlmFault.REJECTED}:
+            return AskFailedError(reason)
+        return _RetryError(reason, wait_s)
 
 
 def examined(answer: LlmAnswer, request: LlmRequest, guard: PriceGuard | None = None) -> ModelReply:
@@ -213,6 +269,21 @@ def examined(answer: LlmAnswer, request: LlmRequest, guard: PriceGuard | None = 
         amended = replace(request, messages=asked_without(request.messages, amounts))
         raise UncoveredError(Uncovered(reply, amounts), amended)
     return reply
+
+
+async def _reserved(hold: Hold, provider: str) -> LlmRequest:
+    try:
+        return await hold.reserve(provider)
+    except OtherProviderError as exc:
+        raise _RetryError("other_provider", elsewhere=True) from exc
+
+
+def _gone_elsewhere(hold: Hold, models: set[str], reason: str) -> _RetryError:
+    """These can't be asked now: the next attempt asks the other model. Nothing was done yet."""
+    instead_of, turned = hold.model, hold.turn_to_other()
+    hold.out |= models
+    log.info("llm.elsewhere", model=hold.model, instead_of=instead_of, reason=reason, turned=turned)
+    return _RetryError(reason, elsewhere=True)
 
 
 def _reply(answer: LlmAnswer, request: LlmRequest, hold: Hold, guard: PriceGuard | None) -> ModelReply:

@@ -76,7 +76,7 @@ class Asked(AskModel):
 
     async def __call__(self, hold: Hold, *_: Any) -> ModelReply:
         if self.calls:
-            await hold.reserve()
+            await hold.reserve(hold.provider)
             hold.bill.attempts += 1
         if isinstance(self.end, BaseException):
             raise self.end

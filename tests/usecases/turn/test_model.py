@@ -13,7 +13,7 @@ from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 from core.ports.slots import NoSlotError, Outcome, OutcomeKind, Refusal, SlotLostError, SlotRequest
 from core.usecases.turn.hold import AskFailedError, Hold
 from core.usecases.turn.model import AskModel, RetryPolicy
-from core.usecases.turn.quote import Bill
+from core.usecases.turn.quote import Bill, BilledCall
 from tests.support.clock import FakeClock
 from tests.support.holds import PROMPT, a_hold
 
@@ -112,7 +112,8 @@ async def test_good_answer_takes_one_slot_and_reserves_inside_it(clock: FakeCloc
     assert scene.steps == ["slot", "reserve", "call", "free"]
     assert scene.limits_s == [8]
     assert scene.slots[0].outcome == Outcome(OutcomeKind.OK, tokens=15)
-    assert scene.bill == Bill(answered=[GOOD], attempts=1, waited_ms=40)
+    model = scene.held.record.money.model
+    assert scene.bill == Bill([BilledCall(model, GOOD)], attempts=1, waited_ms=40, asked=model)
 
 
 async def test_three_attempts_with_doubling_backoff_and_the_slot_free_meanwhile(clock: FakeClock) -> None:
@@ -137,11 +138,39 @@ async def test_attempts_that_never_answer_end_within_the_deadline(clock: FakeClo
 
 
 async def test_provider_s_wish_is_waited_for_if_it_is_longer_than_the_backoff(clock: FakeClock) -> None:
-    scene = Scene(clock, [fault(LlmFault.RATE_LIMITED, 5), fault(LlmFault.RATE_LIMITED, 0.1), GOOD])
+    busy = LlmError(LlmFault.RETRYABLE, "503", status=503, retry_after_ms=5_000)
+    soon = LlmError(LlmFault.RETRYABLE, "503", status=503, retry_after_ms=100)
+    scene = Scene(clock, [busy, soon, GOOD])
     assert await scene.ask() == "good"
     assert scene.began_s[1] - scene.began_s[0] == 5
     assert scene.began_s[2] - scene.began_s[1] == 2.25
+
+
+async def test_refused_calls_are_no_attempts_and_wait_for_a_slot_again(clock: FakeClock) -> None:
+    refused = [fault(LlmFault.RATE_LIMITED)] * 6
+    scene = Scene(clock, [*refused, fault(LlmFault.RETRYABLE), *refused, fault(LlmFault.RETRYABLE), GOOD])
+    assert await scene.ask() == "good"
+    assert scene.bill.attempts == 3
+    assert scene.limits_s == [8] * 7 + [10] * 7 + [pytest.approx(10)]
+    assert scene.steps[1:] == ["reserve", *["call", "free", "slot"] * 14, "call", "free"]
+    assert all(slot.request.place == 7 for slot in scene.slots[1:])
+    assert scene.slots[0].outcome == Outcome(OutcomeKind.RATE_LIMITED)
+
+
+async def test_provider_s_wish_with_a_refusal_is_waited_for_without_a_slot(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RATE_LIMITED, 5), GOOD])
+    assert await scene.ask() == "good"
+    assert scene.began_s[1] - scene.began_s[0] == 5
     assert scene.slots[0].outcome == Outcome(OutcomeKind.RATE_LIMITED, 5000)
+
+
+async def test_calls_that_are_refused_until_the_deadline_are_the_queues_to_wait_for(clock: FakeClock) -> None:
+    scene = Scene(clock, [fault(LlmFault.RATE_LIMITED)] * 100)
+    began = clock.monotonic()
+    with pytest.raises(NoSlotError) as raised:
+        await scene.ask()
+    assert raised.value.reason is Refusal.COOLDOWN
+    assert clock.monotonic() - began <= 29
 
 
 async def test_wish_past_the_deadline_is_the_queues_to_wait_for_if_nothing_was_billed(
