@@ -1,5 +1,5 @@
-# Secrets. Terraform knows the names of the OpenAI key and of the clinics' secrets, never their values:
-# the key is added with gcloud (README.md), a clinic's secret by `fairlane clinics apply`.
+# Secrets. Terraform knows the names of the providers' keys and of the clinics' secrets, never their values:
+# a key is added with gcloud (README.md), a clinic's secret by `fairlane clinics apply`.
 
 # Memorystore's AUTH string is an attribute of the instance and so in the state anyway. Here it goes through
 # a write-only argument, so at least neither a plan nor this resource holds it, and the functions see it
@@ -49,6 +49,16 @@ resource "google_secret_manager_secret_iam_member" "redis_url" {
 
 resource "google_secret_manager_secret_iam_member" "openai_key" {
   secret_id = "projects/${var.project_id}/secrets/${var.openai_secret_id}"
+  role      = "roles/secretmanager.secretAccessor"
+  member    = local.runtime_accounts.turn
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_secret_manager_secret_iam_member" "provider_keys" {
+  for_each = local.provider_keys
+
+  secret_id = "projects/${var.project_id}/secrets/${each.value.secret_id}"
   role      = "roles/secretmanager.secretAccessor"
   member    = local.runtime_accounts.turn
 

@@ -29,6 +29,8 @@ locals {
     CHAT_MAX_CONCURRENT_PER_ORG = var.chat_max_concurrent_per_org
     LLM_REQUESTS_PER_MINUTE     = var.llm_requests_per_minute
     LLM_TOKENS_PER_MINUTE       = var.llm_tokens_per_minute
+    LLM_PROVIDERS               = local.providers_json
+    LLM_ADAPTIVE                = var.llm_adaptive
     LLM_ATTEMPT_TIMEOUTS_S      = join(",", var.llm_attempt_timeouts_s)
     LLM_DEADLINE_S              = var.llm_deadline_s
     LLM_BACKOFF_S               = var.llm_backoff_s
@@ -54,6 +56,24 @@ locals {
     }
   }
 
+  # A provider's key is in a variable of its name: backup's in LLM_KEY_BACKUP.
+  provider_keys = { for each in coalesce(var.llm_providers, []) : "LLM_KEY_${upper(replace(each.name, "-", "_"))}" => each if each.secret_id != null }
+  providers_json = var.llm_providers == null ? null : jsonencode([
+    for each in var.llm_providers : {
+      for field, value in {
+        name                = each.name
+        base_url            = each.base_url
+        api_key_env         = each.secret_id == null ? null : "LLM_KEY_${upper(replace(each.name, "-", "_"))}"
+        max_concurrent      = each.max_concurrent
+        requests_per_minute = each.requests_per_minute
+        tokens_per_minute   = each.tokens_per_minute
+      } : field => value if value != null
+    }
+  ])
+  secrets_providers = {
+    for name, each in local.provider_keys : name => { secret = each.secret_id, version = each.secret_version }
+  }
+
   # What is null is not set, and the function's own default holds.
   environment = {
     webhook = { for k, v in merge(local.settings_both, local.settings_webhook) : k => tostring(v) if v != null }
@@ -61,7 +81,7 @@ locals {
   }
   secret_environment = {
     webhook = local.secrets_both
-    turn    = merge(local.secrets_both, local.secrets_turn)
+    turn    = merge(local.secrets_both, local.secrets_turn, local.secrets_providers)
   }
   # The same for the operator commands, as a shell reads it. Redis' certificate goes with its URL, a secret.
   operator_environment = join("", [

@@ -74,6 +74,7 @@ resource "google_cloudfunctions2_function" "turn" {
     google_project_iam_member.clinic_secrets,
     google_project_iam_member.firestore,
     google_secret_manager_secret_iam_member.openai_key,
+    google_secret_manager_secret_iam_member.provider_keys,
     google_secret_manager_secret_iam_member.redis_url,
   ]
 }

@@ -74,6 +74,35 @@ variable "llm_tokens_per_minute" {
   }
 }
 
+variable "llm_providers" {
+  description = "The LLM providers, if there is more than OpenAI; the first takes what it lacks from the variables above. Each but the first needs secret_id, the Secret Manager secret with its key, which must exist with a version: Terraform never sees the key. A clinic's models name it: backup/MODEL."
+  type = list(object({
+    name                = string
+    base_url            = optional(string)
+    secret_id           = optional(string)
+    secret_version      = optional(string, "latest")
+    max_concurrent      = optional(number)
+    requests_per_minute = optional(number)
+    tokens_per_minute   = optional(number)
+  }))
+  default = null
+  validation {
+    condition     = var.llm_providers == null || try(length(var.llm_providers) >= 1 && length(distinct(var.llm_providers[*].name)) == length(var.llm_providers) && alltrue([for i, each in var.llm_providers : can(regex("^[a-z0-9][a-z0-9-]{0,39}$", each.name)) && (each.base_url == null || can(regex("^https://[^ ]+$", each.base_url))) && (i == 0 || each.secret_id != null) && (each.secret_id == null || can(regex("^[A-Za-z0-9_-]{1,255}$", each.secret_id)) && !startswith(each.secret_id, "line-"))]), false)
+    error_message = "llm_providers: expected names of small letters, digits and hyphens, each once, https URLs, and for each but the first a secret_id that is not one of the clinics' (line-…)."
+  }
+}
+
+variable "llm_adaptive" {
+  description = "on: below its slots, a provider gets as many calls at once as it takes, found by what it refuses and how long calls take. off: always as many as there are slots."
+  type        = string
+  default     = "on"
+  nullable    = false
+  validation {
+    condition     = contains(["on", "off"], var.llm_adaptive)
+    error_message = "Expected on or off."
+  }
+}
+
 variable "llm_attempt_timeouts_s" {
   description = "Time limit of each attempt, in seconds: one number an attempt."
   type        = list(number)

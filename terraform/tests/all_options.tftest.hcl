@@ -53,9 +53,14 @@ variables {
     subnet_cidr  = "10.21.0.0/29"
   }
 
-  secret_prefix               = "eu-"
-  line_api_base_url           = "https://line.example.com"
-  openai_base_url             = "https://llm.example.com/v1"
+  secret_prefix     = "eu-"
+  line_api_base_url = "https://line.example.com"
+  openai_base_url   = "https://llm.example.com/v1"
+  llm_providers = [
+    { name = "openai" },
+    { name = "backup", base_url = "https://backup.example.com/v1", secret_id = "backup-key", secret_version = "3", max_concurrent = 10 },
+  ]
+  llm_adaptive                = "off"
   chat_max_concurrent         = 300
   chat_max_concurrent_per_org = 20
   llm_requests_per_minute     = 10000
@@ -135,6 +140,14 @@ run "apply" {
   assert {
     condition     = contains([for secret in google_cloudfunctions2_function.turn.service_config[0].secret_environment_variables : "${secret.key} ${secret.secret} ${secret.version}"], "OPENAI_API_KEY openai-key 7")
     error_message = "The OpenAI key's version is not the one that was asked for."
+  }
+  assert {
+    condition     = contains([for secret in google_cloudfunctions2_function.turn.service_config[0].secret_environment_variables : "${secret.key} ${secret.secret} ${secret.version}"], "LLM_KEY_BACKUP backup-key 3")
+    error_message = "The second provider's key does not arrive."
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.turn.service_config[0].environment_variables["LLM_PROVIDERS"] == jsonencode([{ name = "openai" }, { api_key_env = "LLM_KEY_BACKUP", base_url = "https://backup.example.com/v1", max_concurrent = 10, name = "backup" }])
+    error_message = "The functions do not read the providers as they were written."
   }
   assert {
     condition = alltrue([

@@ -32,12 +32,15 @@ run "bad_values" {
     firestore_database          = "db"
     opening_hours_utc           = { from = 5, to = 5 }
     operator                    = { group = "group:oncall@example.com" }
+    llm_providers               = [{ name = "openai" }, { name = "backup" }]
+    llm_adaptive                = "maybe"
   }
   expect_failures = [
     var.project_id, var.region, var.openai_secret_id, var.openai_secret_version, var.subnet_cidr,
     var.webhook_min_instances, var.turn_cpu, var.queue_dispatches_per_s, var.notification_channels,
     var.chat_max_concurrent_per_org, var.budget_timezone, var.log_level, var.secret_prefix,
     var.firestore_database, var.opening_hours_utc, var.operator,
+    var.llm_providers, var.llm_adaptive,
   ]
 }
 
