@@ -87,7 +87,7 @@ variable "llm_providers" {
   }))
   default = null
   validation {
-    condition     = var.llm_providers == null || try(length(var.llm_providers) >= 1 && length(distinct(var.llm_providers[*].name)) == length(var.llm_providers) && alltrue([for i, each in var.llm_providers : can(regex("^[a-z0-9][a-z0-9-]{0,39}$", each.name)) && (each.base_url == null || can(regex("^https://[^ ]+$", each.base_url))) && (i == 0 || each.secret_id != null) && (each.secret_id == null || can(regex("^[A-Za-z0-9_-]{1,255}$", each.secret_id)) && !startswith(each.secret_id, "line-"))]), false)
+    condition     = var.llm_providers == null || try(length(var.llm_providers) >= 1 && length(distinct(var.llm_providers[*].name)) == length(var.llm_providers) && alltrue([for i, each in var.llm_providers : can(regex("^[a-z0-9][a-z0-9-]{0,39}$", each.name)) && (each.base_url == null || can(regex("^https://[^ ]+$", each.base_url))) && (i == 0 || each.secret_id != null) && (each.secret_id == null || can(regex("^[A-Za-z0-9_-]{1,255}$", each.secret_id)) && !startswith(coalesce(each.secret_id, "none"), "line-"))]), false)
     error_message = "llm_providers: expected names of small letters, digits and hyphens, each once, https URLs, and for each but the first a secret_id that is not one of the clinics' (line-…)."
   }
 }
