@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,9 +41,13 @@ async def do(scene: FaultScene, sent: Sent) -> list[str]:
 
 
 async def switch(scene: FaultScene, org_id: str, mode: str, **environment: str) -> dict[str, Any]:
+    return await clinics(scene, "mode", org_id, mode, **environment)
+
+
+async def clinics(scene: FaultScene, *words: str, **environment: str) -> dict[str, Any]:
     command = "import sys; from core.ops.cli import main; sys.argv[0] = 'fairlane'; main()"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", command, "clinics", "mode", org_id, mode, "--json"),
+        *(sys.executable, "-c", command, "clinics", *words, "--json"),
         env={**os.environ, **scene.stack.settings_env, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -71,6 +76,25 @@ async def test_the_command_acts_within_two_seconds_on_turns_that_knew_the_clinic
     turn = await last_turn(scene, row)
     assert (turn["state"], turn["reason"]) == ("ignored", MODE_OFF)
     assert all(not event["text"] for event in turn["events"])
+
+
+async def test_a_mode_in_the_clinics_file_acts_as_soon(scene: FaultScene, tmp_path: Path) -> None:
+    row = await scene.row("applied")
+    channel = row.clinic.channel
+    line = {
+        "bot_user_id": channel.bot_user_id,
+        "channel_id": channel.channel_id,
+        "channel_secret": channel.channel_secret,
+    }
+    file = tmp_path / "clinics.yaml"
+    async with serving(scene):
+        for mode, answers in (("live", True), ("off", False), ("live", True)):
+            clinic = {"org_id": row.clinic.org_id, "name": row.clinic.name, "line": line, "mode": mode}
+            file.write_text(json.dumps({"clinics": [clinic]}))
+            await clinics(scene, "apply", str(file))
+            applied = time.monotonic()
+            assert bool(await do(scene, scene.message(row, "a", "hello?"))) is answers
+            assert time.monotonic() - applied < 2
 
 
 async def test_while_off_an_emergency_gets_its_number_once(scene: FaultScene) -> None:
