@@ -29,7 +29,7 @@ from tests.support.clock import FakeClock
 settings.register_profile("fairlane", deadline=None)
 settings.load_profile("fairlane")
 
-pytest_plugins = ("tests.support.fault_table", "tests.support.described")
+pytest_plugins = ("tests.support.fault_table", "tests.support.described", "tests.support.chromium")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

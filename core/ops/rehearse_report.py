@@ -19,6 +19,7 @@ from core.usecases.rehearse.cases import CaseResult, Exchange, Outcome
 Replies = Mapping[tuple[str, str], list[str]]
 """By clinic and case, turn by turn."""
 
+_COMPARED = "Beside each reply stands what was answered before; what has changed is marked."
 _DATA = re.compile(r'<script type="application/json" id="replies">(.*?)</script>', re.DOTALL)
 
 
@@ -111,7 +112,7 @@ def to_html(outcome: Outcome, old: Replies) -> str:
     return template.substitute(
         verdict_class="passed" if outcome.passed else "failed",
         verdict=escape(_verdict(outcome)),
-        compared="Replies that changed since the page that stood here before are marked." if old else "",
+        compared=_COMPARED if old or any(result.case.old_reply for result in outcome.results) else "",
         sections="\n".join(_sections(outcome, old)),
         data=data,
     )
@@ -135,27 +136,37 @@ def _sections(outcome: Outcome, old: Replies) -> Iterator[str]:
     for org_id, results in _by_clinic(outcome):
         failed = sum(not result.passed for result in results)
         yield f"<h2>{escape(org_id)}<span>{len(results) - failed} passed, {failed} failed</span></h2>"
-        # What failed comes first: it is what the page is opened for.
-        for result in sorted(results, key=lambda result: result.passed):
-            yield _case_html(result, old.get((org_id, result.case.name), []))
+        pairs = [(result, _before(result, old)) for result in results]
+        # What failed comes first, then what has changed: it is what the page is opened for.
+        for result, before in sorted(pairs, key=lambda pair: (pair[0].passed, not _changed(*pair))):
+            yield _case_html(result, before)
     if outcome.not_run:
         names = "".join(f"<li>{escape(name)}</li>" for name in outcome.not_run)
         yield f"<h2>Not run</h2><ul>{names}</ul>"
 
 
-def _case_html(result: CaseResult, old: list[str]) -> str:
+def _before(result: CaseResult, old: Replies) -> list[str]:
+    """What was answered to each turn; "" where nobody knows."""
+    count = len(result.exchanges)
+    if result.case.old_reply is not None:
+        return [*[""] * (count - 1), result.case.old_reply]
+    return [*old.get((result.org_id, result.case.name), []), *[""] * count][:count]
+
+
+def _changed(result: CaseResult, before: list[str]) -> bool:
+    return any(was and was != e.reply for was, e in zip(before, result.exchanges, strict=True))
+
+
+def _case_html(result: CaseResult, before: list[str]) -> str:
     case = result.case
-    if case.old_reply is not None:
-        old = [*[""] * (len(result.exchanges) - 1), case.old_reply]
     verdict = "passed" if result.passed else "failed"
     whys = "".join(f'<li class="why">{escape(why)}</li>' for why in result.failures)
     whys += "".join(f"<li>{escape(note)}</li>" for note in result.notes)
     turns = "".join(
-        _exchange_html(exchange, old[at] if at < len(old) else "")
-        for at, exchange in enumerate(result.exchanges)
+        _exchange_html(exchange, was) for exchange, was in zip(result.exchanges, before, strict=True)
     )
     group = f"<small>{escape(case.group)}</small>" if case.group else ""
-    shown = "" if result.passed and not any(old) else " open"
+    shown = "" if result.passed and not _changed(result, before) else " open"
     return (
         f'<details class="{verdict}"{shown}><summary><b>{verdict}</b> {escape(case.name)}{group}</summary>'
         f"<ul>{whys}</ul>{turns}</details>"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -27,17 +25,6 @@ def peak(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], s
     took_s = time.monotonic() - began
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done.stderr, report, took_s
-
-
-@pytest.fixture
-def chromium() -> str:
-    """CI installs it; elsewhere what needs it may be skipped."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: apt-get install chromium")
-        pytest.skip("no Chromium here")
-    return found
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -319,3 +321,29 @@ async def test_a_clinics_file_is_applied_only_if_its_rehearsal_passes(
         again = await apply(PRICE, "--budget", "5")
         assert again.exit_code == 0
         assert len(here.openai.calls) == calls  # nothing changed, so nothing is tried
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [500, 1200])
+async def test_the_page_fits_a_telephone_and_a_desk_and_needs_nothing_from_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium: str, width: int
+) -> None:
+    long = "ราคา" * 200 + "x" * 300
+    cases = f"{PRICE}  - {{name: {'w' * 150}, say: [{long}], expect: {{contains: [never]}}}}\n"
+    async with rehearsing(tmp_path, monkeypatch, says(f"{GOOD} {long[:400]}")) as here:
+        await here.run(PRICE, "--report", "page.html")
+        await here.run(cases, "--report", "page.html")
+    page = tmp_path / "page.html"
+    text = page.read_text("utf-8")
+    assert "://" not in text
+    measured = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script>"
+    page.write_text(text.replace("</html>", f"{measured}</html>"), "utf-8")
+    command = [
+        *(chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
+        *(f"--window-size={width},900", "--dump-dom", page.as_uri()),
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=60, check=True
+    )
+    (beyond,) = re.findall(r"<title>(-?[0-9]+)</title>", done.stdout)
+    assert int(beyond) <= 0
