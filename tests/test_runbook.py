@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.booking import Booking
 from core.domain.questions import Missing, asking
+from core.domain.turn import Money, TurnState
 from core.local.cloud_tasks import CloudTasks, QueueConfig, RetryPolicy
 from core.local.http_server import HttpServer, Request, Response
 from core.local.line_api import Channel, LineApi
-from core.local.openai_api import OpenAiApi
+from core.local.openai_api import Latency, OpenAiApi
 from core.ops import cli
 from core.ports.documents import Create, Key
 from tests.support.turn_samples import sample, store
@@ -39,6 +40,10 @@ STANDS_FOR = {
     "ORG_ID": ORG,
     "FILE": "clinics.yaml",
     "~/clinics.yaml": "clinics.yaml",
+    "CASES": "cases.yaml",
+    "~/cases.yaml": "cases.yaml",
+    "~/rehearsal.html": "rehearsal.html",
+    "~/questions.html": "questions.html",
     "ID": "turn-1",
     "ID…": "turn-1",
     "TURN": "turn-1",
@@ -186,7 +191,7 @@ async def environment(
     (tmp_path / "clinics.yaml").write_text(CLINICS_FILE)
     (tmp_path / "cases.yaml").write_text(CASES)
     (tmp_path / "terraform").mkdir()
-    line, openai, tasks = LineApi(), OpenAiApi(), CloudTasks()
+    line, openai, tasks = LineApi(), OpenAiApi(latency=Latency(scale=0.1)), CloudTasks()
     webhook = HttpServer(_accept)
     for part in (line, openai, tasks, webhook):
         await part.start()
@@ -197,7 +202,12 @@ async def environment(
     documents = SqliteDocuments("documents.db")
     prompt = {"day": "2026-12-01", "stable": "0", "rest": "0"}
     created_ms = round(time.time() * 1000) - 60_000
-    await store(documents, sample("turn-1", created_ms=created_ms, prompt=prompt))
+    by_model = Money(day="20261124", decision="primary", model="gpt-6.1-terra")
+    await store(
+        documents,
+        sample("turn-1", created_ms=created_ms, prompt=prompt),
+        sample("turn-2", created_ms=created_ms, state=TurnState.DELIVERED, failure=None, money=by_model),
+    )
     await documents.commit([*_bookings(), *_questions()])
     yield {
         "GOOGLE_CLOUD_PROJECT": "p",
