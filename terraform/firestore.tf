@@ -61,7 +61,7 @@ resource "google_firestore_backup_schedule" "weekly" {
 # `expire_at` carries the retention. It grows steadily, and an index on it would be the hottest spot of
 # the database, so it has none.
 resource "google_firestore_field" "expire_at" {
-  for_each = toset(["turns", "turn_events", "customer_memory", "bookings", "questions", "notices", "charges"])
+  for_each = toset(["turns", "turn_events", "customer_memory", "bookings", "booked_chats", "questions", "notices", "charges"])
 
   database        = google_firestore_database.this.name
   collection      = each.key

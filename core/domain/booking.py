@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 from core.domain.outcome import Counts
 
 COLLECTION = "bookings"
+CHATS = "booked_chats"
+"""`{org_id}:{chat_id}`, while that chat has bookings: so that a turn of one without asks for none."""
 RETENTION = timedelta(days=90)
 """How long a booking is kept after its day."""
 

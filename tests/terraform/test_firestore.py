@@ -38,5 +38,14 @@ def test_every_field_that_a_query_uses_has_an_index() -> None:
 def test_retention_applies_to_customers_words_and_to_charges() -> None:
     ttl = re.search(r'"expire_at" \{\n  for_each = toset\(\[(.*)\]\)', FIRESTORE)
     assert ttl
-    kept = {"turns", "turn_events", "customer_memory", "bookings", "questions", "notices", "charges"}
+    kept = {
+        "turns",
+        "turn_events",
+        "customer_memory",
+        "bookings",
+        "booked_chats",
+        "questions",
+        "notices",
+        "charges",
+    }
     assert set(re.findall(r'"(\w+)"', ttl[1])) == kept

@@ -30,6 +30,10 @@ def booking_from(document: Document) -> Booking:
     return Booking.decode(document.key.id, document.data)
 
 
+def booked_chat_key(org_id: str, chat_id: str) -> Key:
+    return Key(booking.CHATS, f"{org_id}:{chat_id}")
+
+
 def changes_of(before: Booking, after: Booking) -> dict[str, object]:
     """The fields that differ, as the document holds them."""
     known, data = before.encode(), after.encode()
@@ -77,7 +81,7 @@ class BookingRecords:
         return _in_order(await self._documents.query(booking.COLLECTION, where))
 
     async def in_chat(self, conversation: Conversation) -> list[Document]:
-        """What was asked for there."""
+        """What was asked for there; nothing, as a rule, where there is no `booked_chat_key`."""
         where = [Where("org_id", "==", conversation.org_id), Where("chat_id", "==", conversation.chat_id)]
         return await self._documents.query(booking.COLLECTION, where)
 

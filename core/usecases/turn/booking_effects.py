@@ -13,7 +13,7 @@ from core.domain.notice import NoticeKind
 from core.domain.turn import TurnRecord
 from core.ports import log
 from core.ports.documents import Create, Document, Merge, Write
-from core.usecases.bookings.records import booking_from, booking_key, changes_of
+from core.usecases.bookings.records import booked_chat_key, booking_from, booking_key, changes_of
 from core.usecases.journal.commits import Effect
 from core.usecases.journal.notices import notice_of, noticing
 from core.usecases.turn.context import TurnContext
@@ -50,7 +50,11 @@ def of_wish(context: TurnContext, record: TurnRecord, wish: BookingWish | None, 
     notice = notice_of(record, NoticeKind.BOOKING, now_ms)
     record = record.with_outcome(booked=True)
     record, told = noticing(record, replace(notice, detail=for_desk(context.clinic, booking, old)))
-    return record, [_creating(booking), told, *([_cancelling(read[old.id], now_ms)] if old else [])]
+    return record, [
+        _creating(booking, context.bookings),
+        told,
+        *([_cancelling(read[old.id], now_ms)] if old else []),
+    ]
 
 
 def _cancelled(
@@ -76,9 +80,12 @@ def _cancelling(document: Document, now_ms: int) -> Effect:
     return _changing(document, lambda booking: booking.decided(BookingState.CANCELLED, CUSTOMER, now_ms))
 
 
-def _creating(booking: Booking) -> Effect:
-    key = booking_key(booking.id)
-    return Effect(key, None, lambda found: () if found else [Create(key, booking.encode())])
+def _creating(booking: Booking, others: Sequence[Document]) -> Effect:
+    """`others`: the chat's bookings so far."""
+    key, data = booking_key(booking.id), booking.encode()
+    expires = max([data["expire_at"], *(other.data["expire_at"] for other in others)])
+    chat = Merge(booked_chat_key(booking.org_id, booking.chat_id), {"expire_at": expires})
+    return Effect(key, None, lambda found: () if found else [Create(key, data), chat])
 
 
 def _changing(document: Document, change: Callable[[Booking], Booking]) -> Effect:

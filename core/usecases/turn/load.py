@@ -15,7 +15,7 @@ from core.domain.session import Session
 from core.domain.turn import TurnRecord
 from core.ports import log
 from core.ports.clock import Clock
-from core.usecases.bookings.records import BookingRecords
+from core.usecases.bookings.records import BookingRecords, booked_chat_key
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.customers.asked_questions import AskedQuestions
 from core.usecases.customers.memory_changes import MemoryChanges, memory_key
@@ -65,25 +65,24 @@ class LoadTurn:
         unended = [i for record in forgotten if not record.state.final for i in record.event_ids]
         event_ids = list(dict.fromkeys([*turn.event_ids, *unended]))
         quoted = {e.quoted_message_id: None for e in turn.waiting.events if e.quoted_message_id}
-        found, loaded, quotes, bookings = await asyncio.gather(
-            self._directory.by_org(turn.conversation.org_id, turn.waiting.clinic_mark),
-            self._journal.load(
-                turn.conversation.org_id,
-                day,
-                turn.id,
-                event_ids,
-                [memory_key(turn.conversation), desk_key(turn.conversation.org_id)],
-            ),
+        org_id = turn.conversation.org_id
+        also = (
+            memory_key(turn.conversation),
+            desk_key(org_id),
+            booked_chat_key(org_id, turn.conversation.chat_id),
+        )
+        found, loaded, quotes = await asyncio.gather(
+            self._directory.by_org(org_id, turn.waiting.clinic_mark),
+            self._journal.load(org_id, day, turn.id, event_ids, also),
             self._journal.quoted(turn.conversation, quoted),
-            self._bookings.in_chat(turn.conversation),
         )
         if loaded.foreign:
             log.error("turn.failed", reason="foreign_event_id", events=len(loaded.foreign))
             raise ForeignEventsError(loaded.foreign)
         if found is None:
-            raise NoClinicError(turn.conversation.org_id)
+            raise NoClinicError(org_id)
         clinic, channel = found
-        remembered, desk = loaded.also
+        remembered, desk, booked = loaded.also
         memory = CustomerMemory.decode(remembered.data if remembered else None, now_ms)
         session = turn.session.with_sent(quote.message_id for quote in quotes if quote.is_ours)
         moment = Moment(now_ms, self._timezone)
@@ -98,7 +97,7 @@ class LoadTurn:
             quotes,
             forgotten=ids,
             desk=desk_from(clinic.org_id, desk),
-            bookings=bookings,
+            bookings=await self._bookings.in_chat(turn.conversation) if booked else (),
         )
 
     async def changed_by(self, context: TurnContext, plan: TurnPlan) -> TurnContext:
