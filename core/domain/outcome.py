@@ -7,7 +7,8 @@
     conversations     turns that began one
     handoffs, bookings, missing, images, voices
     confirmed         bookings that staff confirmed, on the day they did
-    pushes            to customers and to the desk, each a paid message
+    pushes            to customers and to the desk, each a paid message; not an operator's own
+                      (`conversations resume --notify`)
     stages.{stage}    answered turns, by the stage that they left the conversation at
     reached.{stage}   those of them that brought the conversation there
     hours.{HH}        turns, by the hour of the day in which they began
@@ -120,7 +121,9 @@ def _kind(record: TurnRecord) -> str | None:
         return "fallbacks"
     if record.answered_ms is None:
         return None
-    return {"none": "fixed", "primary": "answered", "fallback": "answered"}.get(decision)
+    if not decision:
+        return None
+    return "fixed" if decision == "none" else "answered"
 
 
 def _wait_s(record: TurnRecord) -> int:

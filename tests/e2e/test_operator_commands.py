@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -31,6 +32,7 @@ from core.ops.cli import app
 from core.ports.documents import Key, Merge
 from core.usecases.clinics.documents import channel_document, org_document
 from tests.support.everything_kept import documents_text, redis_text
+from tests.support.recount import miscounted
 from tests.support.turn_samples import sample, store
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("operator commands")]
@@ -140,6 +142,35 @@ async def test_turn_that_the_model_failed_is_answered_anew_by_a_replay(ops: Ops)
     assert how is LineCall.PUSH
     assert sent.text in text
     assert done["turns"][0]["by"] == f"{failed['turn_id']}-r1"
+
+
+async def test_what_is_counted_and_stated_is_so_after_failures_replays_and_forgetting(
+    ops: Ops,
+) -> None:
+    clinic = await ops.clinic("counted")
+    first, second = ops.sim.user(clinic, "ploy"), ops.sim.user(clinic, "nok")
+    ops.stack.line.faults.add(LineTrouble.MONTHLY_LIMIT, when=lambda call: call.call is LineCall.REPLY)
+    await ops.say(clinic, first, "ขูดหินปูนเท่าไหร่คะ")
+    ops.stack.openai.faults.add(
+        LlmTrouble(LlmFaultKind.BAD_REQUEST), when=lambda call: call.clinic == "counted"
+    )
+    await ops.say(clinic, second, "ฟอกสีฟันเท่าไหร่คะ")
+    await ops.json("turns", "replay", "--all-failed", "--org", "counted")
+    await ops.stack.tasks.drained(10)
+    await ops.do(ops.sim.message(clinic, second, "sticker", packageId="1", stickerId="1", keywords=[]))
+    await ops.json("conversations", "pause", "counted", second)
+    await ops.say(clinic, second, "มีใครอยู่ไหมคะ")  # met with silence
+    month = f"{datetime.now(ZoneInfo('Asia/Bangkok')):%Y-%m}"
+    for _ in range(2):
+        counted = await ops.json("insights", "--org", "counted")
+        kinds = {"turns": 4, "answered": 2, "fixed": 1, "fallbacks": 1, "stopped": 0}
+        assert {name: counted[name] for name in kinds} == kinds
+        assert (counted["pushes"], counted["conversations"]) == (2, 2)
+        assert await miscounted(ops.documents, "counted") == ""
+        stated = await ops.json("statement", "counted", month)
+        assert len(stated["charges"]) == 2
+        assert stated["booked_micro_baht"] == sum(line["micro_baht"] for line in stated["charges"]) > 0
+        await ops.json("customers", "forget", "counted", second, "--yes")
 
 
 async def test_turn_that_got_stuck_with_its_call_is_answered_by_a_replay(ops: Ops) -> None:

@@ -79,10 +79,13 @@ def _of_turn(turn: Data, *, has_booking: bool) -> Iterable[str]:
         yield "conversations"
     if turn["outcome"].get("hour") is not None:
         yield f"hours.{turn['created_at'].astimezone(BANGKOK):%H}"
-    if stage := turn["updates"].get("stage"):
+    if stage := turn["outcome"].get("stage"):
+        assert turn["updates"].get("stage", stage) == stage, turn  # none is left of a forgotten customer
         yield f"stages.{stage}"
         if turn["outcome"].get("moved"):
             yield f"reached.{stage}"
+    else:
+        assert "stage" not in turn["updates"], turn
     if kind == "answered":
         waited_ms = turn["answered_ms"] - min(event["arrived_ms"] for event in turn["events"])
         bounds = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 180, 300, 600, 3600, 86400)

@@ -10,7 +10,7 @@ from typing import Any
 from core.domain.budget import Decision
 from core.domain.errors import FairlaneError
 from core.domain.turn import CLAIMS, TurnRecord
-from core.ports.documents import Document, Key, Merge, Version
+from core.ports.documents import DELETE_FIELD, Document, Key, Merge, Version
 from core.usecases.journal.books import Books, turn_key
 
 
@@ -71,7 +71,16 @@ def stored_from(document: Document) -> Stored:
 
 def update_of(stored: Stored, record: TurnRecord) -> Merge:
     """Only what differs from what was read, and only if it is still that."""
-    return Merge(turn_key(record.id), changes_of(stored.record, record), if_version=stored.version)
+    known, changes = stored.record.encode(), changes_of(stored.record, record)
+    data = {name: _as_merged(known[name], value) for name, value in changes.items()}
+    return Merge(turn_key(record.id), data, if_version=stored.version)
+
+
+def _as_merged(before: Any, after: Any) -> Any:
+    """A merge leaves in a map what it does not name; so what is gone from it is named."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping) and after):
+        return after
+    return {**after, **{name: DELETE_FIELD for name in before if name not in after}}
 
 
 def changes_of(before: TurnRecord, after: TurnRecord) -> dict[str, Any]:

@@ -97,6 +97,16 @@ async def test_message_that_is_unsent_meanwhile_stays_forgotten(journal: Journal
     assert (record.reply, record.events[0].text) == ("", "")
 
 
+async def test_what_is_taken_out_of_a_map_is_gone_from_the_turns_document(
+    journal: Journal, clock: FakeClock
+) -> None:
+    maps = {"guard": {"amounts": ["500"], "outcome": "unsure"}, "prompt": {"day": "2026-11-24", "rest": "d"}}
+    mine = await stored(journal, answered(clock, **maps))
+    (forgotten,) = await journal.forget_message(Conversation(ORG, "line", CHAT), "m1")
+    assert (await found(journal)) == forgotten == mine.record.without_words()
+    assert dict(forgotten.guard) == {"outcome": "unsure"}
+
+
 async def test_unsending_reads_the_messages_own_turns_however_long_the_chat_is(
     documents: DocumentStore, clock: FakeClock, mocker: MockerFixture
 ) -> None:
