@@ -105,7 +105,7 @@ def _store_checks(settings: Settings, opened: AsyncExitStack) -> list[Check]:
         opened.push_async_callback(part.close)
     key, base = settings.openai_api_key, settings.openai_base_url
     clinics = ExamineClinics(
-        documents, secrets, line, clock, (lambda: list_models(key, base)) if key else None
+        documents, secrets, line, clock, (lambda: list_models(key, base)) if key else None, settings.providers
     )
     reader, secret = "roles/datastore.user", "roles/secretmanager.secretAccessor"
     return [

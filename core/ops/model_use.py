@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from core.domain.errors import InvalidInputError
 from core.ops.clinic_marks import announced
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
@@ -75,6 +76,8 @@ def move_model(
     """
 
     async def move(here: Session) -> tuple[list[Changed], list[str], str]:
+        if not here.settings.providers.knows(new):
+            raise InvalidInputError(f"NEW {new}: LLM_PROVIDERS names no such provider here")
         stored = await read_stored(here.documents)
         users = [o for o in stored.orgs if old in models_of(stored.clinic(o)).values()]
         moved = await MoveModel(here.documents, here.clock, here.operator())(old, new, dry_run=dry_run)

@@ -43,7 +43,9 @@ class Deployment:
     line: LineApi
     tasks: CloudTasks
 
-    async def clinic(self, org_id: str, *, secret: bool = True, model: str | None = None) -> Channel:
+    async def clinic(
+        self, org_id: str, *, secret: bool = True, model: str | None = None, outage: str | None = None
+    ) -> Channel:
         n = len(self.line.state.channels)
         channel = Channel(str(1_650_000_000 + n), "secret", f"U{n:032x}", org_id)
         self.line.add_channel(channel)
@@ -53,7 +55,8 @@ class Deployment:
             Create(Key("line_channels", clinic.bot_user_id), channel_document(org_id)),
         ]
         if model:
-            writes.append(Create(Key("ai_model_config", org_id), model_document(ModelConfig(model))))
+            config = ModelConfig(model, outage_model=outage)
+            writes.append(Create(Key("ai_model_config", org_id), model_document(config)))
         await self.documents.commit(writes)
         if secret:
             value = {"channel_id": channel.channel_id, "channel_secret": "secret"}
@@ -124,6 +127,16 @@ async def test_each_clinic_with_a_problem_is_named(deployment: Deployment) -> No
         assert expected in details
     assert all(f.remedy for f in findings if f.verdict is not Verdict.OK)
     assert any("fairlane clinics move-model gpt-4o-mini NEW" in f.remedy for f in findings)
+
+
+async def test_another_providers_model_is_not_looked_for_at_the_first(deployment: Deployment) -> None:
+    await deployment.clinic("one", model="gpt-6.1-terra", outage="backup/gpt-4o-mini")
+    providers = [
+        {"name": "openai"},
+        {"name": "backup", "base_url": "http://b/v1", "api_key_env": "BACKUP_KEY"},
+    ]
+    bad = await deployment.bad(LLM_PROVIDERS=json.dumps(providers), BACKUP_KEY="sk")
+    assert bad["models"].detail == "backup/gpt-4o-mini is shut down on 2027-01-14: used by 1 clinic (one)"
 
 
 async def test_parts_that_are_down_are_named_and_the_others_still_looked_at(deployment: Deployment) -> None:

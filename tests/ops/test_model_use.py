@@ -126,6 +126,7 @@ def test_what_the_release_sets_by_default_is_moved_by_the_defaults(run: Run) -> 
     ("new", "told"),
     [
         ("gpt-nobody", "gpt-nobody"),
+        ("backup/gpt-6-luna", "NEW backup/gpt-6-luna: LLM_PROVIDERS names no such provider here"),
         ("gone", "gone was shut down on 2026-01-02"),
         ("terse", "clinic-3: terse answers at most 650 tokens, max_tokens is 700"),
     ],

@@ -9,6 +9,7 @@ from typing import TypeVar
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import FairlaneError, InvalidInputError, UnavailableError
 from core.domain.notice import NO_DESK, NO_QUOTA
+from core.domain.providers import Providers
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
@@ -31,7 +32,7 @@ _APPLY = "`fairlane clinics apply FILE` writes it anew"
 class ExamineClinics:
     """Clinics and secrets are read once, whichever check asks first.
 
-    `models`: names of those that the provider's key may use; None when there is no key here to ask with.
+    `models`: names of those that the first provider's key may use; None when there is no key here.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class ExamineClinics:
         line: Line,
         clock: Clock,
         models: Callable[[], Awaitable[frozenset[str]]] | None,
+        providers: Providers,
     ) -> None:
         self._documents = documents
         self._secrets = secrets
         self._line = line
         self._clock = clock
         self._models = models
+        self._providers = providers
         self._read: asyncio.Task[StoredClinics] | None = None
 
     async def documents(self) -> list[Finding]:
@@ -157,7 +160,7 @@ class ExamineClinics:
             if not use.is_priced:
                 told = f"{model} has no price, so it is never called: {who}"
                 found.append(broken("models", told, remedy))
-            elif present is not None and model not in present:
+            elif present is not None and self._is_missing(model, present):
                 found.append(broken("models", f"{model} can't be used with this key: {who}", remedy))
             elif last := prices.shuts_down_within(model, now_ms):
                 told = f"{model} is shut down on {last.isoformat()}: used by {who}"
@@ -167,6 +170,11 @@ class ExamineClinics:
                 ok("models", f"{', '.join(u.model for u in used) or 'none in use'}: priced, not about to end")
             )
         return found
+
+    def _is_missing(self, model: str, present: frozenset[str]) -> bool:
+        """The key that was tried is the first provider's: of others' models it tells nothing."""
+        provider, name = self._providers.split(model)
+        return provider == self._providers.first.name and name not in present
 
     async def _key(self) -> tuple[Finding, frozenset[str] | None]:
         if self._models is None:

@@ -31,7 +31,12 @@ UNSURE = text(Clinic("any", "Any", "", ""), "price_unsure")
 STATED = (900, 3900, 12000, 39000, 65000)
 PRICES = tuple(ListedPrice(f"บริการที่{'กขคงจ'[n]}", Decimal(p), Decimal(p)) for n, p in enumerate(STATED))
 CLINICS = 8
-AT_ONCE = {"LLM_BACKOFF_S": "0.001", "LLM_JITTER_S": "0"}
+AT_ONCE = {
+    "LLM_BACKOFF_S": "0.001",
+    "LLM_JITTER_S": "0",
+    "LLM_REQUESTS_PER_MINUTE": "",
+    "LLM_TOKENS_PER_MINUTE": "",
+}
 _INVISIBLE = re.compile(r"[\s\u200b\u00a0]+")
 
 
