@@ -10,8 +10,10 @@ import typer
 from rich.table import Table
 
 from core.domain.money import format_baht, to_micro_baht
+from core.ops.clinic_marks import announced
 from core.ops.session import Session, run
 from core.ops.terminal import stdout
+from core.usecases.clinics.documents import DEFAULT
 from core.usecases.operate.budget_policies import Changes, Found, change_policy, find_policy
 
 app = typer.Typer(help="A clinic's daily budget and what happens as it is used up.", no_args_is_help=True)
@@ -38,7 +40,8 @@ def set_budget(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is named and leave the rest. All instances see it within 60 s."""
+    """Change what is named and leave the rest. All instances see it within 60 s, and within 2 s where this
+    command reaches Redis (REDIS_URL)."""
     changes = Changes(
         daily_budget_baht=None if daily is None else _decimal("--daily", daily),
         hard_stop_enabled=hard_stop,
@@ -48,7 +51,10 @@ def set_budget(
     )
 
     async def change(here: Session) -> Found:
-        return await change_policy(here.documents, here.clock, here.operator(), org, changes)
+        found = await change_policy(here.documents, here.clock, here.operator(), org, changes)
+        if org != DEFAULT:
+            await announced(here, [org])
+        return found
 
     _print(run(change), as_json)
 
