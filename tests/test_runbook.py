@@ -50,6 +50,7 @@ STANDS_FOR = {
     "MODE": "after_hours",
     "N": "500",
     "R": "5000",
+    "YYYY-MM": "2026-11",
     "OLD": "gpt-6.1-terra",
     "NEW": "gpt-6-luna",
     "A": "1",
