@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,6 +23,10 @@ from core.ports.shaper import Arrival, Shaped
 
 _LARGEST_BATCH = 100  # arrivals in one script call; keeps Redis' pause at about a millisecond
 _STUCK_S = 1.0  # then the connection is given up
+_LATE_S = 10.0  # for how long what nobody waits for any more is announced all the same
+_MOST_LATE = 1_000
+_PAUSE_S = 0.1
+_LOOPS = 10  # turns of the loop in which an answer that has arrived is surely read
 _SENDER_WINDOW_US = 10_000_000
 _MINUTE_US = 60_000_000
 
@@ -29,12 +35,24 @@ _MINUTE_US = 60_000_000
 class _Waiting:
     arrivals: Sequence[Arrival]
     answer: asyncio.Future[Shaped]
+    since: float
+
+    def let_through(self, exc: Exception | None = None) -> None:
+        """Their tasks are due at once."""
+        self.arrivals = [replace(arrival, org_per_minute=0) for arrival in self.arrivals]
+        if exc and not self.answer.done():
+            error = RedisUnavailableError(f"Redis: {exc}")
+            error.__cause__ = exc
+            self.answer.set_exception(error)
+            self.answer.exception()  # whether somebody still looks at it or not
 
 
 class RedisShaper:
     """Arrivals of concurrent requests share one connection and travel together: while a script call is under
     way the next batch gathers. So a hanging Redis costs each request `timeout_s` at most, those that come
-    while a call has been stuck for that long nothing at all, and the process one connection.
+    while a call has been stuck for that long nothing at all, and the process one connection. What was let
+    through without an answer is announced all the same as soon as Redis answers: a later message of its
+    conversation must find it, whichever task begins first. It is not counted.
 
     `longest_s` bounds each delay by a clinic's rate: a turn that would have to wait longer is not counted, so
     that nobody waits until it is too late to answer. Those are spread over the second half of that time; past
@@ -66,6 +84,7 @@ class RedisShaper:
         self._generation: bytes = b""
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
+        self._came = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._sent_at = 0.0
 
@@ -75,15 +94,27 @@ class RedisShaper:
         if self._pump is None or self._pump.done():
             self._pump = loop.create_task(self._run())
             self._sent_at = loop.time()
-        elif loop.time() - self._sent_at > self._timeout_s:
-            raise RedisUnavailableError("Redis does not answer")
-        waiting = _Waiting(arrivals, loop.create_future())
+        waiting = _Waiting(arrivals, loop.create_future(), loop.time())
         self._waiting.append(waiting)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await waiting.answer
-        except TimeoutError as exc:
-            raise RedisUnavailableError(f"Redis did not answer in {self._timeout_s} s") from exc
+        self._came.set()
+        if self._is_stuck():
+            await self._read_on(waiting)
+        await asyncio.wait({waiting.answer}, timeout=0 if self._is_stuck() else self._timeout_s)
+        await self._read_on(waiting)
+        if not waiting.answer.done():
+            waiting.let_through()
+            raise RedisUnavailableError(f"Redis did not answer in {self._timeout_s} s")
+        return waiting.answer.result()
+
+    def _is_stuck(self) -> bool:
+        return asyncio.get_running_loop().time() - self._sent_at > self._timeout_s
+
+    async def _read_on(self, waiting: _Waiting) -> None:
+        """It may be this process that was late, not Redis: what has arrived meanwhile is read first."""
+        for _ in range(_LOOPS):
+            if waiting.answer.done():
+                return
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Give up the call under way."""
@@ -100,6 +131,7 @@ class RedisShaper:
                     now_ms, delays_ms = await self._call([a for w in batch for a in w.arrivals])
             except (RedisError, OSError, TimeoutError) as exc:
                 self._fail(batch, exc)
+                await self._pause()
                 continue
             for waiting in batch:
                 mine, delays_ms = delays_ms[: len(waiting.arrivals)], delays_ms[len(waiting.arrivals) :]
@@ -107,22 +139,29 @@ class RedisShaper:
                     waiting.answer.set_result(Shaped(mine, now_ms))
 
     def _next_batch(self) -> list[_Waiting]:
-        """Those still waiting, oldest first, up to the largest batch (a single request may exceed it)."""
+        """Oldest first, up to the largest batch (one request may exceed it), but none that is too late."""
+        oldest = asyncio.get_running_loop().time() - _LATE_S
+        self._waiting = [waiting for waiting in self._waiting[-_MOST_LATE:] if waiting.since > oldest]
         batch: list[_Waiting] = []
         size = 0
         while self._waiting and size < _LARGEST_BATCH:
-            waiting = self._waiting.pop(0)
-            if not waiting.answer.done():
-                batch.append(waiting)
-                size += len(waiting.arrivals)
+            batch.append(self._waiting.pop(0))
+            size += len(batch[-1].arrivals)
         return batch
 
     def _fail(self, batch: list[_Waiting], exc: Exception) -> None:
+        """Their callers go on; they are tried again, which does no harm if Redis has done it after all."""
         for waiting in batch:
-            if not waiting.answer.done():
-                error = RedisUnavailableError(f"Redis: {exc}")
-                error.__cause__ = exc
-                waiting.answer.set_exception(error)
+            waiting.let_through(exc)
+        self._waiting[:0] = batch
+
+    async def _pause(self) -> None:
+        """Until somebody new comes, at most."""
+        self._sent_at = math.inf
+        self._came.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_S):
+                await self._came.wait()
 
     async def _call(self, arrivals: Sequence[Arrival]) -> tuple[int, list[int]]:
         keys: list[str] = [redis_keys.GENERATION, *backlog_keys("")[:2]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 
 import pytest
@@ -13,11 +13,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from core.adapters import redis_keys
+from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
 from core.domain.errors import RedisUnavailableError
 from core.domain.event import EventKind, InboundEvent
 from core.local.redis_server import RedisServer
-from core.ports.shaper import Arrival
+from core.ports.mailbox import Lead
+from core.ports.shaper import Arrival, Shaped
 
 PATIENT_S = 5.0  # so that a busy machine is not taken for a broken Redis
 
@@ -54,8 +56,16 @@ def arrivals(n: int, *, org: str = "a", sender: str | None = None, rate: int = 3
     return [arrival(org, sender or f"U{i}", rate) for i in range(n)]
 
 
-def close_to(expected_s: list[float]) -> list[object]:
-    return [pytest.approx(s * 1000, abs=60) for s in expected_s]
+def due(shaped: Shaped) -> list[int]:
+    """By Redis' clock, so that it does not matter how long a busy machine takes between two calls."""
+    return [shaped.now_ms + delay_ms for delay_ms in shaped.delays_ms]
+
+
+def due_at(first: Shaped, shaped: Shaped, *after_s: float) -> list[object]:
+    """So long after the first call, or at once where that is over."""
+    # Redis counts in microseconds and says milliseconds.
+    moments = [max(shaped.now_ms, first.now_ms + s * 1000) for s in after_s]
+    return [pytest.approx(moment, rel=0, abs=2) for moment in moments]
 
 
 async def test_a_clinic_has_30_at_once_then_one_every_two_seconds(redis: Redis) -> None:
@@ -66,18 +76,19 @@ async def test_a_clinic_has_30_at_once_then_one_every_two_seconds(redis: Redis) 
 
 async def test_a_sender_has_5_at_once_and_more_of_them_go_together_into_the_next_turn(redis: Redis) -> None:
     shaper = RedisShaper(redis, timeout_s=PATIENT_S)
-    assert (await shaper.shape(arrivals(8, sender="U"))).delays_ms == [0] * 5 + [2000] * 3
+    first = await shaper.shape(arrivals(8, sender="U"))
+    assert first.delays_ms == [0] * 5 + [2000] * 3
     await let_time_pass(redis, 2_000)
-    assert (await shaper.shape(arrivals(3, sender="U"))).delays_ms == close_to([2, 2, 2])
+    later = await shaper.shape(arrivals(3, sender="U"))
+    assert due(later) == due_at(first, later, 2, 2, 2)
 
 
 async def test_the_rate_holds_over_calls_and_instances(redis: Redis) -> None:
     first, second = (RedisShaper(redis, timeout_s=PATIENT_S) for _ in range(2))
-    delays: list[int] = []
-    for i in range(32):
-        shaped = await (first, second)[i % 2].shape([arrival("a", f"U{i}")])
-        delays += shaped.delays_ms
-    assert delays == [*[0] * 30, *close_to([2, 4])]
+    shaped = [await (first, second)[i % 2].shape([arrival("a", f"U{i}")]) for i in range(32)]
+    assert [one.delays_ms for one in shaped[:30]] == [[0]] * 30
+    assert due(shaped[30]) == due_at(shaped[0], shaped[30], 2)
+    assert due(shaped[31]) == due_at(shaped[0], shaped[31], 4)
 
 
 async def test_a_clinics_own_limit_counts(redis: Redis) -> None:
@@ -96,12 +107,14 @@ async def test_clinics_and_their_senders_do_not_touch_each_other(redis: Redis) -
 
 async def test_bubbles_of_a_few_do_not_make_everybody_else_wait(redis: Redis) -> None:
     shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    first = await shaper.shape([arrival("a", sender) for sender in "xyz"])
     for _ in range(60):
         quick = await shaper.shape([arrival("a", sender) for sender in "xyz"])
         assert max(quick.delays_ms) <= 2_000
     others = await shaper.shape(arrivals(27))
     assert others.delays_ms == [0] * 27  # three turns counted, not 180 messages
-    assert 0 < (await shaper.shape([arrival("a", "next")])).delays_ms[0] <= 2_000
+    following = await shaper.shape([arrival("a", "next")])
+    assert due(following) == due_at(first, following, 2)
 
 
 async def test_a_flood_from_many_senders_is_spread_over_what_time_there_is(redis: Redis) -> None:
@@ -113,7 +126,7 @@ async def test_a_flood_from_many_senders_is_spread_over_what_time_there_is(redis
     assert max(beyond.count(second) for second in range(50, 100)) < 40
     await let_time_pass(redis, 10_000)
     later = await shaper.shape([arrival("a", "other")])
-    assert later.delays_ms == [pytest.approx(92_000, abs=500)]  # 80 counted, not 1,000
+    assert due(later) == due_at(flood, later, 102 - 10)  # 80 counted, not 1,000
 
 
 async def test_what_a_clinic_can_not_take_in_time_keeps_each_senders_order(redis: Redis) -> None:
@@ -128,12 +141,13 @@ async def test_what_a_clinic_can_not_take_in_time_keeps_each_senders_order(redis
 
 async def test_a_redelivery_is_due_when_it_was_and_pushes_nothing_back(redis: Redis) -> None:
     shaper = RedisShaper(redis, timeout_s=PATIENT_S)
-    for event_id in ("first", "second") * 3:
-        await shaper.shape([arrival("a", "U", event_id=event_id)])
+    first, *_ = [await shaper.shape([arrival("a", "U", event_id=it)]) for it in ("first", "second") * 3]
     assert (await shaper.shape([arrival("a", "U", event_id="third")])).delays_ms == [0]
     await shaper.shape(arrivals(2, sender="U"))
     delayed = arrival("a", "U", event_id="sixth")
-    assert [(await shaper.shape([delayed] * 2)).delays_ms for _ in range(2)] == [close_to([2, 2])] * 2
+    for _ in range(2):
+        again = await shaper.shape([delayed] * 2)
+        assert due(again) == due_at(first, again, 2, 2)
 
 
 async def test_what_is_not_counted_is_not_delayed(redis: Redis) -> None:
@@ -143,10 +157,15 @@ async def test_what_is_not_counted_is_not_delayed(redis: Redis) -> None:
 
 
 async def test_keys_expire_when_the_rate_is_free_again(redis: Redis) -> None:
-    await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(3, sender="U"))
-    assert len(await redis.keys("rate:*")) == 2
-    assert 1_000 < await redis.pttl(redis_keys.shaper_org("a")) <= 2_000  # one turn
-    assert 5_000 < await redis.pttl(redis_keys.shaper_sender("a", "U")) <= 6_000
+    shaped = await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(3, sender="U"))
+    async with redis.pipeline() as pipe:
+        pipe.keys("rate:*").time()
+        pipe.pttl(redis_keys.shaper_org("a")).pttl(redis_keys.shaper_sender("a", "U"))
+        keys, (now_s, now_us), org_ms, sender_ms = await pipe.execute()
+    passed_ms = now_s * 1000 + now_us // 1000 - shaped.now_ms
+    assert len(keys) == 2
+    assert org_ms == pytest.approx(2_000 - passed_ms, rel=0, abs=2)  # one turn
+    assert sender_ms == pytest.approx(6_000 - passed_ms, rel=0, abs=2)
     others = set(await redis.keys("*")) - {redis_keys.GENERATION.encode()}
     assert all([await redis.pttl(key) > 0 for key in others])
 
@@ -196,6 +215,12 @@ class Turns:
         self.tat[org] += interval
         self.due[sender] = (now + by_rate) / 1000
         return by_rate / 1000, by_rate / 1000
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  the far side counts, it does not tell
+            await asyncio.sleep(0.02)
 
 
 async def let_time_pass(redis: Redis, ms: int) -> None:
@@ -252,7 +277,7 @@ async def test_without_redis_the_caller_knows_at_once(server: RedisServer) -> No
         started = time.perf_counter()
         with pytest.raises(RedisUnavailableError):
             await shaper.shape(arrivals(1))
-        assert time.perf_counter() - started < 0.2
+        assert time.perf_counter() - started < 1.0
     await redis.aclose()
 
 
@@ -271,8 +296,8 @@ async def test_a_hanging_redis_costs_one_short_wait_and_one_connection(server: R
 
     together = await asyncio.gather(*(ask() for _ in range(50)))
     later = [await ask() for _ in range(50)]
-    assert max(together) < 0.2
-    assert sum(later) < 0.2  # nobody waits behind a call that is stuck already
+    assert max(together) < 1.0
+    assert sum(later) < 1.0  # nobody waits 50 × 30 ms behind a call that is stuck already
     server.resume()
     shaper._timeout_s = PATIENT_S
     await asyncio.sleep(0.1)
@@ -282,21 +307,80 @@ async def test_a_hanging_redis_costs_one_short_wait_and_one_connection(server: R
     await redis.aclose()
 
 
+async def test_a_process_that_was_late_itself_does_not_take_redis_for_slow(redis: Redis) -> None:
+    shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    await shaper.shape(arrivals(1))
+    shaper._timeout_s = 0.030
+    under_way = asyncio.create_task(shaper.shape(arrivals(1)))
+    for _ in range(3):
+        await asyncio.sleep(0)  # it is sent
+    time.sleep(0.2)  # noqa: ASYNC251  Redis answers, and nobody here reads it
+    assert (await shaper.shape(arrivals(1))).delays_ms == [0]
+    assert (await under_way).delays_ms == [0]
+
+
+@pytest.mark.parametrize("outage_s", [0.0, 1.3], ids=["slow", "given up"])
+async def test_a_message_that_redis_did_not_take_in_time_has_its_place_before_the_next_one(
+    server: RedisServer, outage_s: float
+) -> None:
+    """Of its conversation, whose task may begin first."""
+    redis = client(server.url)
+    shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    mailbox = RedisMailbox(redis, lease_ms=10_000, session_ttl_s=60)
+    await shaper.shape(arrivals(1, org="warm"))
+    shaper._timeout_s = 0.030
+    first, second = arrivals(2, sender="U")
+    server.pause()
+    for arrived in (arrival("warm", "U1"), first):  # the second one waits behind a call that is stuck
+        with pytest.raises(RedisUnavailableError):
+            await shaper.shape([arrived])
+    await asyncio.sleep(outage_s)
+    server.resume()
+    shaper._timeout_s = PATIENT_S
+    await shaper.shape([second])
+    begun = await mailbox.begin(second.event)
+    assert isinstance(begun, Lead)
+    assert [event.event_id for event in begun.waiting.events] == [first.event.event_id, second.event.event_id]
+    await shaper.close()
+    await redis.aclose()
+
+
+async def test_what_was_let_through_takes_no_place_in_the_clinics_rate(server: RedisServer) -> None:
+    redis = client(server.url)
+    shaper = RedisShaper(redis, timeout_s=PATIENT_S)
+    await shaper.shape(arrivals(1, org="warm"))
+    shaper._timeout_s = 0.030
+    server.pause()
+    with pytest.raises(RedisUnavailableError):
+        await shaper.shape(arrivals(1, org="warm"))  # is under way
+    with pytest.raises(RedisUnavailableError):
+        await shaper.shape(arrivals(30))
+    server.resume()
+    shaper._timeout_s = PATIENT_S
+    others = [arrival("a", f"other {n}") for n in range(31)]
+    assert (await shaper.shape(others)).delays_ms == [0] * 30 + [2000]
+    await shaper.close()
+    await redis.aclose()
+
+
 async def test_a_connection_that_never_answers_is_given_up() -> None:
+    connections = 0
+
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
         await reader.read()
         writer.close()
 
     listener = await asyncio.start_server(swallow, "127.0.0.1", 0)
     redis = client(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     shaper = RedisShaper(redis)
-    for _ in range(2):
+    try:
         with pytest.raises(RedisUnavailableError):
             await shaper.shape(arrivals(1))
-        await asyncio.sleep(1.1)
-        assert shaper._pump is not None
-        assert shaper._pump.done()
-    await shaper.close()
+        await until(lambda: connections == 2)
+    finally:
+        await shaper.close()
     await redis.aclose()
     listener.close()
     await listener.wait_closed()
