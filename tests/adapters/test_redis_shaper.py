@@ -159,8 +159,10 @@ async def test_what_is_not_counted_is_not_delayed(redis: Redis) -> None:
 async def test_keys_expire_when_the_rate_is_free_again(redis: Redis) -> None:
     shaped = await RedisShaper(redis, timeout_s=PATIENT_S).shape(arrivals(3, sender="U"))
     async with redis.pipeline() as pipe:
-        pipe.keys("rate:*").time()
-        pipe.pttl(redis_keys.shaper_org("a")).pttl(redis_keys.shaper_sender("a", "U"))
+        pipe.keys("rate:*")
+        pipe.time()
+        pipe.pttl(redis_keys.shaper_org("a"))
+        pipe.pttl(redis_keys.shaper_sender("a", "U"))
         keys, (now_s, now_us), org_ms, sender_ms = await pipe.execute()
     passed_ms = now_s * 1000 + now_us // 1000 - shaped.now_ms
     assert len(keys) == 2
