@@ -127,7 +127,7 @@ class RedisShaper:
         while batch := self._next_batch():
             self._sent_at = loop.time()
             try:
-                async with asyncio.timeout(_STUCK_S):
+                async with asyncio.timeout(max(_STUCK_S, self._timeout_s)):
                     now_ms, delays_ms = await self._call([a for w in batch for a in w.arrivals])
             except (RedisError, OSError, TimeoutError) as exc:
                 self._fail(batch, exc)

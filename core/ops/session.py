@@ -22,6 +22,7 @@ from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.secrets import SecretStore
 from core.ports.tasks import TaskQueue
+from core.usecases.operate.known_commits import KnownCommits
 
 REDIS = ("REDIS_URL",)
 TASKS = ("TASKS_QUEUE", "TURN_URL")
@@ -84,7 +85,7 @@ async def session(
     )
     project = () if in_files else ("GOOGLE_CLOUD_PROJECT",)
     settings = Settings.read(environment, {*project, *needs})
-    documents, secrets = shared.documents(settings), shared.secrets(settings)
+    documents, secrets = KnownCommits(shared.documents(settings)), shared.secrets(settings)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(documents.close)
         opened.push_async_callback(secrets.close)
