@@ -24,7 +24,9 @@ locals {
   }
 
   settings_turn = {
+    LINE_DATA_API_BASE_URL      = var.line_data_api_base_url
     OPENAI_BASE_URL             = var.openai_base_url
+    TRANSCRIBE_MODEL            = var.transcribe_model
     CHAT_MAX_CONCURRENT         = var.chat_max_concurrent
     CHAT_MAX_CONCURRENT_PER_ORG = var.chat_max_concurrent_per_org
     LLM_REQUESTS_PER_MINUTE     = var.llm_requests_per_minute

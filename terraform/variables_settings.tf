@@ -22,6 +22,16 @@ variable "line_api_base_url" {
   }
 }
 
+variable "line_data_api_base_url" {
+  description = "LINE's data API, if not https://api-data.line.me: what customers send besides words is fetched from it."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.line_data_api_base_url == null || can(regex("^https://[^ ]+$", var.line_data_api_base_url))
+    error_message = "Expected an https URL."
+  }
+}
+
 variable "openai_base_url" {
   description = "Another OpenAI-compatible endpoint, if not OpenAI's own."
   type        = string
@@ -29,6 +39,17 @@ variable "openai_base_url" {
   validation {
     condition     = var.openai_base_url == null || can(regex("^https://[^ ]+$", var.openai_base_url))
     error_message = "Expected an https URL."
+  }
+}
+
+variable "transcribe_model" {
+  description = "Writes voice messages down; needs a price (core/domain/prices.toml, or ai_model_prices/{model})."
+  type        = string
+  default     = "gpt-transcribe"
+  nullable    = false
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._:/-]+$", var.transcribe_model))
+    error_message = "Expected a model's name such as gpt-transcribe."
   }
 }
 

@@ -105,6 +105,10 @@ class LineMessagingApi:
         body = {"endpoint": url} if url else {}
         return _json(await self._call(channel, "POST", "/v2/bot/channel/webhook/test", body))
 
+    async def bearer(self, channel: ChannelCredentials, *, refused: str | None = None) -> str:
+        """An access token, for LINE's other API; see LineTokens. Raises as every call does."""
+        return await self._tokens.bearer(channel, refused=refused)
+
     async def close(self) -> None:
         """End the pooled connections; a later call opens new ones."""
         if self._client is not None:

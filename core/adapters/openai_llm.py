@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import openai
 from core.adapters.openai_dialects import dialect_of
 from core.adapters.openai_http import DirectAsyncClient
 from core.domain.model_reply import CONTENT_FILTER, CUT_OFF, NO_CHOICE, NO_MESSAGE, REFUSAL
+from core.domain.prompt import Message, Picture
 from core.ports.clock import Clock
 from core.ports.llm import LlmAnswer, LlmError, LlmFault, LlmRequest, Usage
 
@@ -76,10 +78,10 @@ class OpenAiLlm:
         except openai.APIStatusError as exc:
             raise self._answered_with_fault(exc) from exc
         except openai.APIConnectionError as exc:
-            raise _connection_fault(exc) from exc
+            raise connection_fault(exc) from exc
         except (openai.OpenAIError, ValueError) as exc:
-            raise _unreadable() from exc
-        body = _body(response)
+            raise unreadable() from exc
+        body = body_of(response)
         if body.get("error") is not None and not _choices(body):
             raise self._error_in_200(body["error"], response.headers)
         return _answer(body, request, _name(response.headers.get("x-request-id")))
@@ -93,6 +95,19 @@ class OpenAiLlm:
         """Raw, since the SDK does not check what it parses: any field may have any type, or be missing. And
         by path, as the SDK's page shows for what it has no method for: its method copies the whole request
         through its types first."""
+        return await self._opened().post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body={
+                "messages": [
+                    {"role": message.role, "content": _content(message)} for message in request.messages
+                ],
+                **self._dialect.parameters(request),
+            },
+            options={"timeout": timeout_s},
+        )
+
+    def _opened(self) -> openai.AsyncOpenAI:
         if self._client is None:
             self._client = openai.AsyncOpenAI(
                 api_key=self._api_key,
@@ -100,17 +115,7 @@ class OpenAiLlm:
                 max_retries=0,
                 http_client=DirectAsyncClient(CONNECT_TIMEOUT_S),
             )
-        return await self._client.post(
-            "/chat/completions",
-            cast_to=httpx2.Response,
-            body={
-                "messages": [
-                    {"role": message.role, "content": message.content} for message in request.messages
-                ],
-                **self._dialect.parameters(request),
-            },
-            options={"timeout": timeout_s},
-        )
+        return self._client
 
     def _answered_with_fault(self, exc: openai.APIStatusError) -> LlmError:
         """The detail names status, code and request, never the provider's sentence: it may quote a prompt or
@@ -139,7 +144,7 @@ class OpenAiLlm:
         """A gateway's 200 around an error: nothing was answered, hence nothing billed."""
         fields = error if isinstance(error, Mapping) else {}
         code, kind = _name(fields.get("code")), _name(fields.get("type"))
-        names, status = {code, kind}, _count(code)
+        names, status = {code, kind}, count_of(code)
         if self._is_quota(code) or self._is_quota(kind):
             fault = LlmFault.QUOTA
         elif names & self._dialect.no_model:
@@ -172,15 +177,27 @@ class OpenAiLlm:
         return _bounded(until - (self._clock.now_ms() if now is None else now))
 
 
-def _body(response: httpx2.Response) -> Mapping[str, Any]:
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    return [_part(part) for part in message.parts()] if message.pictures else message.content
+
+
+def _part(part: str | Picture) -> dict[str, Any]:
+    """`detail: high`: what a picture takes has the bound that its model's `picture_tokens` states."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    url = f"data:image/jpeg;base64,{base64.b64encode(part.jpeg).decode()}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
+
+
+def body_of(response: httpx2.Response) -> Mapping[str, Any]:
     """The first JSON object of the response."""
     try:
         text = response.text.lstrip("\ufeff \t\r\n")
         body, _ = json.JSONDecoder(strict=False).raw_decode(text)
     except (ValueError, RecursionError) as exc:
-        raise _unreadable() from exc
+        raise unreadable() from exc
     if not isinstance(body, dict):
-        raise _unreadable()
+        raise unreadable()
     return body
 
 
@@ -196,7 +213,7 @@ def _answer(body: Mapping[str, Any], request: LlmRequest, request_id: str | None
     choices = _choices(body)
     content, finish_reason = _message(choices[0]) if choices else ("", NO_CHOICE)
     if usage is None and finish_reason == NO_CHOICE:
-        raise _unreadable()
+        raise unreadable()
     return LlmAnswer(
         content=content,
         usage=usage,
@@ -222,7 +239,7 @@ def _message(choice: object) -> tuple[str, str]:
     return "", finish_reason if finish_reason in _WITHOUT_TEXT else NO_MESSAGE
 
 
-def _unreadable() -> LlmError:
+def unreadable() -> LlmError:
     """It said 200, so it was billed, but what came is not an answer."""
     return LlmError(LlmFault.AMBIGUOUS, "the response can't be read", code="unreadable")
 
@@ -233,7 +250,7 @@ def _usage(usage: object) -> Usage | None:
     tokens."""
     counts = usage if isinstance(usage, dict) else {}
     read, written, total = (
-        _count(counts.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        count_of(counts.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
     if not read or (written is None and (total is None or total < read)):
         return None
@@ -242,12 +259,12 @@ def _usage(usage: object) -> Usage | None:
     return Usage(
         input=read,
         output=max(written or 0, (total or 0) - read),
-        cached=_count(details.get("cached_tokens")) or 0,
-        cache_write=_count(details.get("cache_write_tokens")) or 0,
+        cached=count_of(details.get("cached_tokens")) or 0,
+        cache_write=count_of(details.get("cache_write_tokens")) or 0,
     )
 
 
-def _count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
     """A number of tokens, whatever type it came in; None for what is none."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         value = int(value)
@@ -263,7 +280,7 @@ def _name(value: object) -> str | None:
     return text if _NAME.fullmatch(text) else None
 
 
-def _connection_fault(exc: openai.APIConnectionError) -> LlmError:
+def connection_fault(exc: openai.APIConnectionError) -> LlmError:
     if isinstance(exc.__cause__, _BEFORE_SENDING):
         return LlmError(LlmFault.RETRYABLE, "no connection to the provider", code="no_connection")
     timed_out = isinstance(exc, openai.APITimeoutError)

@@ -19,7 +19,7 @@ from core.ports.documents import Create, Document
 from core.ports.slots import Slots
 from core.usecases.clinics.price_list import PriceList
 from core.usecases.rehearse.judge import Judge
-from core.usecases.rehearse.nobody import Alone, FreeSlots, Unnamed, Unqueued, Unsent
+from core.usecases.rehearse.nobody import Alone, FreeSlots, NothingSent, Unnamed, Unqueued, Unsent
 from core.usecases.rehearse.purse import PaidLlm, Purse
 from core.usecases.rehearse.run import Rehearsal
 from core.usecases.rehearse.spare_slots import SpareSlots
@@ -50,11 +50,15 @@ async def rehearsal(
             await documents.commit([Create(document.key, document.data)])
         prices, purse = await PriceList(documents, clock).current(), Purse(budget_micro_baht)
         llm = PaidLlm(openai, purse, prices, clock, settings.thb_per_usd)
+        nothing = NothingSent()
         ports = Ports(
             documents=documents,
             secrets=secrets,
             line=Unsent(),
+            content=nothing,
+            pictures=nothing,
             llm=llm,
+            transcriber=nothing,
             slots=slots,
             mailbox=Alone(),
             tasks=Unqueued(),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from core.adapters.line_content import LineContent
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.openai_transcriber import OpenAiTranscriber
+from core.adapters.pillow_pictures import PillowPictures
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_names import RedisNames
@@ -22,14 +25,17 @@ from core.domain.settings import Settings
 from core.domain.task import EffectKind
 from core.ports import log
 from core.ports.clock import Clock
+from core.ports.content import Content
 from core.ports.documents import DocumentStore
 from core.ports.line import Line
 from core.ports.llm import Llm
 from core.ports.mailbox import Mailbox
 from core.ports.names import NameCache
+from core.ports.pictures import Pictures
 from core.ports.secrets import SecretStore
 from core.ports.slots import Slots
 from core.ports.tasks import TaskQueue
+from core.ports.transcriber import Transcriber
 from core.usecases.bookings.records import BookingRecords
 from core.usecases.clinics.directory import ClinicDirectory
 from core.usecases.clinics.price_list import PriceList
@@ -51,7 +57,9 @@ from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.hold import Holds
 from core.usecases.turn.lead import RunPolicy, RunTurn
 from core.usecases.turn.line_delivery import LineDelivery
+from core.usecases.turn.listen import Listen
 from core.usecases.turn.load import LoadTurn
+from core.usecases.turn.media import Media
 from core.usecases.turn.model import AskModel, RetryPolicy
 from core.usecases.turn.paced_slots import PacedSlots
 from core.usecases.turn.read_marks import ReadMarks
@@ -89,7 +97,10 @@ class Ports:
     documents: DocumentStore
     secrets: SecretStore
     line: Line
+    content: Content
+    pictures: Pictures
     llm: Llm
+    transcriber: Transcriber
     slots: Slots
     mailbox: Mailbox
     tasks: TaskQueue
@@ -127,14 +138,18 @@ def build(settings: Settings) -> TurnParts:
     )
     lease_ms = round(settings.slot_lease_s * 1000)
     mailbox = RedisMailbox(redis, lease_ms=lease_ms, session_ttl_s=settings.session_ttl_s)
+    line = LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock)
     ports = Ports(
         documents=documents,
         secrets=shared.secrets(settings),
-        line=LineMessagingApi(settings.line_api_base_url, RedisLineTokens(redis), clock=clock),
+        line=line,
+        content=LineContent(settings.line_data_url, line.bearer, clock),
+        pictures=PillowPictures(),
         llm=LlmByProvider(
             providers,
             {each.name: OpenAiLlm(each.api_key, clock, each.base_url) for each in providers.all},
         ),
+        transcriber=OpenAiTranscriber(providers.first.api_key, clock, providers.first.base_url),
         slots=slots,
         mailbox=mailbox,
         tasks=tasks,
@@ -161,6 +176,7 @@ def answering(settings: Settings, ports: Ports) -> Answering:
     documents, line, clock = ports.documents, ports.line, ports.clock
     journal = Journal(documents, clock)
     directory = ClinicDirectory(documents, ports.secrets, clock)
+    prices = PriceList(documents, clock)
     marks = ReadMarks(line)
     line_delivery = LineDelivery(line, clock)
     delivery = Delivery(line_delivery, line, journal, ports.mailbox, clock, marks)
@@ -194,13 +210,16 @@ def answering(settings: Settings, ports: Ports) -> Answering:
         journal,
         Holds(
             journal,
-            PriceList(documents, clock),
+            prices,
             clock,
             thb_per_usd=settings.thb_per_usd,
             timezone=settings.budget_timezone,
             providers=settings.providers,
+            transcribe_model=settings.transcribe_model,
         ),
         AskModel(ports.llm, ports.slots, clock, retry),
+        Media(ports.content, ports.pictures, prices, clock, transcribe_model=settings.transcribe_model),
+        Listen(ports.transcriber, ports.slots, clock, retry, settings.transcribe_model),
         delivery,
         DeskChat(documents, names, outbox, taps, clock),
         outbox,

@@ -8,7 +8,8 @@ The document `org_ai_spend/{org_id}:{day}`, whose schema is DayBooks:
     holds              {turn_id: {amount, expires_ms, model}}; their amounts sum up to `held`
     turns, downgraded, stopped, ambiguous    counters; ambiguous counts charges at the worst case
     thresholds         {"50": true, …}: events that this day has had
-    by_model           {model: {turns, input, cached, cache_write, output, spent_micro_baht}}
+    by_model           {model: {turns, input, cached, cache_write, output, spent_micro_baht,
+                       pictures and audio_ms where there were some}}
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from core.domain.money import share_of, to_micro_baht
 
 THRESHOLDS = (50, 80, 100)
 MODEL_COUNTERS = ("turns", "input", "cached", "cache_write", "output", "spent_micro_baht")
+MEDIA_COUNTERS = ("pictures", "audio_ms")
+"""Pictures that a model was shown, and what it has listened to; only where there were some."""
 
 
 class Kind(StrEnum):
@@ -114,7 +117,10 @@ class DayBooks:
             thresholds=frozenset(int(percent) for percent in data.get("thresholds", {})),
             budget_micro_baht=data.get("budget_micro_baht"),
             by_model={
-                model: {name: counts.get(name, 0) for name in MODEL_COUNTERS}
+                model: {
+                    **{name: counts.get(name, 0) for name in MODEL_COUNTERS},
+                    **{name: counts[name] for name in MEDIA_COUNTERS if counts.get(name)},
+                }
                 for model, counts in data.get("by_model", {}).items()
             },
         )

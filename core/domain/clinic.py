@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from core.domain.clinic_prices import ApprovedAnswer, ListedPrice
 from core.domain.hours import OpeningHours
+from core.domain.media import MediaSettings
 
 ORG_ID = "[a-z0-9-]{1,40}"
 """What an org_id matches."""
@@ -120,6 +121,7 @@ class Clinic:
     mode: Mode = Mode.LIVE
     bookings: Bookings = field(default_factory=Bookings)
     desk: DeskSettings = field(default_factory=DeskSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
     version: int = 0
 
     def is_silent(self, postback_data: str) -> bool:

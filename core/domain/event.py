@@ -60,7 +60,8 @@ class InboundEvent:
     prompt: the customer's words, a sticker's too, a postback's data, a location's address. `hint`: what a
     sticker shows, as LINE describes it. `message_id`: of the message itself, or of the one that is unsent or
     edited. `quote_token` quotes this message in a reply, `read_token` marks it as read. `image_set_id`:
-    pictures that were sent together; `image_index` of `image_total`, from 1.
+    pictures that were sent together; `image_index` of `image_total`, from 1. `duration_ms`: of a voice
+    message. `external`: its content is not LINE's, but at an address that somebody has named.
     """
 
     event_id: str
@@ -81,6 +82,8 @@ class InboundEvent:
     image_set_id: str | None = None
     image_index: int | None = None
     image_total: int | None = None
+    duration_ms: int | None = None
+    external: bool = False
     redelivered: bool = False
     quoted_message_id: str | None = None
     mentioned: bool = False

@@ -5,7 +5,7 @@ What a kind of event means in itself stands in core.domain.event_kinds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core.domain import consent, handoff
@@ -48,20 +48,23 @@ def plan(
     memory: CustomerMemory,
     now_ms: int,
     silence: str = "",
+    takes: Collection[str] = (),
 ) -> Plan:
-    """For one event. In groups and rooms only what addresses us is answered: a mention, or an answer to one
-    of our messages. While people have taken over, and for the reason `silence` (core.domain.opening), the bot
-    says nothing but the emergency number, where it is urgent. Keywords are words that the customer has
-    written: a postback's data is the clinic's."""
+    """For one event. `takes`: the kinds without words that a model looks at or listens to. In groups and
+    rooms only what addresses us is answered: a mention, or an answer to one of our messages. While people
+    have taken over, and for the reason `silence` (core.domain.opening), the bot says nothing but the
+    emergency number, where it is urgent. Keywords are words that the customer has written: a postback's data
+    is the clinic's."""
     rules = rules_of(event.kind)
     if rules.action is not None:
         return Plan(rules.action)
-    if reason := _silence(event, clinic, session, memory, now_ms, silence):
+    is_taken = event.kind in takes
+    if reason := _silence(event, clinic, session, memory, now_ms, silence, is_taken=is_taken):
         is_urgent = reason in BY_PEOPLE and handoff.must_name_emergency(event, memory, now_ms)
         return Plan(Action.TEXT, URGENT, URGENT) if is_urgent else Plan(Action.IGNORE, reason=reason)
     if (given := consent.tapped(event)) is not None:
         return Plan(Action.TEXT, "consent_given" if given else "consent_declined")
-    if not asks_model(event):
+    if not (is_taken or asks_model(event)):
         return Plan(Action.TEXT, rules.text_key)
     if event.kind != EventKind.POSTBACK and handoff.asked_for_people(clinic, [event.text]):
         return Plan(Action.HANDOFF, "handoff", reason="keyword")
@@ -78,7 +81,14 @@ def _told_already(event: InboundEvent, clinic: Clinic, session: Session) -> bool
 
 
 def _silence(
-    event: InboundEvent, clinic: Clinic, session: Session, memory: CustomerMemory, now_ms: int, silence: str
+    event: InboundEvent,
+    clinic: Clinic,
+    session: Session,
+    memory: CustomerMemory,
+    now_ms: int,
+    silence: str,
+    *,
+    is_taken: bool,
 ) -> str:
     """Why the bot says nothing, "" if it does."""
     if event.chat_type != "user" and not _addresses_us(event, session):
@@ -87,7 +97,7 @@ def _silence(
         return "desk_button"
     if by_people := HANDED_OVER if memory.in_handoff(now_ms) else silence:
         return by_people
-    if _told_already(event, clinic, session):
+    if not is_taken and _told_already(event, clinic, session):
         return TOLD_ALREADY
     if event.kind == EventKind.POSTBACK and clinic.is_silent(event.text):
         return "silent_postback"
@@ -127,6 +137,7 @@ def plan_turn(
     memory: CustomerMemory,
     now_ms: int,
     silence: str = "",
+    takes: Collection[str] = (),
 ) -> TurnPlan:
     """One reply for several events: people if they were asked for, else the model if anything was said, else
     the fixed text of the newest event that has one."""
@@ -140,7 +151,7 @@ def plan_turn(
     if unfollowed_ms is not None:
         # Nothing reaches this customer: a call would be paid for nobody.
         return TurnPlan(Action.IGNORE, unfollowed_ms=unfollowed_ms, reason="unfollowed")
-    plans = [(event, plan(event, clinic, session, memory, now_ms, silence)) for event in left]
+    plans = [(event, plan(event, clinic, session, memory, now_ms, silence, takes)) for event in left]
     talk = {Action.ANSWER, Action.HANDOFF}
     turn = TurnPlan(
         Action.IGNORE,

@@ -156,6 +156,7 @@ def _event(
     message_id = _message_id(kind, raw, message)
     reply_token = _opaque(raw.get("replyToken"))
     pictures = as_object(message.get("imageSet"))
+    provider = as_object(message.get("contentProvider")).get("type", "line")
     return InboundEvent(
         event_id=_event_id(raw, message, kind, chat_id, user_id, timestamp, message_id, reply_token, text),
         org_id=org_id,
@@ -174,6 +175,8 @@ def _event(
         image_set_id=_opaque(pictures.get("id")),
         image_index=_count(pictures.get("index")),
         image_total=_count(pictures.get("total")),
+        duration_ms=_count(message.get("duration")) if kind is EventKind.AUDIO else None,
+        external=provider != "line",
         redelivered=as_object(raw.get("deliveryContext")).get("isRedelivery") is True,
         quoted_message_id=quoted,
         mentioned=mentioned,

@@ -15,12 +15,20 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, cast, get_args
 
+from core.domain.audio_prices import AudioPrice, AudioPriceError, AudioRows, audio_rows, price_in_force
 from core.domain.errors import InvalidInputError
 
 OutputLimit = Literal["max_completion_tokens", "max_tokens"]
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-_CAPABILITIES = {"temperature", "output_limit", "max_output", "reasoning_effort", "shutdown"}
+_CAPABILITIES = {
+    "temperature",
+    "output_limit",
+    "max_output",
+    "reasoning_effort",
+    "picture_tokens",
+    "shutdown",
+}
 _ROW = {"from", "input", "cached_input", "cache_write", "output"}
 
 
@@ -77,12 +85,14 @@ class Price:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What may be sent to a model, and until when it exists. `max_output`: the most tokens that an answer
-    may be allowed; None: not known."""
+    may be allowed; None: not known. `picture_tokens`: what one picture as it is sent takes at most; None: the
+    model takes no pictures."""
 
     temperature: bool = False
     output_limit: OutputLimit = "max_completion_tokens"
     max_output: int | None = None
     reasoning_effort: str | None = None
+    picture_tokens: int | None = None
     shutdown: date | None = None
 
     def temperature_to_send(self, wished: float | None) -> float | None:
@@ -106,6 +116,18 @@ class Prices:
     version: str
     models: Mapping[str, PricedModel]
     tiers: Mapping[str, Decimal] = field(default_factory=dict)
+    transcription: Mapping[str, AudioRows] = field(default_factory=dict)
+
+    def audio_price_at(self, model: str, when_ms: int) -> AudioPrice | None:
+        """None: no such model is known, so nothing can be written down by it."""
+        return price_in_force(self.transcription.get(model, ()), when_ms)
+
+    def picture_tokens(self, model: str) -> int | None:
+        """See Capabilities; of a model that is not known: None."""
+        try:
+            return self.capabilities(model).picture_tokens
+        except UnpricedModelError:
+            return None
 
     def price_at(self, model: str, when_ms: int) -> Price:
         """The row in force at `when_ms`. Raises UnpricedModelError."""
@@ -149,11 +171,14 @@ class Prices:
 
         Raises PriceTableError.
         """
-        models = dict(self.models)
+        models, transcription = dict(self.models), dict(self.transcription)
         for model, raw in documents.items():
             version = str(raw.get("version") or f"{self.version}+{model}")
-            models[model] = _model(model, raw, version, models.get(model) or self._base_of(model))
-        return Prices(self.version, models, self.tiers)
+            if "unit" in raw:
+                transcription[model] = _audio(model, raw, version)
+            else:
+                models[model] = _model(model, raw, version, models.get(model) or self._base_of(model))
+        return Prices(self.version, models, self.tiers, transcription)
 
     def _base_of(self, document: str) -> PricedModel | None:
         """What a document `provider:NAME` need not say again: NAME's entry."""
@@ -175,7 +200,16 @@ def load_prices() -> Prices:
     raw = tomllib.loads(text)
     version = raw["version"]
     models = {name: _model(name, entry, version, None) for name, entry in raw["models"].items()}
-    return Prices(version, models, {tier: Decimal(by) for tier, by in raw["tiers"].items()})
+    transcription = {name: _audio(name, entry, version) for name, entry in raw["transcription"].items()}
+    tiers = {tier: Decimal(by) for tier, by in raw["tiers"].items()}
+    return Prices(version, models, tiers, transcription)
+
+
+def _audio(name: str, raw: Mapping[str, Any], version: str) -> AudioRows:
+    try:
+        return audio_rows(name, raw, version)
+    except AudioPriceError as exc:
+        raise PriceTableError(str(exc)) from exc
 
 
 def _model(name: str, raw: Mapping[str, Any], version: str, base: PricedModel | None) -> PricedModel:
@@ -206,9 +240,12 @@ def _capabilities(name: str, raw: Mapping[str, Any], base: Capabilities) -> Capa
     effort = raw.get("reasoning_effort", base.reasoning_effort)
     if not (effort is None or isinstance(effort, str)):
         raise PriceTableError(f"price of {name}: reasoning_effort: expected a text such as none, or nothing")
+    picture = raw.get("picture_tokens", base.picture_tokens)
+    if picture is not None and (isinstance(picture, bool) or not isinstance(picture, int) or picture < 1):
+        raise PriceTableError(f"price of {name}: picture_tokens: expected a number of tokens such as 3000")
     shutdown = raw.get("shutdown", base.shutdown)
     last_day = None if shutdown is None else _moment(name, "shutdown", shutdown).date()
-    return Capabilities(temperature, cast(OutputLimit, limit), most, effort, last_day)
+    return Capabilities(temperature, cast(OutputLimit, limit), most, effort, picture, last_day)
 
 
 def _row(name: str, where: str, raw: Any, version: str) -> tuple[datetime, Price]:

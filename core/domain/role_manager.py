@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -20,9 +21,9 @@ from core.domain.memory import CustomerMemory
 from core.domain.model_reply import SCHEMA, SCHEMA_NAME
 from core.domain.moment import Moment
 from core.domain.opening import state_of
-from core.domain.prompt import Message, Prompt
+from core.domain.prompt import Message, Picture, Prompt
 from core.domain.session import Session
-from core.domain.texts import house_rules, shorter_rule, unstated_rule
+from core.domain.texts import blind_rule, house_rules, shorter_rule, unstated_rule
 from core.domain.tokens import prompt_bound, request_estimate, text_bound
 
 WORDS_TOKENS = 3 * MAX_WAITING_CHARS + MAX_WAITING
@@ -42,13 +43,15 @@ def build_prompt(
     *,
     overflow: int = 0,
     also_sent: Sequence[str] = (),
+    pictures: Sequence[tuple[int, Picture]] = (),
     quotes: Sequence[Mapping[str, str]] = (),
     speaker: str = "",
     appointments: Sequence[Mapping[str, str]] = (),
     words_tokens: int = WORDS_TOKENS,
 ) -> Prompt:
     """`words`: the waiting messages, in order of LINE's timestamp. `overflow`: how many earlier ones are left
-    out. `also_sent`: notes of what came with them and has no words (image, …). `quotes`: what they quote, and
+    out. `also_sent`: notes of what came with them and has no words (image, …). `pictures`: each with how many
+    of the words come before it. `quotes`: what they quote, and
     who said it. `speaker`: in a group, whose words they are. `appointments`: what the customer has or
     asked for. Longer words than `words_tokens` keep their beginning and end."""
     facts = memory.facts if clinic.memory else ()
@@ -85,13 +88,25 @@ def build_prompt(
             Message("system", stable_prefix(clinic, moment.local.date())),
             Message("system", changing),
             *history,
-            Message("user", shortened("\n".join(filter(str.strip, words)), words_tokens)),
+            _asked(words, pictures, words_tokens),
         ),
         schema_name=SCHEMA_NAME,
         schema=SCHEMA,
         cache_key=f"fairlane-{clinic.org_id}",
         facts_used=tuple(fact.key for fact in facts),
     )
+
+
+def _asked(words: Sequence[str], pictures: Sequence[tuple[int, Picture]], words_tokens: int) -> Message:
+    """The customer's words, and their pictures between them; behind them if the words were shortened."""
+
+    def joined(count: int) -> str:
+        return "\n".join(filter(str.strip, words[:count]))
+
+    whole = joined(len(words))
+    said = shortened(whole, words_tokens)
+    placed = ((len(joined(before)) if said == whole else len(said), picture) for before, picture in pictures)
+    return Message("user", said, tuple(placed))
 
 
 def least_request(clinic: Clinic, now_ms: int) -> int:
@@ -113,6 +128,12 @@ def asked_without(messages: Sequence[Message], amounts: Sequence[str]) -> tuple[
     named = ", ".join(amounts).encode(errors="replace")[:AMOUNTS_TOKENS].decode(errors="ignore")
     rule = unstated_rule().replace("{amounts}", named)
     return (*messages[:-1], Message("system", rule), *messages[-1:])
+
+
+def asked_blindly(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same question to a model that takes no pictures: it is told that there are some."""
+    last = replace(messages[-1], pictures=())
+    return (*messages[:-1], Message("system", blind_rule()), last)
 
 
 def longest_asked(clinic: Clinic, messages: Sequence[Message]) -> tuple[Message, ...]:

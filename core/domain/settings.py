@@ -190,6 +190,11 @@ class Settings:
     secret_store: str = _setting(_SECRETS, "`secretmanager`, or `file:PATH`", default="secretmanager")
     secret_prefix: str | None = _setting(_prefix, "begins the names of secrets: `{prefix}line-{org_id}`")
     line_api_base_url: str = _setting(_URL, "LINE's API", default="https://api.line.me")
+    line_data_api_base_url: str | None = _setting(
+        _URL,
+        "LINE's data API; if unset, `https://api-data.line.me`, or LINE_API_BASE_URL where that is another",
+        TURN,
+    )
     tasks_queue: str = _setting(_QUEUE, "`projects/P/locations/L/queues/Q`", required=True)
     tasks_dispatches_per_s: int = _setting(_whole(1, 500), "the queue's rate", default="17")
     turn_url: str = _setting(_URL, "where tasks are sent, and their OIDC audience", required=True)
@@ -201,6 +206,7 @@ class Settings:
     )
     openai_api_key: str = _setting(_text, "the provider's key", TURN, required=True, secret=True)
     openai_base_url: str | None = _setting(_URL, "another OpenAI-compatible endpoint", TURN)
+    transcribe_model: str = _setting(_text, "writes voice messages down", TURN, "gpt-transcribe")
     chat_max_concurrent: int = _setting(_MANY, "calls at the provider at once, all instances", TURN, "15")
     chat_max_concurrent_per_org: int = _setting(_MANY, "of these, for one clinic", TURN, "5")
     llm_requests_per_minute: int | None = _setting(
@@ -237,6 +243,14 @@ class Settings:
     )
     budget_timezone: str = _setting(_timezone, "where a budget's day begins and ends", TURN, "Asia/Bangkok")
     log_level: str = _setting(_level, "DEBUG, INFO, WARNING or ERROR", default="INFO")
+
+    @property
+    def line_data_url(self) -> str:
+        """Where what customers send besides words is fetched from."""
+        if self.line_data_api_base_url:
+            return self.line_data_api_base_url
+        elsewhere = self.line_api_base_url != default("LINE_API_BASE_URL")
+        return self.line_api_base_url if elsewhere else "https://api-data.line.me"
 
     @property
     def region(self) -> str:

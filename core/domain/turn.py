@@ -52,7 +52,9 @@ class TurnState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TurnEvent:
     """A customer's message as the journal keeps it, so that whoever takes a turn over can answer it.
-    `user_id`: who sent it, which a group's chat does not say. `note`: what came besides words."""
+    `user_id`: who sent it, which a group's chat does not say. `note`: what came besides words; without one
+    there is nothing to look at or listen to. `media`: what became of that (core.domain.media), None as long
+    as nobody has tried; `duration_ms` and `external` as in InboundEvent."""
 
     id: str
     kind: EventKind
@@ -62,6 +64,9 @@ class TurnEvent:
     message_id: str | None = None
     user_id: str | None = None
     note: str | None = None
+    media: str | None = None
+    duration_ms: int | None = None
+    external: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ class Money:
 
     `worst`: one call's worst case. `held`: reserved in the day's books now. `cost`: settled, of which
     `ambiguous` was charged at the worst case because nobody knows what the provider billed. `others`: what is
-    part of it for calls of other models than `model`, the last one that was asked.
+    part of it for calls of other models than `model`, the last one that was asked. `pictures`: how many the
+    model was shown. `audio`: what writing voice messages down has cost, with `seconds` and `price`.
     """
 
     day: str = ""
@@ -89,6 +95,8 @@ class Money:
     thb_per_usd: str = ""
     service_tier: str | None = None
     others: Mapping[str, int] = field(default_factory=dict)
+    pictures: int = 0
+    audio: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +192,7 @@ class TurnRecord:
             "usage": dict(self.money.usage),
             "price": dict(self.money.price),
             "others": dict(self.money.others),
+            "audio": dict(self.money.audio),
             "created_at": created,
             "expire_at": created + RETENTION,
         }
@@ -192,7 +201,7 @@ class TurnRecord:
     def decode(cls, turn_id: str, data: Mapping[str, Any]) -> TurnRecord:
         """Fields that an older version did not write keep their defaults."""
         money = Money(
-            **{k: data[k] for k in (*_MONEY, "usage", "price", "others") if data.get(k) is not None}
+            **{k: data[k] for k in (*_MONEY, "usage", "price", "others", "audio") if data.get(k) is not None}
         )
         events = tuple(TurnEvent(**{k: event.get(k) for k in _EVENT}) for event in data.get("events", ()))
         lists: dict[str, Any] = {
@@ -242,7 +251,7 @@ class TurnRecord:
             replace(e, text="", note=None) if e.message_id == message_id else e for e in self.events
         )
         left = replace(self, events=events)
-        wanted = not self.state.final and any(event.text for event in events)
+        wanted = not self.state.final and any(event.text or event.note for event in events)
         return left if wanted else left.without_words()
 
     def causing(self, *effects: EffectTask) -> TurnRecord:
@@ -259,7 +268,19 @@ class TurnRecord:
 
 
 _EFFECT = ("kind", "id", "due_ms")
-_EVENT = ("id", "kind", "text", "timestamp_ms", "arrived_ms", "message_id", "user_id", "note")
+_EVENT = (
+    "id",
+    "kind",
+    "text",
+    "timestamp_ms",
+    "arrived_ms",
+    "message_id",
+    "user_id",
+    "note",
+    "media",
+    "duration_ms",
+    "external",
+)
 _MONEY = (
     "day",
     "decision",
@@ -274,6 +295,7 @@ _MONEY = (
     "swept",
     "thb_per_usd",
     "service_tier",
+    "pictures",
 )
 _PLAIN = (
     "id",
@@ -320,6 +342,8 @@ def journaled(event: InboundEvent) -> TurnEvent:
         event.message_id,
         event.user_id,
         note_of(event) or None,
+        duration_ms=event.duration_ms,
+        external=event.external or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for LINE's Messaging API that keeps LINE's rules and remembers who broke them.
+"""A stand-in for LINE's Messaging API and its data API that keeps LINE's rules and remembers who broke them.
 
 Source: developers.line.biz/en/reference/messaging-api/ and …/docs/messaging-api/retrying-api-request/.
 """
@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from core.local import line_rules as rules
 from core.local.faults import FaultScript
@@ -26,6 +27,7 @@ from core.local.line_state import (
     LineTrouble,
     ReadToken,
     ReplyToken,
+    SentContent,
 )
 from core.local.specs import watched
 
@@ -43,6 +45,7 @@ _ROUTES: dict[tuple[str, str], LineCall] = {
     ("GET", "/v2/bot/message/quota"): LineCall.QUOTA,
     ("GET", "/v2/bot/message/quota/consumption"): LineCall.QUOTA,
 }
+_CONTENT = re.compile(r"/v2/bot/message/[^/]+/content(?:/transcoding)?")
 _PROFILE = re.compile(r"/v2/bot/(?:profile|(?:group|room)/[^/]+/member)/[^/]+")
 _REFUSALS = {
     LineTrouble.RATE_LIMIT: (429, rules.RATE_LIMIT),
@@ -106,6 +109,11 @@ class LineApi:
         """A redelivered event's token gets a fresh minute."""
         self.state.reply_tokens[token].expires_ms = now_ms() + int(life_s * 1000)
 
+    def add_content(self, message_id: str, data: bytes, **more: Any) -> SentContent:
+        """What a customer's message holds; `more`: fields of SentContent."""
+        content = self.state.contents[message_id] = SentContent(data, **more)
+        return content
+
     def block(self, channel_id: str, user_id: str) -> None:
         """Deliveries to this user are accepted and reach nobody."""
         self.state.channels[channel_id].blocked.add(user_id)
@@ -143,6 +151,8 @@ class LineApi:
         call = _ROUTES.get((request.method, request.path))
         if request.method == "GET" and _PROFILE.fullmatch(request.path):
             call = LineCall.PROFILE
+        if request.method == "GET" and _CONTENT.fullmatch(request.path):
+            call = LineCall.CONTENT
         if call is None:
             return error(404, "Not found")
         state = self.state.channel_of(request.headers.get("authorization", ""), now_ms())

@@ -41,6 +41,7 @@ class LineCalls:
             LineCall.WEBHOOK: self._webhook,
             LineCall.QUOTA: self._quota,
             LineCall.PROFILE: self._profile,
+            LineCall.CONTENT: self._content,
         }
 
     def broke(self, state: ChannelState | None, call: LineCall, rule: str) -> None:
@@ -172,6 +173,20 @@ class LineCalls:
             return error(404, "Not found")
         shown = {"userId": user_id, "displayName": names[user_id]}
         return Response.of_json(shown)
+
+    async def _content(self, _: ChannelState, request: Request) -> Response:
+        """LINE's data API: the bytes, or whether they are ready."""
+        content = self.state.contents.get(request.path.split("/")[4])
+        if content is None or content.status >= 400:
+            return error(content.status if content else 404, "Not found")
+        if request.path.endswith("/transcoding"):
+            content.preparing = max(0, content.preparing - 1)
+            return Response.of_json({"status": "processing" if content.preparing else "succeeded"})
+        if content.preparing:  # https://developers.line.biz/en/reference/messaging-api/#get-content
+            return Response(202, described=False)
+        content.fetched += 1
+        headers = {"content-type": content.media_type}
+        return Response(200, content.data, headers, content.drip_s, content.cut_at)
 
     async def _quota(self, state: ChannelState, request: Request) -> Response:
         if request.path.endswith("consumption"):

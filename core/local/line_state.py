@@ -20,6 +20,7 @@ class LineCall(StrEnum):
     WEBHOOK = "webhook"
     QUOTA = "quota"
     PROFILE = "profile"
+    CONTENT = "content"
 
 
 class LineTrouble(StrEnum):
@@ -88,6 +89,21 @@ class CallSeen:
 
 
 @dataclass(slots=True)
+class SentContent:
+    """What a customer has sent besides words. `preparing`: how often LINE says that it is being prepared.
+    `status`: 404 and 410 for what is gone. `drip_s`, `cut_at`: see http_server.Response. `fetched`: how often
+    it was handed out."""
+
+    data: bytes
+    media_type: str = "image/jpeg"
+    preparing: int = 0
+    status: int = 200
+    drip_s: float = 0.0
+    cut_at: int | None = None
+    fetched: int = 0
+
+
+@dataclass(slots=True)
 class ReplyToken:
     channel_id: str
     to: str
@@ -134,6 +150,7 @@ class LineState:
         self.reply_tokens: dict[str, ReplyToken] = {}
         self.read_tokens: dict[str, ReadToken] = {}
         self.read: list[ReadToken] = []
+        self.contents: dict[str, SentContent] = {}
         self.deliveries: list[Delivery] = []
         self.broken_rules: list[BrokenRule] = []
         self.calls: Counter[tuple[LineCall, int]] = Counter()

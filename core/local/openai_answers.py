@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from core.local.openai_pictures import picture_tokens, pictures_in, text_of
+
 QUOTE_OPEN: Final = "«"
 QUOTE_CLOSE: Final = "»"
 _OPENING = "สวัสดีค่ะ ได้รับข้อความแล้วนะคะ"
@@ -26,13 +28,14 @@ def token_count(text: str) -> int:
 
 def prompt_tokens(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] | None) -> int:
     """Three tokens around each message and before the answer (OpenAI cookbook), and the schema."""
-    texts = sum(token_count(str(m.get("content", ""))) + token_count(str(m["role"])) + 3 for m in messages)
+    texts = sum(token_count(text_of(m.get("content"))) + token_count(str(m["role"])) + 3 for m in messages)
+    texts += sum(picture_tokens(data) for data, _ in pictures_in(messages))
     return texts + 3 + (token_count(json.dumps(schema)) if schema else 0)
 
 
 def last_words(messages: Sequence[Mapping[str, Any]]) -> str:
     """What the customer has said last."""
-    return next((str(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
+    return next((text_of(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
 
 
 def reply_text(

@@ -18,6 +18,7 @@ from typing import Any
 from core.local.faults import FaultScript
 from core.local.http_server import HttpServer, Request, ResetConnectionError, Response
 from core.local.openai_answers import PromptCache, Served, instance_of, prompt_tokens, reply_text, token_count
+from core.local.openai_audio import OpenAiAudio
 from core.local.openai_checks import MODELS, RefusedError, check, output_limit, response_schema
 from core.local.openai_faults import (
     BILLED,
@@ -28,6 +29,7 @@ from core.local.openai_faults import (
     spoiled_choice,
     spoiled_content,
 )
+from core.local.openai_pictures import pictures_in, text_of
 from core.local.specs import watched
 
 __all__ = ["Call", "Latency", "LlmFaultKind", "LlmTrouble", "OpenAiApi", "Served"]
@@ -64,7 +66,12 @@ class Call:
 
     @property
     def last_words(self) -> str:
-        return next((str(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
+        return next((text_of(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
+
+    @property
+    def pictures(self) -> list[bytes]:
+        """What the model was shown, in order."""
+        return [data for data, _ in pictures_in(self.messages)]
 
 
 def clinic_of(body: Mapping[str, Any]) -> str:
@@ -86,7 +93,8 @@ Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
 class OpenAiApi:
     """`answer`: overrides parts of what it says, by the call's body; properties it does not name keep the
-    least value that the schema allows. `running` and `most` count calls at once: all, and by clinic."""
+    least value that the schema allows. `running` and `most` count calls at once: all, and by clinic. `audio`:
+    what was written down; its calls are nobody's in particular, since they name no clinic."""
 
     def __init__(
         self,
@@ -112,6 +120,7 @@ class OpenAiApi:
         self._discriminator = discriminator
         self._keep_bodies = keep_bodies
         self._cache = PromptCache()
+        self.audio = OpenAiAudio(lambda: self.latency.draw(self._dice), self._count)
         self._server = HttpServer(watched("openai", self._handle), port=port)
 
     @property
@@ -139,6 +148,8 @@ class OpenAiApi:
         if request.method == "GET" and request.path == "/v1/models":
             models = [{"id": m, "object": "model", "created": 0, "owned_by": "local"} for m in self._models]
             return Response.of_json({"object": "list", "data": models})
+        if (request.method, request.path) == ("POST", "/v1/audio/transcriptions"):
+            return await self.audio.transcribe(request, request_id)
         if (request.method, request.path) != ("POST", "/v1/chat/completions"):
             raise RefusedError(f"Invalid URL ({request.method} {request.path})", status=404)
         # A client that gave up on its last call and the next call may arrive in one batch of socket events:
@@ -173,8 +184,8 @@ class OpenAiApi:
 
     def _count(self, clinic: str, change: int) -> None:
         self.running += change
-        self.running_by_clinic[clinic] += change
         self.most = max(self.most, self.running)
+        self.running_by_clinic[clinic] += change
         self.most_by_clinic[clinic] = max(self.most_by_clinic[clinic], self.running_by_clinic[clinic])
 
     async def _work(self, call: Call, body: Mapping[str, Any]) -> Response:
@@ -225,7 +236,7 @@ class OpenAiApi:
         schema = response_schema(body)
         prompt = prompt_tokens(body["messages"], schema)
         # The schema stands before the messages and is cached with them (OpenAI, "Prompt caching").
-        parts = [json.dumps(schema), *(f"{m['role']}:{m['content']}" for m in body["messages"])]
+        parts = [json.dumps(schema), *(f"{m['role']}:{text_of(m['content'])}" for m in body["messages"])]
         text = "\n".join(parts)
         key = str(body.get("prompt_cache_key") or body.get("user") or "")
         cached, written = self._cache.look_up(call.model, key, text, prompt)

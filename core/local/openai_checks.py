@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from core.domain.errors import FairlaneError
+from core.local.openai_pictures import check_parts
+from core.local.openai_refused import RefusedError
+
+__all__ = ["MODELS", "RefusedError", "check", "output_limit", "response_schema"]
 
 MODELS: Final = (
     "gpt-6.1-terra",
@@ -65,25 +68,6 @@ _FORBIDDEN_KEYWORDS: Final = frozenset({"allOf", "not", "if", "then", "else", "d
 _MAX_TEXT: Final = 10_485_760
 
 
-class RefusedError(FairlaneError):
-    """An error answer: status, and the fields of OpenAI's `error` object."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        kind: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.param = param
-        self.code = code
-
-
 def reasons(model: str) -> bool:
     """Reasoning models take other parameters than the older chat models."""
     return model.startswith(("gpt-5", "gpt-6", "o"))
@@ -121,8 +105,10 @@ def _check_messages(messages: Any) -> None:
             detail = f"Invalid value: {role!r}. Supported values are: {', '.join(sorted(_ROLES))}."
             raise RefusedError(detail, param=f"{where}.role", code="invalid_value")
         content = message.get("content")
-        if not isinstance(content, str) or len(content) > _MAX_TEXT:
-            detail = "This stand-in takes messages whose content is a string."
+        if isinstance(content, list) and role == "user":
+            check_parts(content, f"{where}.content")
+        elif not isinstance(content, str) or len(content) > _MAX_TEXT:
+            detail = "This stand-in takes messages whose content is a string, or a user's list of parts."
             raise RefusedError(detail, param=f"{where}.content", code="invalid_type")
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.local.http_server import Response
-from core.local.openai_checks import RefusedError
+from core.local.openai_refused import RefusedError
 
 
 class LlmFaultKind(StrEnum):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from core.local.http_server import Request, Response
+from core.local.multipart import form_fields
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ANY: Final = "__any"
@@ -85,20 +86,16 @@ class Spec:
 
     def _in_body(self, content: Schema, body: bytes, headers: Mapping[str, str]) -> list[str]:
         """`content`: schemas by media type; without any, the body does not matter."""
-        if not content:
+        if not content or "*/*" in content:
             return []
         media = headers.get("content-type", "").partition(";")[0].strip()
         if media not in content:
             return [f"is {media or 'without a media type'} instead of {', '.join(content)}"]
-        if media == "application/x-www-form-urlencoded":
-            return self._wrong(content[media]["schema"], dict(parse_qsl(body.decode("utf-8", "replace"))))
-        if media != "application/json":
-            return []
         try:
-            value = json.loads(body)
+            value = _read_body(media, body, headers)
         except ValueError:
             return ["is not JSON"]
-        return self._wrong(content[media]["schema"], value)
+        return [] if value is None else self._wrong(content[media]["schema"], value)
 
     def _wrong(self, schema: Schema, value: Any) -> list[str]:
         key = json.dumps(schema, sort_keys=True)
@@ -136,6 +133,16 @@ class Spec:
             "$ref": target + _ANY if name in self._chosen_from else target,
             "unevaluatedProperties": False,
         }
+
+
+def _read_body(media: str, body: bytes, headers: Mapping[str, str]) -> Any:
+    """As what the schema describes; None of a media type without any. Raises ValueError."""
+    if media == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(body.decode("utf-8", "replace")))
+    if media == "multipart/form-data":
+        fields = form_fields(body, headers["content-type"])
+        return {name: field.value.decode("latin-1") for name, field in fields.items()}
+    return json.loads(body) if media == "application/json" else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -253,7 +253,8 @@ class LineSimulator:
     def _may_be_for(self, sent: Sent, delivery: Delivery, own: Sequence[Delivery]) -> bool:
         if self.unasked.issuperset(delivery.texts):  # buttons have no texts, and nobody asked for them
             return False
-        if delivery.at_ms < sent.sent_ms or QUOTE_OPEN in "\n".join(delivery.texts):
+        quotes_another = bool(sent.text) and QUOTE_OPEN in "\n".join(delivery.texts)
+        if delivery.at_ms < sent.sent_ms or quotes_another:
             return False
         other = self._by_token.get(delivery.reply_token or "")
         if delivery.how is not LineCall.PUSH and (other is None or other.timestamp_ms <= sent.timestamp_ms):

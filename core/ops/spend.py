@@ -132,6 +132,11 @@ def explanation(found: Explanation) -> Table:
             out.add_row(line.kind, sum_text, _micro(line.micro_baht))
         tier = f"tier {money.service_tier or 'default'}, × {found.computed.multiplier}"
         out.add_row("by usage", f"{tier}, rounded up once a call", _micro(Decimal(found.by_usage_micro_baht)))
+    if money.audio:
+        sum_text = f"{money.audio.get('seconds', 0)} s by {money.audio.get('model', '')}"
+        out.add_row("listening", sum_text, _micro(Decimal(found.listening_micro_baht)))
+    if money.pictures:
+        out.add_row("pictures", f"{money.pictures}, among the input", "")
     if money.ambiguous_micro_baht:
         text = "attempts whose outcome is unknown, at their worst case"
         out.add_row("ambiguous", text, _micro(Decimal(money.ambiguous_micro_baht)))
@@ -175,6 +180,8 @@ def explanation_json(found: Explanation) -> dict[str, Any]:
             for line in lines
         ],
         "by_usage_micro_baht": found.by_usage_micro_baht,
+        "pictures": money.pictures,
+        "audio": dict(money.audio),
         "ambiguous_micro_baht": money.ambiguous_micro_baht,
         "cost_micro_baht": money.cost_micro_baht,
         "held_micro_baht": money.held_micro_baht,

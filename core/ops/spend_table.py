@@ -60,8 +60,14 @@ def _clinic(name: str, row: SpendRow, style: str = "") -> list[_Line]:
 def _model(model: str, counts: Mapping[str, int]) -> list[_Line]:
     spent, turns = format_baht(counts["spent_micro_baht"]), f"{counts['turns']:,}"
     cells = tuple(map(Text, ("", spent, "", turns)))
-    tokens = f"    in {counts['input']:,} ({counts['cached']:,}) → {counts['output']:,}"
-    return [_Line(f"  {model}", cells, "dim"), _Line(tokens, style="dim")]
+    said = (
+        [f"in {counts['input']:,} ({counts['cached']:,}) → {counts['output']:,}"] if counts["turns"] else []
+    )
+    if pictures := counts.get("pictures"):
+        said.append(f"{pictures:,} picture{'' if pictures == 1 else 's'}")
+    if audio_ms := counts.get("audio_ms"):
+        said.append(f"{audio_ms / 60_000:,.1f} minutes heard")
+    return [_Line(f"  {model}", cells, "dim"), *(_Line(f"    {each}", style="dim") for each in said)]
 
 
 def _shown(line: _Line, names: int, widths: list[int]) -> Text:

@@ -76,6 +76,7 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
             "received_ms": event.timestamp_ms,
             "enqueued_ms": event.arrived_ms,
             "message_id": event.message_id,
+            "media": event.media,
             **({"text": event.text} if texts else {}),
         }
         for event in turn.events
@@ -107,6 +108,8 @@ def turn_json(turn: TurnRecord, *, texts: bool = False) -> dict[str, Any]:
         "flagged": money.flagged,
         "model": money.model,
         "usage": dict(money.usage),
+        "pictures": money.pictures,
+        "audio": dict(money.audio) or None,
         "cost_micro_baht": money.cost_micro_baht,
         "held_micro_baht": money.held_micro_baht,
         "ambiguous_attempts": money.ambiguous_attempts,

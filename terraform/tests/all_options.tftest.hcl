@@ -61,6 +61,8 @@ variables {
     { name = "backup", base_url = "https://backup.example.com/v1", secret_id = "backup-key", secret_version = "3", max_concurrent = 10 },
   ]
   llm_adaptive                = "off"
+  line_data_api_base_url      = "https://line-data.example.com"
+  transcribe_model            = "another-transcribe"
   chat_max_concurrent         = 300
   chat_max_concurrent_per_org = 20
   llm_requests_per_minute     = 10000

@@ -73,7 +73,7 @@ def built(settings: Settings) -> tuple[TurnParts, list[Any]]:
 
         return remember
 
-    names = ("LineMessagingApi", "OpenAiLlm", "RedisSlots")
+    names = ("LineMessagingApi", "LineContent", "OpenAiLlm", "OpenAiTranscriber", "RedisSlots")
     makers = [(shared, name) for name in ("redis", "documents", "tasks")]
     makers += [(bootstrap, name) for name in names]
     with ExitStack() as patches:

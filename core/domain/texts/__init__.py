@@ -38,8 +38,14 @@ TEXT_KEYS: Final = frozenset(
         "urgent",  # people have the chat, and the customer writes that something is urgent
         "handoff_ended",  # the bot is back, on an operator's command
         "sticker",
-        "image",
-        "audio",
+        "image",  # pictures are not looked at: the clinic has it so, or the model takes none
+        "image_lost",  # the picture can't be had from LINE
+        "image_large",
+        "image_unreadable",  # not a still picture that can be opened
+        "audio",  # voice messages are not listened to
+        "audio_lost",  # the voice message can't be had, or not be opened
+        "audio_long",
+        "audio_empty",  # nobody says anything in it
         "video",
         "file",
         "unsupported",  # a message of a kind that has no words for us
@@ -108,6 +114,12 @@ def unstated_rule() -> str:
     """What the assistant is told when its first answer named amounts that the clinic does not state;
     `{amounts}` are these."""
     return str(_toml("house_rules.toml")["unstated"]).strip()
+
+
+@cache
+def blind_rule() -> str:
+    """What a model is told that takes no pictures, where there are some."""
+    return str(_toml("house_rules.toml")["blind"]).strip()
 
 
 @cache

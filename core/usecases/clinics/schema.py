@@ -21,6 +21,7 @@ from core.domain.clinic import (
     Limits,
     Retention,
 )
+from core.domain.media import MediaSettings
 from core.domain.texts import LANGUAGES, TEXT_KEYS
 
 MIN_OUTPUT_TOKENS: Final = 100
@@ -134,6 +135,7 @@ CLINIC: Final[Schema] = {
         DeskSettings,
         {"notify": Texts(f"expected a list of {', '.join(NOTICE_KINDS)}", frozenset(NOTICE_KINDS))},
     ),
+    "media": Group(MediaSettings, {"images": Flag(), "voice": Flag()}),
     "messages": Keyed(TEXT_KEYS),
     "price_guard": Flag(),
     "silent_postbacks": Texts("expected a list of postback data: [menu=2]"),

@@ -74,7 +74,8 @@ class Settlement:
     All these are of `model`, the last one that was asked; what others have cost is in `others`, but their
     ambiguous attempts count in `ambiguous`. `swept` is what the sweep had charged for this turn already: it
     is taken back from `held_as`, the model that the hold was for, now that the truth is known. `ends` False:
-    the turn goes on elsewhere, and counts there.
+    the turn goes on, here or elsewhere, and counts there; `keeps`: what it still holds then. `pictures`:
+    shown to the model; `audio_ms`: listened to by it.
     """
 
     turn_id: str
@@ -92,6 +93,9 @@ class Settlement:
     ends: bool = True
     others: Sequence[OtherCharge] = ()
     held_as: str = ""
+    keeps: int = 0
+    pictures: int = 0
+    audio_ms: int = 0
 
 
 def reserve(
@@ -146,7 +150,12 @@ def settle(key: Key, ended: Settlement, now_ms: int) -> tuple[Write, ...]:
         changes.add(other.cost, "by_model", other.model, "spent_micro_baht")
         _count_tokens(changes, other.model, other.usages)
     changes.add(ended.ambiguous - bool(ended.swept), "ambiguous")
-    changes.set(DELETE_FIELD, "holds", ended.turn_id)
+    if ended.keeps:
+        changes.set(ended.keeps, "holds", ended.turn_id, "amount")
+    else:
+        changes.set(DELETE_FIELD, "holds", ended.turn_id)
+    changes.add(ended.pictures, "by_model", ended.model, "pictures")
+    changes.add(ended.audio_ms, "by_model", ended.model, "audio_ms")
     if ended.usages and ended.ends:
         changes.add(1, "turns")
         changes.add(1, "by_model", ended.model, "turns")

@@ -8,8 +8,9 @@ leader that was taken over can write nothing more. How a commit is made once: co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from core.domain.budget import DayBooks, Decision, Kind
 from core.domain.event import Conversation
@@ -188,8 +189,8 @@ class Journal:
             # Words that were erased meanwhile stay erased, and a busy day's conflict changes nothing.
             held = current.record.money
             swept = held.cost_micro_baht - stored.record.money.cost_micro_baht
-            closing = replace(ended, released=held.held_micro_baht, swept=swept)
-            merged = TurnRecord.decode(settled.id, {**current.record.encode(), **changes})
+            closing = replace(ended, released=held.held_micro_baht - ended.keeps, swept=swept)
+            merged = _merged(current.record, changes)
             record = replace(merged, money=replace(settled.money, swept=held.swept))
             also = writes_of(effects, seen.others)
             return Proposal(record, current, [*spend_books.settle(key, closing, now_ms), *also])
@@ -302,6 +303,13 @@ class Journal:
         if opening:
             opening.announce()
         return stored
+
+
+def _merged(current: TurnRecord, changes: Mapping[str, Any]) -> TurnRecord:
+    """`current` with what a leader changes; a message that was erased since it was read stays erased."""
+    merged = TurnRecord.decode(current.id, {**current.encode(), **changes})
+    erased = {event.id: event for event in current.events if not (event.text or event.note)}
+    return replace(merged, events=tuple(erased.get(event.id, event) for event in merged.events))
 
 
 def _still_led(current: Stored | None, record: TurnRecord) -> Stored:

@@ -80,9 +80,9 @@ def total(rows: Sequence[SpendRow]) -> DayBooks:
     by_model: dict[str, dict[str, int]] = {}
     for row in rows:
         for model, counts in row.books.by_model.items():
-            sums = by_model.setdefault(model, dict.fromkeys(counts, 0))
+            sums = by_model.setdefault(model, {})
             for name, count in counts.items():
-                sums[name] += count
+                sums[name] = sums.get(name, 0) + count
     return DayBooks(
         spent=sum(row.books.spent for row in rows),
         held=sum(row.books.held for row in rows),
@@ -141,8 +141,14 @@ class Explanation:
 
     @property
     def by_usage_micro_baht(self) -> int:
-        """What was charged by returned usage: the rest of the cost is ambiguous attempts."""
-        return self.turn.money.cost_micro_baht - self.turn.money.ambiguous_micro_baht
+        """What was charged by returned usage: the rest of the cost is ambiguous attempts, and what listening
+        to voice messages has cost."""
+        money = self.turn.money
+        return money.cost_micro_baht - money.ambiguous_micro_baht - self.listening_micro_baht
+
+    @property
+    def listening_micro_baht(self) -> int:
+        return int(self.turn.money.audio.get("micro_baht", 0))
 
     @property
     def adds_up(self) -> bool:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.domain.event import Conversation, InboundEvent
+from core.domain.media import MediaState
+from core.domain.prompt import Picture
 from core.domain.task import Task
+from core.ports.content import ContentError
 from core.ports.line import ChannelCredentials, LineMessage, Sent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 from core.ports.slots import Outcome, Slot, SlotRequest
+from core.ports.transcriber import Transcript
 
 
 class Unsent:
@@ -46,6 +50,21 @@ class Unsent:
 
     async def test_webhook(self, channel: ChannelCredentials, url: str | None = None) -> Mapping[str, Any]:
         return {}
+
+    async def close(self) -> None: ...
+
+
+class NothingSent:
+    """See core.ports.content, pictures and transcriber: a rehearsed customer has words only."""
+
+    async def fetch(self, channel: ChannelCredentials, message_id: str, *, max_bytes: int) -> bytes:
+        raise ContentError(MediaState.LOST, "a rehearsal has no content")
+
+    async def scaled(self, data: bytes) -> Picture:
+        raise ContentError(MediaState.LOST, "a rehearsal has no content")
+
+    async def transcribe(self, model: str, audio: bytes, *, timeout_s: float) -> Transcript:
+        raise ContentError(MediaState.LOST, "a rehearsal has no content")
 
     async def close(self) -> None: ...
 

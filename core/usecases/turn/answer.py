@@ -12,15 +12,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.domain import handoff
 from core.domain.desk import DESK
 from core.domain.errors import DefectAfterCallError, UnavailableError
 from core.domain.event_kinds import rules_of
 from core.domain.inbound_policy import Action, TurnPlan, plan_turn
+from core.domain.media import Wanted, blinded, chosen, text_key
 from core.domain.model_reply import FOR_STAFF, ModelReply
 from core.domain.opening import silence_of
 from core.domain.outcome import NOTHING_LEFT
 from core.domain.price_guard import PriceGuard
 from core.domain.prices import UnpricedModelError
+from core.domain.prompt import Prompt
 from core.domain.session import Session
 from core.domain.texts import text
 from core.domain.turn import RECOVERED, UNSURE, TurnRecord, TurnState
@@ -47,7 +50,9 @@ from core.usecases.turn.context import (
 from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.hold import AskFailedError, Hold, Holds
+from core.usecases.turn.listen import Listen
 from core.usecases.turn.load import ForeignEventsError, LoadTurn, NoClinicError
+from core.usecases.turn.media import Fetched, Media
 from core.usecases.turn.model import AskModel
 from core.usecases.turn.quote import BarredProviderError
 
@@ -78,6 +83,8 @@ class Answer:
         journal: Journal,
         holds: Holds,
         ask_model: AskModel,
+        media: Media,
+        listen: Listen,
         delivery: Delivery,
         desk: DeskChat,
         outbox: Outbox,
@@ -89,6 +96,8 @@ class Answer:
         self._journal = journal
         self._holds = holds
         self._ask_model = ask_model
+        self._media = media
+        self._listen = listen
         self._delivery = delivery
         self._desk = desk
         self._outbox = outbox
@@ -111,6 +120,8 @@ class Answer:
             for event in turn.waiting.events:
                 await self._give_up(event, turn.trace, "no_clinic")
             return Answered(turn.event_ids, turn.session)
+        takes = await self._media.takes(context.clinic, _kinds(context))
+        context = replace(context, takes=takes)
         plan = plan_turn(
             turn.waiting.events,
             context.clinic,
@@ -118,6 +129,7 @@ class Answer:
             context.memory,
             context.now_ms,
             silence_of(context.clinic, context.moment),
+            takes,
         )
         context = await self._load.changed_by(context, plan)
         if context.loaded.claims:
@@ -144,23 +156,16 @@ class Answer:
 
     async def _by_model(self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str]) -> Session:
         """`unclaimed`: the events that no turn owns yet."""
-        if not words_of(draft) or context.memory.unfollowed_ms is not None:
-            # A dead leader's turn that nobody waits for any more: all of it was unsent, or the customer left.
-            draft = draft.with_money(decision="none", reason=NOTHING_LEFT)
-            return await self._without_a_call(context, self._ready(context, draft), unclaimed)
+        wanted, told = chosen(draft.events, context.takes)
+        draft = replace(draft, events=told)
+        if context.memory.unfollowed_ms is not None or not (words_of(draft) or wanted):
+            # Nothing of it can be looked at or listened to. Or it is a dead leader's turn that nobody waits
+            # for any more: all of it was unsent, or the customer left.
+            return await self._deliver(context, await self._unanswerable(context, draft, unclaimed))
         if self._is_past_patience(context, draft):
             return await self._busy(context, draft, unclaimed, "patience")
-        prompt = prompt_of(context, draft)
-        day = context.moment.local.date().isoformat()
-        draft = replace(
-            draft,
-            facts_used=prompt.facts_used,
-            clinic_version=context.clinic.version or None,
-            prompt={"day": day, **prompt.digests()},
-        )
         try:
-            hold = await self._holds.quote(context, draft, unclaimed, prompt)
-            stored = await self._ask(context, draft, hold)
+            stored = await self._asked(context, draft, unclaimed, wanted)
         except StoppedError as exc:
             return await self._stopped(context, draft, unclaimed, exc)
         except (UnpricedModelError, BarredProviderError, NoSlotError) as exc:
@@ -172,9 +177,37 @@ class Answer:
             return await self._busy(context, draft, unclaimed, reason)
         return await self._deliver(context, stored)
 
-    async def _ask(self, context: TurnContext, draft: TurnRecord, hold: Hold) -> Stored:
+    async def _asked(
+        self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str], wanted: Wanted
+    ) -> Stored:
+        """Nothing is fetched for a stopped clinic, nor a picture that nobody would look at."""
+        prompt = prompt_of(context, draft)
+        draft = _asking(context, draft, prompt)
+        hold = await self._holds.quote(context, draft, unclaimed, prompt, wanted)
+        if wanted.pictures and not (words_of(draft) or wanted.voices) and hold.is_blind:
+            return await self._unanswerable(context, blinded(draft), unclaimed)
+        async with self._media.fetched(context.channel, draft, wanted) as fetched:
+            if not (words_of(draft) or fetched):
+                return await self._unanswerable(context, fetched.record, unclaimed)
+            if wanted:
+                prompt = prompt_of(context, fetched.record, fetched.pictures)
+                hold.begin(_asking(context, fetched.record, prompt), prompt)
+            return await self._ask(context, fetched, hold)
+
+    async def _unanswerable(
+        self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str]
+    ) -> Stored:
+        """No words, and no picture or voice message that can be had: a fixed text says why."""
+        key = text_key(draft.events) if context.memory.unfollowed_ms is None else None
+        if key:
+            draft = replace(draft, reply=text(context.clinic, key))
+        draft = draft.with_money(decision="none", reason=key or NOTHING_LEFT)
+        return await self._stored_without_a_call(context, self._ready(context, draft), unclaimed)
+
+    async def _ask(self, context: TurnContext, fetched: Fetched, hold: Hold) -> Stored:
         """The stored reply. However the asking ends, what it has cost is charged and the rest of the hold is
         released; once the model was called, no defect makes it be called again."""
+        draft = fetched.record
         slot = SlotRequest(
             org_id=draft.org_id,
             ticket=f"{draft.id}/{draft.fence}",
@@ -185,8 +218,15 @@ class Answer:
         )
         try:
             async with self._delivery.showing(context.channel, draft) as on_wait:
+                if fetched.voices:
+                    place = await self._listen(hold, slot, on_wait, fetched.voices)
+                    if said := self._fixed_after_listening(context, hold.record, fetched):
+                        return await hold.settle(self._ready(context, said[0]), said[1])
+                    hold.ask(prompt_of(context, hold.record, fetched.pictures))
+                    slot = replace(slot, place=place)
                 reply = await self._guarded_reply(context, hold, slot, on_wait)
-            record, also = effects.of_reply(context, _guarded(hold, reply), reply, self._clock.now_ms())
+            asked = _asking(context, _guarded(hold, reply), hold.quote.prompt)
+            record, also = effects.of_reply(context, asked, reply, self._clock.now_ms())
             return await hold.settle(self._ready(context, record), also)
         except AskFailedError as exc:
             await hold.reserved()  # it may have been cut off with its slot
@@ -202,6 +242,18 @@ class Answer:
                 raise
             log.error("turn.defect", exc=exc, reason=type(exc).__name__)
             return await self._failed(context, hold, f"defect_{type(exc).__name__}")
+
+    def _fixed_after_listening(
+        self, context: TurnContext, record: TurnRecord, fetched: Fetched
+    ) -> effects.Written | None:
+        """A text that no model writes, since nothing was said, or people were asked for."""
+        if handoff.asked_for_people(context.clinic, words_of(record)):
+            plan = TurnPlan(Action.HANDOFF, "handoff", reason="keyword")
+            return effects.of_fixed_text(context, record, plan)
+        if words_of(record) or fetched.pictures:
+            return None
+        key = text_key(record.events) or "audio_empty"
+        return effects.of_fixed_text(context, record, TurnPlan(Action.TEXT, key))
 
     async def _guarded_reply(
         self, context: TurnContext, hold: Hold, slot: SlotRequest, on_wait: Callable[[], Awaitable[None]]
@@ -243,9 +295,13 @@ class Answer:
     async def _without_a_call(
         self, context: TurnContext, ready: TurnRecord, unclaimed: Sequence[str]
     ) -> Session:
+        return await self._deliver(context, await self._stored_without_a_call(context, ready, unclaimed))
+
+    async def _stored_without_a_call(
+        self, context: TurnContext, ready: TurnRecord, unclaimed: Sequence[str]
+    ) -> Stored:
         previous = context.loaded.turns.get(ready.id)
-        stored = await self._journal.answer(ready, unclaimed, previous, context.loaded.books)
-        return await self._deliver(context, stored)
+        return await self._journal.answer(ready, unclaimed, previous, context.loaded.books)
 
     async def _stopped(
         self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str], stopped: StoppedError
@@ -330,6 +386,16 @@ class Answer:
         return session_after(context.turn.session, record, oldest_ms)
 
 
+def _asking(context: TurnContext, draft: TurnRecord, prompt: Prompt) -> TurnRecord:
+    """The turn with what its model is told, as far as the journal keeps it."""
+    return replace(
+        draft,
+        facts_used=prompt.facts_used,
+        clinic_version=context.clinic.version or None,
+        prompt={"day": context.moment.local.date().isoformat(), **prompt.digests()},
+    )
+
+
 def _guarded(hold: Hold, reply: ModelReply) -> TurnRecord:
     """The reserved turn, with what the guard of prices did in it."""
     if hold.uncovered is None:
@@ -337,6 +403,13 @@ def _guarded(hold: Hold, reply: ModelReply) -> TurnRecord:
     outcome = UNSURE if reply.is_unsure else RECOVERED
     log.warning("price.held_back", outcome=outcome, amounts=len(hold.uncovered.amounts))
     return replace(hold.record, guard={"amounts": list(hold.uncovered.amounts), "outcome": outcome})
+
+
+def _kinds(context: TurnContext) -> list[str]:
+    """Of all events that this round may answer."""
+    turns = context.loaded.turns.values()
+    left_behind = (event.kind for stored in turns for event in stored.record.events)
+    return [*(event.kind for event in context.turn.waiting.events), *left_behind]
 
 
 def _text_key(failure: str) -> str:

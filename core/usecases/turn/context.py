@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
 
 from core.domain import consent
 from core.domain.budget import Kind
@@ -11,10 +13,11 @@ from core.domain.clinic import Clinic
 from core.domain.desk import DESK, Desk
 from core.domain.event import Conversation, EventKind, InboundEvent
 from core.domain.inbound_policy import BY_PEOPLE, TurnPlan, as_they_stand
+from core.domain.media import in_order_sent, note_in_prompt
 from core.domain.memory import CustomerMemory
 from core.domain.moment import Moment
 from core.domain.outcome import Outcome
-from core.domain.prompt import Prompt
+from core.domain.prompt import Picture, Prompt
 from core.domain.quotes import Quote
 from core.domain.role_manager import build_prompt
 from core.domain.session import Exchange, Session
@@ -26,6 +29,8 @@ from core.ports.mailbox import Waiting
 from core.usecases.bookings.records import booking_from
 from core.usecases.journal.entries import Loaded
 from core.usecases.turn.line_delivery import PUSH, REPLY
+
+NO_PICTURES: Final[Mapping[str, Picture]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """One turn with everything that was read for it. `forgotten`: turns that a message which was unsent since
-    stands in. `desk`: the clinic's, as it is now. `bookings`: documents of what was asked for in the chat."""
+    stands in. `desk`: the clinic's, as it is now. `bookings`: documents of what was asked for in the chat.
+    `takes`: the kinds of events without words that a model looks at or listens to."""
 
     turn: Turn
     clinic: Clinic
@@ -74,6 +80,7 @@ class TurnContext:
     forgotten: frozenset[str] = frozenset()
     desk: Desk = field(default_factory=lambda: Desk(""))
     bookings: Sequence[Document] = ()
+    takes: frozenset[str] = frozenset()
 
     @property
     def now_ms(self) -> int:
@@ -104,9 +111,10 @@ def draft_of(context: TurnContext, plan: TurnPlan) -> TurnRecord:
     stand = as_they_stand(turn.waiting.events)
     kept = [event if event.text in plan.words else replace(event, text="") for event in stand]
     record = record_of(turn.id, turn.conversation, kept, context.now_ms)
+    sent = map(journaled, in_order_sent(kept))
     return replace(
         record,
-        events=tuple(e if e.id in plan.taken else replace(e, note=None) for e in record.events),
+        events=tuple(e if e.id in plan.taken else replace(e, note=None) for e in sent),
         overflow=len(turn.waiting.overflow_ids),
         fence=turn.fence,
         trace=turn.trace,
@@ -144,9 +152,11 @@ def _quote_token(events: Sequence[InboundEvent]) -> str | None:
     return worded[-1].quote_token if worded else None
 
 
-def prompt_of(context: TurnContext, draft: TurnRecord) -> Prompt:
-    """What the model is told. In a group a reply is read by all, so nothing that is remembered of anybody is
-    used in it."""
+def prompt_of(
+    context: TurnContext, draft: TurnRecord, pictures: Mapping[str, Picture] = NO_PICTURES
+) -> Prompt:
+    """What the model is told, and by event id what it is shown. In a group a reply is read by all, so nothing
+    that is remembered of anybody is used in it."""
     session, known = context.turn.session, context.memory
     if draft.chat_type == "user":
         known = consent.in_prompt(known, session)
@@ -162,10 +172,21 @@ def prompt_of(context: TurnContext, draft: TurnRecord) -> Prompt:
         context.moment,
         appointments=[b.in_prompt() for b in standing if b.is_ahead(context.now_ms)],
         overflow=draft.overflow,
-        also_sent=[event.note for event in draft.events if event.note],
+        also_sent=[note for event in draft.events if (note := note_in_prompt(event))],
+        pictures=_placed(draft, pictures),
         quotes=_quotes_in_prompt(context, draft),
         speaker="" if draft.chat_type == "user" else label(session, draft.user_id),
     )
+
+
+def _placed(record: TurnRecord, pictures: Mapping[str, Picture]) -> list[tuple[int, Picture]]:
+    """Each with how many of the turn's words come before it."""
+    before, placed = 0, []
+    for event in record.events:
+        before += bool(event.text)
+        if event.id in pictures:
+            placed.append((before, pictures[event.id]))
+    return placed
 
 
 def words_of(record: TurnRecord) -> list[str]:

@@ -11,9 +11,11 @@ from decimal import Decimal
 
 from core.domain.budget import DayBooks, Decision, Kind, budget_day, may_grow
 from core.domain.errors import DocumentsUnavailableError, FairlaneError
+from core.domain.media import Wanted
 from core.domain.model_reply import ModelReply
 from core.domain.prompt import Prompt
 from core.domain.providers import Providers
+from core.domain.settings import default
 from core.domain.turn import TurnRecord
 from core.ports.clock import Clock
 from core.ports.llm import LlmRequest
@@ -22,7 +24,7 @@ from core.usecases.journal.commits import Effect
 from core.usecases.journal.entries import ContendedError, Loaded, StoppedError, Stored, TurnMovedError
 from core.usecases.journal.journal import Journal
 from core.usecases.turn.context import TurnContext
-from core.usecases.turn.quote import Bill, Quote
+from core.usecases.turn.quote import NOTHING_SENT, Bill, Heard, Quote
 
 
 class AskFailedError(FairlaneError):
@@ -55,23 +57,41 @@ class Holds:
         thb_per_usd: Decimal,
         timezone: str = "Asia/Bangkok",
         providers: Providers | None = None,
+        transcribe_model: str = default("TRANSCRIBE_MODEL"),
     ) -> None:
-        """`timezone`: where a budget's day begins; a turn belongs to the day of its reservation."""
+        """`timezone`: where a budget's day begins; a turn belongs to the day of its reservation.
+        `transcribe_model`: writes voice messages down."""
         self._journal = journal
         self._prices = prices
         self._clock = clock
         self._thb_per_usd = thb_per_usd
         self._timezone = timezone
         self._providers = providers
+        self._transcribe_model = transcribe_model
 
     async def quote(
-        self, context: TurnContext, draft: TurnRecord, unclaimed: Sequence[str], prompt: Prompt
+        self,
+        context: TurnContext,
+        draft: TurnRecord,
+        unclaimed: Sequence[str],
+        prompt: Prompt,
+        media: Wanted = NOTHING_SENT,
     ) -> Hold:
-        """A hold that is not reserved yet; nothing was written. Raises StoppedError if the budget has no room
+        """A hold that is not reserved yet; nothing was written. `media`: what is fetched only if the budget
+        has room. Raises StoppedError if the budget has no room
         as it was read (a stopped clinic's turn does not wait for a slot), UnpricedModelError,
         BarredProviderError."""
         prices, now_ms = await self._prices.current(), self._clock.now_ms()
-        quote = Quote.of(context.clinic, prompt, prices, self._thb_per_usd, now_ms, providers=self._providers)
+        quote = Quote.of(
+            context.clinic,
+            prompt,
+            prices,
+            self._thb_per_usd,
+            now_ms,
+            providers=self._providers,
+            media=media,
+            audio_price=prices.audio_price_at(self._transcribe_model, now_ms),
+        )
         books = context.loaded.books
         decision, budget = quote.choose(books.day)
         if decision.kind is Kind.STOP:
@@ -126,6 +146,21 @@ class Hold:
         return self.quote.providers.of(self.model)
 
     @property
+    def is_blind(self) -> bool:
+        """Whether the model that the next attempt asks takes no pictures, as far as is known yet."""
+        return not self.quote.sees(self.model)
+
+    def begin(self, draft: TurnRecord, prompt: Prompt) -> None:
+        """The turn and what it asks, once its pictures are there; the worst case had room for them."""
+        self._draft = draft
+        self.ask(prompt)
+
+    def ask(self, prompt: Prompt) -> None:
+        """What the next attempt asks instead."""
+        self.quote = replace(self.quote, prompt=prompt)
+        self.request = None
+
+    @property
     def other_model(self) -> str | None:
         """The one that can be asked instead of `model`, if there is one."""
         outage = self.quote.outage
@@ -147,17 +182,7 @@ class Hold:
         Raises StoppedError, TurnMovedError, ContendedError; OtherProviderError if `model` is now another
         provider's.
         """
-        if self._stored is None:
-            if self._reserving is None:
-                self._reserving = asyncio.ensure_future(self._reserve(provider))
-            try:
-                # Who loses their slot meanwhile must still know what is held: the next slot finds it so.
-                self._stored = await asyncio.shield(self._reserving)
-            except OtherProviderError:
-                self._reserving = None
-                raise
-            self._model = self._stored.record.money.model
-            self._held = self.quote.worst(self._model)
+        await self.claim(provider)
         if self.provider != provider:
             raise OtherProviderError(f"{self.model} is not asked at {provider}")
         if self.request is None:
@@ -165,6 +190,21 @@ class Hold:
         elif self.request.model != self.model:
             self.request = replace(self.quote.request(self.model), messages=self.request.messages)
         return self.request
+
+    async def claim(self, provider: str | None = None) -> None:
+        """The first part of `reserve`. Without a `provider`, whatever the model is: it is not asked yet."""
+        if self._stored is not None:
+            return
+        if self._reserving is None:
+            self._reserving = asyncio.ensure_future(self._reserve(provider))
+        try:
+            # Who loses their slot meanwhile must still know what is held: the next slot finds it so.
+            self._stored = await asyncio.shield(self._reserving)
+        except OtherProviderError:
+            self._reserving = None
+            raise
+        self._model = self._stored.record.money.model
+        self._held = self.quote.worst(self._model)
 
     async def cover(self) -> None:
         """Hold more if what is held was used up, by each attempt that was or may have been billed, or does
@@ -179,13 +219,7 @@ class Hold:
         more = used + self.quote.worst(self.model) - self._held
         if more <= 0:
             return
-        try:
-            budget = self.quote.clinic.budget
-            grown = await self._journal.grow(
-                self._stored, lambda day, more: may_grow(budget, day, more), more
-            )
-        except (ContendedError, DocumentsUnavailableError) as exc:
-            raise AskFailedError("books") from exc
+        grown = await self._grown(more)
         if grown is None:
             reserved = self._stored.record.money.model
             if self.model == reserved or reserved in self.out:
@@ -195,6 +229,20 @@ class Hold:
             return
         self._stored = grown
         self._held += more
+
+    async def cover_listening(self, more: int) -> None:
+        """Hold another worst case of writing a voice message down. Raises AskFailedError as `cover` does."""
+        grown = await self._grown(more) if more else self._stored
+        if grown is None:
+            raise AskFailedError("budget")
+        self._stored = grown
+
+    async def listened(self, heard: Heard) -> None:
+        """Charge what writing voice messages down has cost, keep one call's worst case, and store their
+        words: whoever finds the turn after a crash does not pay for them again."""
+        stored = self._reserved()
+        record, ended = self.quote.listened(stored.record, heard)
+        self._stored = await self._journal.settle(stored, record, ended)
 
     async def reserved(self) -> bool:
         """Whether anything is held, also by a reservation that was cut off on its way. Raises what became of
@@ -219,10 +267,19 @@ class Hold:
                 left, ended = self.quote.settlement(stored.record, self.bill, stored.record)
                 await self._journal.settle(stored, left, replace(ended, ends=False), insist=False)
 
-    async def _reserve(self, provider: str) -> Stored:
+    async def _grown(self, more: int) -> Stored | None:
+        budget = self.quote.clinic.budget
+        try:
+            return await self._journal.grow(
+                self._reserved(), lambda day, more: may_grow(budget, day, more), more
+            )
+        except (ContendedError, DocumentsUnavailableError) as exc:
+            raise AskFailedError("books") from exc
+
+    async def _reserve(self, provider: str | None) -> Stored:
         def choose(day: DayBooks) -> tuple[Decision, int]:
             decision, budget = self.quote.choose(day, self.out)
-            if decision.model and self.quote.providers.of(decision.model) != provider:
+            if provider and decision.model and self.quote.providers.of(decision.model) != provider:
                 self._model = decision.model
                 raise OtherProviderError(f"{decision.model} is not asked at {provider}")
             return decision, budget

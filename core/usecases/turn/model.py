@@ -34,7 +34,7 @@ from core.ports.slots import (
 from core.usecases.turn.hold import AskFailedError, Hold, OtherProviderError, Uncovered
 from core.usecases.turn.quote import Bill, BilledCall
 
-_OUTCOMES = {
+OUTCOMES = {
     LlmFault.RETRYABLE: OutcomeKind.FAILED,
     LlmFault.AMBIGUOUS: OutcomeKind.FAILED,
     LlmFault.RATE_LIMITED: OutcomeKind.RATE_LIMITED,
@@ -213,7 +213,7 @@ class AskModel:
         try:
             answer = await self._llm.complete(request, timeout_s=timeout_s)
         except LlmError as exc:
-            slot.outcome = Outcome(_OUTCOMES[exc.fault], exc.retry_after_ms)
+            slot.outcome = Outcome(OUTCOMES[exc.fault], exc.retry_after_ms)
             note(exc.fault.value, status=exc.status, code=exc.code)
             if exc.fault is LlmFault.AMBIGUOUS:
                 bill.calls.append(BilledCall(request.model))

@@ -33,7 +33,9 @@ from core.usecases.turn.context import Turn, TurnContext
 from core.usecases.turn.delivery import Delivery
 from core.usecases.turn.give_up import GiveUp
 from core.usecases.turn.hold import AskFailedError, Hold, Holds
+from core.usecases.turn.listen import Listen
 from core.usecases.turn.load import LoadTurn
+from core.usecases.turn.media import Fetched, Media
 from core.usecases.turn.model import AskModel
 from tests.support.clock import FakeClock
 from tests.support.holds import CLINIC, NOTHING_LOADED, NotedJournal, a_hold
@@ -101,6 +103,21 @@ class Handed(Delivery):
         return stored
 
 
+class NothingSent(Media):
+    def __init__(self) -> None: ...
+
+    async def takes(self, *_: Any) -> frozenset[str]:
+        return frozenset()
+
+    @asynccontextmanager
+    async def fetched(self, _: ChannelCredentials, record: TurnRecord, *__: Any) -> AsyncIterator[Fetched]:
+        yield Fetched(record)
+
+
+class NobodyListens(Listen):
+    def __init__(self) -> None: ...
+
+
 class NobodyGivesUp(GiveUp):
     def __init__(self) -> None: ...
 
@@ -137,6 +154,8 @@ class Scene:
             NotedJournal(self.steps),
             Quoted(a_hold(self.steps), refuses),
             Asked(end, calls=calls),
+            NothingSent(),
+            NobodyListens(),
             self.delivery,
             NoDesk(),
             self.outbox,
