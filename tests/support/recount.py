@@ -75,6 +75,8 @@ def _of_turn(turn: Data, *, has_booking: bool) -> Iterable[str]:
         yield "bookings"
     if turn["question_id"]:
         yield "missing"
+    yield from ["images"] * turn.get("pictures", 0)
+    yield from ["voices" for event in turn["events"] if event.get("media") == "heard"]
     if turn["outcome"].get("opens"):
         yield "conversations"
     if turn["outcome"].get("hour") is not None:
