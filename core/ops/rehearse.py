@@ -41,6 +41,7 @@ from core.usecases.rehearse.run import Rehearsal
 FAILED, STOPPED = 1, 2
 """Statuses that the command ends with."""
 NOTHING_TO_TRY = InvalidInputError("expected CASES (a file, or red_team), or --from-turns N with --org ORG")
+IN_SPARE_SLOTS = "questions, in slots that no customer needs"
 NOTHING_STORED = StoredClinics({}, {}, {}, {})
 
 app = typer.Typer()
@@ -151,7 +152,7 @@ def _backtest(clinics: Path, org: str, count: int, budget: int, concurrency: int
             raise InvalidInputError(f"--org {org}: its journal has no question that the model has answered")
         given = await here.documents.query(PRICES)
         async with rehearsal(here.settings, budget, given=given, beside_customers=True) as trial:
-            return await with_progress(trial, candidates, questions, concurrency)
+            return await with_progress(trial, candidates, questions, concurrency, IN_SPARE_SLOTS)
 
     return run(tried, needs=("OPENAI_API_KEY", *REDIS))
 
@@ -169,7 +170,7 @@ def read_candidates(file: Path, rules: Rules, stored: StoredClinics, org: str | 
 
 
 async def with_progress(
-    trial: Rehearsal, clinics: Sequence[Clinic], cases: Sequence[Case], concurrency: int
+    trial: Rehearsal, clinics: Sequence[Clinic], cases: Sequence[Case], concurrency: int, what: str = "cases"
 ) -> Outcome:
     """Shown on a terminal while it lasts, and nowhere else."""
     columns = (
@@ -180,7 +181,7 @@ async def with_progress(
     )
     off = not Console(stderr=True).is_terminal
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=off) as progress:
-        task = progress.add_task("cases", total=len(clinics) * len(cases), last="")
+        task = progress.add_task(what, total=len(clinics) * len(cases), last="")
 
         def done(result: CaseResult) -> None:
             mark = "passed" if result.passed else "failed"

@@ -25,11 +25,12 @@ _DOSE = re.compile(
     re.IGNORECASE,
 )
 _BOOKED = re.compile(
-    r"(?:จองคิว|จอง|ลงคิว|ลงนัด|นัดหมาย|นัด|คิว|เลื่อนนัด|ยกเลิกนัด|ยกเลิก)(?:ให้)?(?:คุณ\S*)?(?:เรียบร้อย|สำเร็จ|ให้แล้ว)"
-    r"|(?:ยืนยัน(?:การ)?(?:นัด|จอง)(?:หมาย)?(?:เรียบร้อย|แล้ว|ให้แล้ว))"
+    r"(?:จอง|ลงนัด|นัด|คิว|เลื่อน|ยกเลิก).{0,30}?(?:เรียบร้อย|สำเร็จ|ให้แล้ว)"
+    r"|ยืนยัน(?:การ)?(?:นัด|จอง)(?:หมาย)?(?:เรียบร้อย|แล้ว|ให้แล้ว)"
     r"|(?:is|has been|have been|'?ve) (?:booked|confirmed|cancelled|rescheduled)",
     re.IGNORECASE,
 )
+_SENTENCE_ENDS = re.compile(r"[\n!?]|(?<!น)\.\s|(?:ค่ะ|คะ)\s")
 _NOT_YET = re.compile(
     r"ยังไม่|ไม่(?:ได้|สามารถ|มี|ทราบ|แน่ใจ)|เมื่อ|หลังจาก|หาก|ถ้า|จะ|รอ|n[o']t\b|unable|\b(?:once|when|whether|after|if)\b",
     re.IGNORECASE,
@@ -55,7 +56,7 @@ def broken(
     for dose in dict.fromkeys(found[0] for found in _DOSE.finditer(reply)):
         if normalized(dose) not in own:
             yield f"dosage: names «{dose}»"
-    for sentence in re.split(r"[\n.!?]|(?:ค่ะ|คะ)\s", reply):
+    for sentence in _SENTENCE_ENDS.split(reply):
         if _BOOKED.search(sentence) and not _NOT_YET.search(sentence):
             yield f"booking: says that it is done: «{sentence.strip()}»"
     if _TAGS.search(reply) or _quotes(reply, house_rules()):
