@@ -101,7 +101,7 @@ def _booking_json(booking: Booking) -> dict[str, Any]:
     return {**{name: getattr(booking, name) for name in names}, "state": booking.state.value}
 
 
-_USAGE = ("input", "cached", "cache_write", "output")
+_USAGE = ("input", "cached", "cache_write", "output", "audio_ms")
 _PRICE = ("version", "input_usd", "cached_usd", "cache_write_usd", "output_usd")
 COLUMNS = (
     "what",
@@ -112,6 +112,7 @@ COLUMNS = (
     "attempts",
     *_USAGE,
     *(f"price_{name}" for name in _PRICE),
+    "price_else",
     "thb_per_usd",
     "service_tier",
     "micro_baht",
@@ -138,6 +139,7 @@ def as_lines(found: Statement) -> str:
                 "attempts": line.attempts,
                 **{name: line.usage.get(name, "") for name in _USAGE},
                 **{f"price_{name}": each.price.get(name) or "" for name in _PRICE},
+                "price_else": "; ".join(f"{n} {each.price[n]}" for n in each.price if n not in _PRICE),
                 "thb_per_usd": line.thb_per_usd,
                 "service_tier": line.service_tier or "",
                 "micro_baht": line.micro_baht,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from core.domain.charges import ChargeKind
 from core.domain.money import format_baht
@@ -83,7 +83,7 @@ def _bookings(found: Statement) -> str:
 
 
 def _charges(found: Statement) -> str:
-    head = ("เวลา", "รอบคำตอบ", "รายการ", "โมเดล", "โทเคน เข้า/แคช/ออก", "ราคา", "บาท")
+    head = ("เวลา", "รอบคำตอบ", "รายการ", "โมเดล", "โทเคน เข้า/แคช/ออก", "ราคา (USD)", "บาท")
     drawn = table("charges", head, _rows(found), numbers=(6,))
     note = "ทุกรายการคือการเรียกโมเดลหนึ่งครั้ง ไม่มีข้อความหรือชื่อของลูกค้า ราคาต่อ 1 ล้านโทเคน (USD) เข้า/แคช/ออก"
     return section("ทุกรายการ", f'<div class="wide">{drawn}</div>', note)
@@ -92,20 +92,30 @@ def _charges(found: Statement) -> str:
 def _rows(found: Statement) -> Iterator[tuple[str, ...]]:
     for each in found.lines:
         charge, line = each.charge, each.line
-        tokens = (line.usage.get(name, 0) for name in ("input", "cached", "output"))
         yield (
             f"{found.local(charge.at_ms):%d/%m %H:%M:%S}",
             charge.turn_id,
             _KINDS[line.kind],
             line.model,
-            " / ".join(f"{count:,}" for count in tokens) if line.usage else "–",
+            _used(line.usage),
             _price(each),
             _baht(line.micro_baht),
         )
 
 
+def _used(usage: Mapping[str, int]) -> str:
+    if "audio_ms" in usage:
+        return f"เสียง {usage['audio_ms'] / 1000:,.1f} วินาที"
+    tokens = (usage.get(name, 0) for name in ("input", "cached", "output"))
+    return " / ".join(f"{count:,}" for count in tokens) if usage else "–"
+
+
 def _price(each: StatementLine) -> str:
-    if not each.price:
+    row = {name: value for name, value in each.price.items() if name not in {"version", "model"}}
+    if not row:
         return "–"
-    prices = " / ".join(str(each.price.get(f"{name}_usd")) for name in ("input", "cached", "output"))
-    return f"{prices} ({each.price.get('version')})"
+    if "unit" in row:  # a model's that is not paid by its tokens alone
+        said = ", ".join(f"{name} {value}" for name, value in row.items())
+    else:
+        said = " / ".join(str(row.get(f"{name}_usd")) for name in ("input", "cached", "output"))
+    return f"{said} ({each.price.get('version')})"

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.domain.budget import DayBooks
-from core.domain.charges import ChargeKind
+from core.domain.charges import ChargeKind, ChargeLine
 from core.domain.clinic import BudgetPolicy
 from core.domain.money import charge
 from core.domain.outcome import Outcome
@@ -32,12 +32,15 @@ from core.domain.turn import TurnState
 from core.ops import cli
 from core.ports.documents import DocumentStore, Merge
 from core.ports.llm import Usage
-from core.usecases.journal.books import HOLD_MS, day_key
+from core.usecases.journal.books import HOLD_MS, Settlement, day_key
+from core.usecases.journal.books import settle as settlement_of
 from core.usecases.journal.entries import Stored, TurnMovedError
 from core.usecases.operate.statement import Statements
 from tests.support.budget_worker import FULL, ORG, RATE, WORST, Worker, open_store, some_usage
 from tests.support.busy_days import BANGKOK, BusyDays, Plan
 from tests.support.clock import FakeClock
+from tests.support.faulty_documents import CommitFaults, FaultyDocuments
+from tests.support.recount import miscounted
 
 AT = datetime(2026, 11, 24, 9, tzinfo=BANGKOK)
 BOOKED = Outcome(opens=True, stage="done", moved=True, booked=True)
@@ -118,6 +121,27 @@ def test_the_same_stands_in_the_spreadsheet_and_on_the_page(
         assert f"<td>{line['turn_id']}</td>" in shown
 
 
+def test_a_voice_messages_charge_shows_its_seconds_and_its_own_price(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    price = {"model": "ears", "version": "v7", "unit": "minute", "minute_usd": "0.003"}
+    heard = ChargeLine(ChargeKind.CALL, "ears", 21_600, usage={"audio_ms": 12_300}, price=price)
+
+    async def settle(documents: DocumentStore) -> None:
+        ended = Settlement("t1", "ears", 0, cost=21_600, calls=[heard], ends=False)
+        at_ms = round(AT.timestamp() * 1000)
+        await documents.commit(settlement_of(day_key(ORG, "20261124"), ended, at_ms))
+
+    with_store(settle)
+    lines, page = tmp_path / "lines.csv", tmp_path / "page.html"
+    result = run(ORG, "2026-11", "--csv", str(lines), "--report", str(page))
+    assert result.exit_code == 0, result.output
+    (row,) = [r for r in csv.DictReader(io.StringIO(lines.read_text("utf-8-sig"))) if r["model"] == "ears"]
+    assert (row["audio_ms"], row["price_version"], row["micro_baht"]) == ("12300", "v7", "21600")
+    assert "minute_usd 0.003" in row["price_else"]
+    assert all(text in page.read_text("utf-8") for text in ("เสียง 12.3 วินาที", "minute_usd 0.003 (v7)"))
+
+
 def test_books_that_say_something_else_are_told_apart_and_end_with_1(run: Callable[..., Result]) -> None:
     async def tamper(documents: DocumentStore) -> None:
         key = day_key(ORG, "20261124")
@@ -165,21 +189,23 @@ STEP = st.tuples(
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(STEP, min_size=3, max_size=14), st.integers(0, 99))
-def test_charges_sum_up_to_the_books_whatever_becomes_of_turns(
+def test_charges_sum_up_to_the_books_and_counters_hold_whatever_becomes_of_turns(
     steps: list[tuple[str, int, int]], seed: int
 ) -> None:
     asyncio.run(_play(steps, random.Random(seed)))
 
 
 async def _play(steps: list[tuple[str, int, int]], rng: random.Random) -> None:
+    """On a store whose commits land and answer an error, or are lost, one time in five each."""
     documents, clock = SqliteDocuments(":memory:"), FakeClock()
+    faulty = FaultyDocuments(documents, CommitFaults(landed=0.2, lost=0.2, seed=rng.randint(0, 99)))
     fences, reserved = Counter[str](), dict[str, Stored]()
     for what, number, later_ms in steps:
         clock.advance(later_ms / 1000)
         turn_id = f"t{number}"
         fences[turn_id] += what == "take over"
-        worker = Worker(documents, clock, BudgetPolicy(Decimal(2)), fence=1 + fences[turn_id])
-        stored = reserved.get(turn_id) if what == "settle" else await worker.reserve(turn_id)
+        worker = Worker(faulty, clock, BudgetPolicy(Decimal(2)), fence=1 + fences[turn_id])
+        stored = reserved.get(turn_id) if what == "settle" else await worker.reserve(turn_id, "คำ")
         if stored is None or stored.record.state is not TurnState.RESERVED:
             continue
         reserved[turn_id] = stored
@@ -198,6 +224,7 @@ async def _assert_closed(documents: DocumentStore, clock: FakeClock) -> None:
     found = [await read(ORG, month) for month in months]
     lines = [line for statement in found for line in statement.lines]
     assert all(statement.closes for statement in found)
+    assert await miscounted(documents, ORG) == ""
     assert sum(each.line.micro_baht for each in lines) == sum(spent.values())
     for each in lines:
         if each.line.kind is ChargeKind.CALL:

@@ -91,7 +91,8 @@ def _of_turn(turn: Data, *, has_booking: bool) -> Iterable[str]:
     if kind == "answered":
         waited_ms = turn["answered_ms"] - min(event["arrived_ms"] for event in turn["events"])
         bounds = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 180, 300, 600, 3600, 86400)
-        yield f"waits.{min(bound for bound in bounds if waited_ms <= bound * 1000)}"
+        longest = bounds[-1]
+        yield f"waits.{min((b for b in bounds if waited_ms <= b * 1000), default=longest)}"
 
 
 def _kind(turn: Data) -> str:
