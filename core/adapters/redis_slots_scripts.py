@@ -181,16 +181,16 @@ class SlotScripts:
             options.quota_open_ms,
         )
         self._acquire = _Script.of(
-            "state", "acquire_free", "room", "rates", "learnt", "pump", "acquire", when_full=False
+            "state", "acquire_free", "room", "learnt", "rates", "pump", "acquire", when_full=False
         )
-        self._spare = _Script.of("state", "room", "rates", "learnt", "pump", "spare", when_full=False)
-        self._renew = _Script.of("state", "room", "rates", "learnt", "pump", "renew")
-        self._release = _Script.of("state", "release_free", "room", "rates", "learnt", "pump", "release")
-        self._cancel = _Script.of("state", "room", "rates", "learnt", "pump", "cancel")
-        self._limit = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "limit")
-        self._reset = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "reset")
-        self._close = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "close")
-        self._view = _Script.of("state", "room", "operator", "rates", "learnt", "pump", "view")
+        self._spare = _Script.of("state", "room", "learnt", "rates", "pump", "spare", when_full=False)
+        self._renew = _Script.of("state", "room", "learnt", "rates", "pump", "renew")
+        self._release = _Script.of("state", "release_free", "room", "learnt", "rates", "pump", "release")
+        self._cancel = _Script.of("state", "room", "learnt", "rates", "pump", "cancel")
+        self._limit = _Script.of("state", "room", "operator", "learnt", "rates", "pump", "limit")
+        self._reset = _Script.of("state", "room", "operator", "learnt", "rates", "pump", "reset")
+        self._close = _Script.of("state", "room", "operator", "learnt", "rates", "pump", "close")
+        self._view = _Script.of("state", "room", "operator", "learnt", "rates", "pump", "view")
         self._generation = 0
         self._seen_limit = 0
 

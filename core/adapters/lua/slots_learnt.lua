@@ -1,5 +1,5 @@
 -- How many calls at once the provider really takes, found below the ceiling (the configured limit, or an
--- operator's). Included after slots_rates.lua.
+-- operator's). Included after slots_room.lua (and slots_operator.lua).
 --
 -- A refusal says at how many calls it came: one less is the limit from then on, and that number is remembered.
 -- Below it the limit rises as soon as calls at the new height were not refused; at it, every 10 s only. If that
@@ -12,6 +12,7 @@ local SOONEST_MS, LATEST_MS = 500, 5000 -- … within twice the time that a refu
 local AGAIN_MS = 1000 -- refusals so soon one after the other are about something else than calls at once
 local SHORT_MS = 2000 -- a longer Retry-After than this is heeded whatever the refusal was about
 local SLOWER, LOWERED, FASTER = 2, 0.8, 0.9 -- latency: doubled; by how much the limit falls; has that helped?
+local CHECK_MS, CHECK_LATEST_MS = 6000, 20000 -- how soon that can be seen
 local LEAST_CALLS = 10 -- for an average that says anything
 local BY_REFUSAL, BY_LATENCY = 1, 2
 
@@ -81,7 +82,9 @@ local function may_grow()
       forget_learnt()
       return false
     end
-    if learnt.bad == 0 or room.limit >= learnt.bad then
+    if learnt.why == BY_LATENCY then -- which takes longer to be seen
+      learnt.bad, learnt.try_at = room.limit + 1, room.now + TRY_MS
+    elseif learnt.bad == 0 or room.limit >= learnt.bad then
       learnt.bad, learnt.step = 0, 2 * learnt.step
     end
     learnt.good, learnt.raised_at, room.changed = room.limit, 0, true
@@ -117,7 +120,9 @@ local function refused(record, at_once, asked_ms)
     return true -- with others, by the refusal that all wait for already
   end
   learnt.refusal_ms = room.now - record[GRANTED]
-  lower_to(tried and learnt.good or math.min(room.limit, at_once - 1), at_once, BY_REFUSAL)
+  -- Others of the same burst may have been refused with fewer on their way.
+  local lowest = tried and at_once or math.min(learnt.bad > 0 and learnt.bad or at_once, at_once)
+  lower_to(tried and learnt.good or math.min(room.limit, at_once - 1), lowest, BY_REFUSAL)
   return at_once == 1 or (known_good and soon_again) or asked_ms > SHORT_MS or (asked_ms >= 0 and not tried)
 end
 
@@ -127,21 +132,22 @@ local function heed_latency(recent_ms, calls)
     return
   end
   local usual_ms = learnt.usual_ms
+  if learnt.slow_ms > 0 and room.now < learnt.check_at then
+    return
+  end
   if usual_ms == 0 then
     learnt.usual_ms = recent_ms
-  elseif learnt.slow_ms > 0 then
-    if room.now >= learnt.check_at then
-      if recent_ms > FASTER * learnt.slow_ms then
-        learnt.usual_ms, learnt.limit, learnt.bad = recent_ms, learnt.before, 0
-        apply_learnt()
-      end
-      learnt.slow_ms = 0
-    end
+  elseif learnt.slow_ms > 0 and recent_ms > FASTER * learnt.slow_ms then
+    learnt.usual_ms, learnt.limit, learnt.bad, learnt.slow_ms = recent_ms, learnt.before, 0, 0
+    apply_learnt()
   elseif recent_ms > SLOWER * usual_ms and room.limit > 1 and room.used + 1 >= room.limit then
-    learnt.slow_ms, learnt.before, learnt.check_at = recent_ms, learnt.limit, room.now + TRY_MS
+    learnt.slow_ms, learnt.before = recent_ms, learnt.limit
     local limit = math.max(1, math.floor(LOWERED * room.limit))
     lower_to(limit, limit + 1, BY_LATENCY)
+    learnt.check_at = room.now + math.min(CHECK_LATEST_MS, math.max(CHECK_MS, 2 * recent_ms))
+    learnt.try_at = learnt.check_at + TRY_MS
   else
+    learnt.slow_ms = 0
     learnt.usual_ms = usual_ms + (recent_ms - usual_ms) * (recent_ms < usual_ms and 0.1 or 0.02)
   end
   room.changed = true

@@ -1,5 +1,5 @@
 -- The provider's rates: what was granted in the last minute, who must wait for tokens, and for whom they are
--- saved. Included after slots_room.lua (and slots_operator.lua).
+-- saved. Included after slots_learnt.lua.
 --
 -- A request whose tokens are not there holds up nobody: those behind it that fit run first. So that it is not
 -- passed for ever, tokens are saved for one such request at a time, the first in turn, once it has lacked them for
@@ -128,7 +128,8 @@ local function gate()
     if room.now < room.circuit_until then
       return room.circuit_until, 'circuit', true
     end
-    local probe_until = room.probe ~= '' and call('ZSCORE', room.leases, room.probe)
+    -- Where there is another provider to go to, the next probe waits for no answer of this one.
+    local probe_until = learnt.probe_ms == 0 and room.probe ~= '' and call('ZSCORE', room.leases, room.probe)
     if probe_until then
       return tonumber(probe_until), 'circuit', false
     end
