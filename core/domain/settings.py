@@ -258,6 +258,11 @@ class Settings:
         return self.tasks_queue.split("/")[3] if self.tasks_queue else ""
 
     @property
+    def named_providers(self) -> Providers | None:
+        """None: LLM_PROVIDERS is not set, so nobody knows here which names there are."""
+        return self.providers if self.llm_providers else None
+
+    @property
     def providers(self) -> Providers:
         """The first one's gaps are filled by OPENAI_* and the limits above. Another one without a limit of
         its own has CHAT_MAX_CONCURRENT, too; without an address it is OpenAI."""

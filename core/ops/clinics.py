@@ -71,7 +71,9 @@ def apply_file(
 
     async def apply(here: Session) -> tuple[Plan, tuple[str, ...]]:
         prices = await PriceList(here.documents, here.clock).current()
-        rules = Rules(prices, here.clock.now_ms(), here.settings.chat_max_concurrent)
+        rules = Rules(
+            prices, here.clock.now_ms(), here.settings.chat_max_concurrent, here.settings.named_providers
+        )
         clinics = read_clinics_file(file, rules)
         applying = ApplyClinics(here.documents, here.secrets, here.clock, here.operator())
         try:

@@ -14,6 +14,7 @@ from core.domain.clinic import ORG_ID, Clinic, Mode
 from core.domain.errors import InvalidInputError
 from core.domain.money import to_micro_baht
 from core.domain.prices import Prices, UnpricedModelError
+from core.domain.providers import Providers
 from core.domain.visible import is_damaged, looks_empty
 from core.ops.clinics_file_hours import read_hours, read_mode
 from core.ops.clinics_file_lines import ClinicsFile
@@ -42,7 +43,7 @@ from core.usecases.operate.clinic_changes import Wanted, WantedClinic
 
 EXAMPLE = """\
 defaults:                        # optional: for clinics that do not say
-  model: {model_name: gpt-6.1-terra, max_tokens: 600}
+  model: {model_name: gpt-6.1-terra, max_tokens: 600}  # with another provider: outage_model: backup/MODEL
   budget: {daily_budget_baht: 300, fallback_model: gpt-6-luna}
 clinics:
   - org_id: bkk-smile            # small letters, digits, hyphens
@@ -80,11 +81,13 @@ ENTRY = ("org_id", "line", "model", "budget", "prices", "answers", "hours", "hol
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the deployment allows. `max_concurrent` is CHAT_MAX_CONCURRENT."""
+    """What the deployment allows. `max_concurrent` is CHAT_MAX_CONCURRENT. `providers` None: LLM_PROVIDERS is
+    not set here, so their names can't be checked."""
 
     prices: Prices
     now_ms: int
     max_concurrent: int
+    providers: Providers | None = None
 
 
 def read_clinics_file(path: Path, rules: Rules) -> ClinicsFile:
@@ -148,7 +151,24 @@ class _Reader:
             answers=answers,
             **values,
         )
+        self._check_providers(entry, clinic.providers, model or {}, budget or {})
         return WantedClinic(clinic, channel[1], model, budget, keeps_mode=mode is None) if channel else None
+
+    def _check_providers(
+        self, entry: Fields, allowed: tuple[str, ...], model: dict[str, Any], budget: dict[str, Any]
+    ) -> None:
+        """The clinic's own models are of providers that it may ask, as far as that is known here."""
+        providers = self._rules.providers
+        if not allowed or providers is None:
+            return
+        unknown = [name for name in allowed if name not in providers.names]
+        if unknown:
+            entry.problem("providers", f"{unknown[0]!r}: expected names in LLM_PROVIDERS")
+        for name in (model.get("model_name"), model.get("outage_model"), budget.get("fallback_model")):
+            if name and providers.of(name) not in allowed:
+                entry.problem(
+                    "providers", f"{name} is a model of {providers.of(name)}, which is not among them"
+                )
 
     def _channel(self, line: Fields, org_id: str | None) -> tuple[str, ChannelCredentials] | None:
         bot_user_id = line.text(
@@ -178,17 +198,21 @@ class _Reader:
         return bot_user_id, ChannelCredentials(channel_id, secret)
 
     def _model(self, entry: Fields, org_id: str | None) -> dict[str, Any] | None:
-        """The document of what is set here, None if nothing is."""
+        """The document of what is set here, None if nothing is. An `outage_model` that stands here empty
+        means that there is none."""
         fields = entry.fields("model", MODEL)
         if fields is None:
             return None
-        for place in ("model_name", "max_tokens"):
+        for place in ("model_name", "max_tokens", "outage_model"):
             self._located(fields, org_id, place, f"model.{place}")
         values = self._values(fields, MODEL)
         name = values.get("model_name")
         if name and "temperature" in values and not self._rules.prices.capabilities(name).temperature:
             self._warn(fields, "temperature", f"{name} takes no temperature: it is left out of calls")
-        return encoded(MODEL, values) or None
+        document = encoded(MODEL, values)
+        if "outage_model" in fields:
+            document.setdefault("outage_model", None)
+        return document or None
 
     def _budget(self, entry: Fields, org_id: str | None) -> dict[str, Any] | None:
         """As for the model; a `fallback_model` that stands here empty means that there is none."""
@@ -240,6 +264,11 @@ class _Reader:
         if model is None:
             return None
         prices, now_ms = self._rules.prices, self._rules.now_ms
+        providers = self._rules.providers
+        if providers and not providers.knows(model):
+            known = ", ".join(providers.names)
+            fields.problem(name, f"{model!r}: no provider of that name in LLM_PROVIDERS ({known})")
+            return None
         try:
             prices.price_at(model, now_ms)
         except UnpricedModelError as exc:

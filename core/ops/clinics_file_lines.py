@@ -36,12 +36,13 @@ class ClinicsFile:
         return FileProblemsError(self.path, problems)
 
     def check_output(self, clinics: Iterable[Clinic], prices: Prices) -> None:
-        """Primary and fallback may answer at `max_tokens`, by whatever default they follow. Raises
-        FileProblemsError with the line that is nearest to the cause."""
+        """Primary, outage model and fallback may answer at `max_tokens`, by whatever default they follow.
+        Raises FileProblemsError with the line that is nearest to the cause."""
         problems = []
         for clinic in clinics:
             for place, model in (
                 ("model.model_name", clinic.model.model_name),
+                ("model.outage_model", clinic.model.outage_model),
                 ("budget.fallback_model", clinic.budget.fallback_model),
             ):
                 most = prices.too_long_for(model, clinic.model.max_tokens) if model else None

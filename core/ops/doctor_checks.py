@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from core.adapters.redis_inspection import inspect_redis
 from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
+from core.bootstrap.turn import slot_options
+from core.domain.providers import Provider
 from core.domain.settings import Settings, SettingsError, required_by
 from core.ops.session import NO_REDIS
 from core.usecases.operate.examine import Check, Finding, attention, broken, examine, ok
@@ -80,12 +84,16 @@ def _redis_checks(settings: Settings, opened: AsyncExitStack) -> list[Check]:
     async def server() -> Sequence[Finding]:
         return judge_redis(await inspect_redis(redis), on_this_machine=on_this_machine)
 
-    return [Check("redis", server, NO_REDIS), _slots_check(redis)]
+    slots = [_slots_check(redis, settings, each) for each in settings.providers.all]
+    return [Check("redis", server, NO_REDIS), *slots]
 
 
-def _slots_check(redis: Redis) -> Check:
+def _slots_check(redis: Redis, settings: Settings, provider: Provider) -> Check:
     async def slots() -> Sequence[Finding]:
-        return judge_slots(await RedisSlotsOperator(redis).snapshot())
+        found = judge_slots(await RedisSlotsOperator(redis, slot_options(settings, provider)).snapshot())
+        if provider == settings.providers.first:
+            return found
+        return [replace(each, check=f"{each.check} ({provider.name})") for each in found]
 
     return Check("slots", slots, NO_REDIS)
 
@@ -103,10 +111,12 @@ def _store_checks(settings: Settings, opened: AsyncExitStack) -> list[Check]:
     line = LineMessagingApi(settings.line_api_base_url, timeout_s=10.0)
     for part in (documents, secrets, line):
         opened.push_async_callback(part.close)
-    key, base = settings.openai_api_key, settings.openai_base_url
-    clinics = ExamineClinics(
-        documents, secrets, line, clock, (lambda: list_models(key, base)) if key else None, settings.providers
-    )
+    models = {
+        each.name: partial(list_models, each.api_key, each.base_url)
+        for each in settings.providers.all
+        if each.api_key
+    }
+    clinics = ExamineClinics(documents, secrets, line, clock, models, settings.providers)
     reader, secret = "roles/datastore.user", "roles/secretmanager.secretAccessor"
     return [
         Check("documents", lambda: examine_documents(documents), _LOGIN, reader),

@@ -130,7 +130,9 @@ def baht(budget: str) -> int:
 def _of_file(cases: Path, clinics: Path, org: str | None, budget: int, concurrency: int) -> Outcome:
     wanted_cases = read_cases(cases_path(cases))
     settings = Settings.read(os.environ, {"OPENAI_API_KEY"})
-    rules = Rules(load_prices(), SystemClock().now_ms(), settings.chat_max_concurrent)
+    rules = Rules(
+        load_prices(), SystemClock().now_ms(), settings.chat_max_concurrent, settings.named_providers
+    )
     candidates = read_candidates(clinics, rules, NOTHING_STORED, org)
 
     async def tried() -> Outcome:
@@ -144,7 +146,9 @@ def _of_file(cases: Path, clinics: Path, org: str | None, budget: int, concurren
 def _backtest(clinics: Path, org: str, count: int, budget: int, concurrency: int) -> Outcome:
     async def tried(here: Session) -> Outcome:
         prices = await PriceList(here.documents, here.clock).current()
-        rules = Rules(prices, here.clock.now_ms(), here.settings.chat_max_concurrent)
+        rules = Rules(
+            prices, here.clock.now_ms(), here.settings.chat_max_concurrent, here.settings.named_providers
+        )
         stored = await read_stored(here.documents)
         candidates = read_candidates(clinics, rules, stored, org)
         questions = await last_questions(here.documents, org, count, here.settings.session_ttl_s)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +19,7 @@ from rich.text import Text
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
+from core.bootstrap.turn import slot_options
 from core.domain.clinic import ORG_ID
 from core.domain.errors import RedisUnavailableError
 from core.domain.settings import MAX_SLOTS, Settings
@@ -29,20 +30,48 @@ app = typer.Typer(help="Slots at the LLM provider: live view and limits.", no_ar
 
 T = TypeVar("T")
 BAR_WIDTH = 20
+_WHY = {
+    "ceiling": "all",
+    "operator": "set by an operator",
+    "refused": "the provider refused more",
+    "latency": "calls took longer with more",
+}
+Provider = Annotated[
+    str | None, typer.Option("--provider", metavar="NAME", help="Of LLM_PROVIDERS; else the first one.")
+]
 REFRESH_S = 0.5
 
 
-def run(command: Callable[[RedisSlotsOperator], Awaitable[T]]) -> T:
+Operators = Mapping[str, RedisSlotsOperator]
+"""By provider, the first one first."""
+Views = Mapping[str, SlotsView]
+
+
+def run(command: Callable[[Operators], Awaitable[T]]) -> T:
     """Run `command` against the Redis of REDIS_URL. What fairlane raises goes on to core.ops.cli."""
 
     async def opened() -> T:
-        redis = shared.redis(Settings.read(os.environ, ("REDIS_URL",)))
+        settings = Settings.read(os.environ, ("REDIS_URL",))
+        redis = shared.redis(settings)
         try:
-            return await command(RedisSlotsOperator(redis))
+            return await command(
+                {
+                    each.name: RedisSlotsOperator(redis, slot_options(settings, each))
+                    for each in settings.providers.all
+                }
+            )
         finally:
             await redis.aclose()
 
     return asyncio.run(opened())
+
+
+def _of(slots: Operators, provider: str | None) -> RedisSlotsOperator:
+    """The first one's if none is named."""
+    name = provider or next(iter(slots))
+    if name not in slots:
+        raise typer.BadParameter(f"expected one of {', '.join(slots)}", param_hint="--provider")
+    return slots[name]
 
 
 @app.callback(invoke_without_command=True)
@@ -57,43 +86,47 @@ def show(
     if watch:
         run(lambda slots: _watch(slots, as_json=as_json))
         return
-    view = run(lambda slots: slots.snapshot())
+    views = run(_views)
     if as_json:
-        typer.echo(json.dumps(view_json(view), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(views_json(views), ensure_ascii=False, indent=2))
     else:
-        stdout().print(view_table(view))
+        stdout().print(views_table(views))
 
 
-async def _watch(slots: RedisSlotsOperator, *, as_json: bool) -> None:
+async def _views(slots: Operators) -> Views:
+    return {name: await each.snapshot() for name, each in slots.items()}
+
+
+async def _watch(slots: Operators, *, as_json: bool) -> None:
     """With --json one line a look, for pipes."""
     looks = _looks(slots)
-    view, trouble = await anext(looks)
+    views, trouble = await anext(looks)
     if as_json:
-        typer.echo(json.dumps(view_json(view), ensure_ascii=False))
-        async for view, trouble in looks:
+        typer.echo(json.dumps(views_json(views), ensure_ascii=False))
+        async for views, trouble in looks:
             if trouble:
                 typer.echo(trouble, err=True)
             else:
-                typer.echo(json.dumps(view_json(view), ensure_ascii=False))
-    with Live(view_table(view), auto_refresh=False) as live:
-        async for view, trouble in looks:
-            table = view_table(view)
+                typer.echo(json.dumps(views_json(views), ensure_ascii=False))
+    with Live(views_table(views), auto_refresh=False) as live:
+        async for views, trouble in looks:
+            table = views_table(views)
             live.update(Group(Text(trouble, style="red"), table) if trouble else table, refresh=True)
 
 
-async def _looks(slots: RedisSlotsOperator) -> AsyncIterator[tuple[SlotsView, str]]:
+async def _looks(slots: Operators) -> AsyncIterator[tuple[Views, str]]:
     """The newest view, and why there is no newer one. Only the first look may fail: who watches through an
     outage wants to see its end."""
-    view = await slots.snapshot()
-    yield view, ""
+    views = await _views(slots)
+    yield views, ""
     while True:
         await asyncio.sleep(REFRESH_S)
         trouble = ""
         try:
-            view = await slots.snapshot()
+            views = await _views(slots)
         except RedisUnavailableError as exc:
             trouble = f"Redis does not answer: {exc}"
-        yield view, trouble
+        yield views, trouble
 
 
 @app.command("set")
@@ -113,6 +146,7 @@ def set_limit(
         typer.Option("--org", metavar="ORG N", help="Of these, for one clinic; 0: as configured again."),
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="As configured again, for all.")] = False,
+    provider: Provider = None,
 ) -> None:
     """Override the limits for all instances, from their next operation on; no deployment is needed."""
     if everywhere is None and org is None and not reset:
@@ -122,7 +156,8 @@ def set_limit(
             f"expected a clinic's org_id and 0 to {MAX_SLOTS}, such as bkk-smile 8", param_hint="--org"
         )
 
-    async def change(slots: RedisSlotsOperator) -> SlotsView:
+    async def change(all_slots: Operators) -> SlotsView:
+        slots = _of(all_slots, provider)
         if reset:
             await slots.reset_limits()
         if everywhere is not None:
@@ -142,13 +177,13 @@ def set_limit(
 
 
 @app.command("close-circuit")
-def close_circuit() -> None:
+def close_circuit(provider: Provider = None) -> None:
     """Let calls through again, before the circuit's or a cooldown's own time is over.
 
     Goes on until what waits on the queue for that time has been brought forward, as
     fast as the slots allow; after Ctrl-C the rest comes at its own time.
     """
-    was_open = run(lambda slots: slots.close_circuit())
+    was_open = run(lambda slots: _of(slots, provider).close_circuit())
     typer.echo("calls may go through again" if was_open else "the circuit was closed already")
     if was_open:
         forward = asyncio.run(_bring_forward())
@@ -176,16 +211,42 @@ async def _bring_forward() -> int | None:
         await redis.aclose()
 
 
-def view_json(view: SlotsView) -> dict[str, Any]:
-    sums = {"used": view.used, "waiting": view.waiting, "oldest_wait_ms": view.oldest_wait_ms}
-    return {**asdict(view), **sums}
+def views_json(views: Views) -> dict[str, Any]:
+    """The first provider's whole view, and what matters of each."""
+    first = next(iter(views.values()))
+    return {**asdict(first), **_sums(first), "providers": {n: _limits(view) for n, view in views.items()}}
+
+
+def _sums(view: SlotsView) -> dict[str, int]:
+    return {"used": view.used, "waiting": view.waiting, "oldest_wait_ms": view.oldest_wait_ms}
+
+
+def _limits(view: SlotsView) -> dict[str, Any]:
+    names = ("circuit", "circuit_reason", "circuit_open_ms", "cooldown_ms", "requests", "tokens")
+    return {
+        "limit": view.limit,
+        "ceiling": view.ceiling,
+        "reason": view.limit_reason,
+        **_sums(view),
+        **{name: getattr(view, name) for name in (*names, "attempts", "failures")},
+    }
+
+
+def views_table(views: Views) -> RenderableType:
+    if len(views) == 1:
+        return view_table(*views.values())
+    parts: list[RenderableType] = []
+    for name, view in views.items():
+        parts += [Text(), Text(name, style="bold underline"), view_table(view)]
+    return Group(*parts[1:])
 
 
 def view_table(view: SlotsView) -> RenderableType:
     """For people: one line on the provider, then a line a clinic."""
     head = Text.assemble(
         (f"{view.used} of {view.limit} slots", "bold"),
-        "" if view.limit == view.configured_limit else f" (configured {view.configured_limit})",
+        "" if view.ceiling == view.configured_limit else f" (configured {view.configured_limit})",
+        "" if view.limit == view.ceiling else f" (of {view.ceiling}: {_WHY[view.limit_reason]})",
         f", {view.waiting} waiting",
         f", the oldest for {view.oldest_wait_ms / 1000:.1f} s" if view.waiting else "",
     )

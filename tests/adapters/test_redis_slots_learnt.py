@@ -37,14 +37,14 @@ async def started(redis: Redis, **more: Any) -> LimitedProvider:
     return provider
 
 
-@pytest.mark.parametrize("median_ms", [600, 1600])
+@pytest.mark.parametrize("median_ms", [600, 1200])
 async def test_a_provider_that_takes_fewer_calls_gets_as_many_and_more_again_when_it_takes_more(
     redis: Redis, median_ms: float
 ) -> None:
     provider = await started(redis, allowed=8, latency_ms=lognormal(median_ms))
     await provider.run_until(10)
     seen = await provider.run_until(40)
-    assert seen.refused_share <= (0.02 if median_ms < 1000 else 0.025)  # one call a try, every 10 s
+    assert seen.refused_share <= 0.02
     assert seen.busy_s.total() >= 0.9 * 8 * 30
     assert jain(seen.busy_s) >= 0.99
     assert (await view(provider.scripts)).limit_reason == "refused"

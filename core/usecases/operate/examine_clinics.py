@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from core.domain.clinic import Clinic, secret_name
 from core.domain.errors import FairlaneError, InvalidInputError, UnavailableError
 from core.domain.notice import NO_DESK, NO_QUOTA
-from core.domain.providers import Providers
+from core.domain.providers import Provider, Providers
 from core.ports.clock import Clock
 from core.ports.documents import DocumentStore
 from core.ports.line import ChannelCredentials, Line, LineError, LineFault
@@ -32,7 +32,7 @@ _APPLY = "`fairlane clinics apply FILE` writes it anew"
 class ExamineClinics:
     """Clinics and secrets are read once, whichever check asks first.
 
-    `models`: names of those that the first provider's key may use; None when there is no key here.
+    `models`: by provider, names of those that its key may use; none where there is no key here.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ExamineClinics:
         secrets: SecretStore,
         line: Line,
         clock: Clock,
-        models: Callable[[], Awaitable[frozenset[str]]] | None,
+        models: Mapping[str, Callable[[], Awaitable[frozenset[str]]]],
         providers: Providers,
     ) -> None:
         self._documents = documents
@@ -148,11 +148,12 @@ class ExamineClinics:
         return found or [ok("line", f"tokens issued for {asked} of {len(bots)} channels")]
 
     async def models(self) -> list[Finding]:
-        """The provider's key works, and each model that a clinic uses is priced, there, and there to stay."""
+        """Each provider's key works; each model that a clinic uses is priced, there, and there to stay."""
         clinics, _ = _clinics(await self._stored())
         prices, now_ms = await PriceList(self._documents, self._clock).current(), self._clock.now_ms()
-        key, present = await self._key()
-        found = [key]
+        keys = [await self._key(provider) for provider in self._providers.all]
+        found = [finding for finding, _ in keys]
+        present = {p.name: models for p, (_, models) in zip(self._providers.all, keys, strict=True)}
         used = models_in_use(clinics, prices, now_ms)
         for use in used:
             model, who = use.model, names(use.org_ids)
@@ -160,37 +161,43 @@ class ExamineClinics:
             if not use.is_priced:
                 told = f"{model} has no price, so it is never called: {who}"
                 found.append(broken("models", told, remedy))
-            elif present is not None and self._is_missing(model, present):
+            elif not self._providers.knows(model):
+                told = f"{model} is of no provider in LLM_PROVIDERS: {who}"
+                found.append(broken("models", told, remedy))
+            elif self._is_missing(model, present):
                 found.append(broken("models", f"{model} can't be used with this key: {who}", remedy))
             elif last := prices.shuts_down_within(model, now_ms):
                 told = f"{model} is shut down on {last.isoformat()}: used by {who}"
                 found.append(attention("models", told, remedy))
-        if len(found) == 1:
+        if len(found) == len(keys):
             found.append(
                 ok("models", f"{', '.join(u.model for u in used) or 'none in use'}: priced, not about to end")
             )
         return found
 
-    def _is_missing(self, model: str, present: frozenset[str]) -> bool:
-        """The key that was tried is the first provider's: of others' models it tells nothing."""
+    def _is_missing(self, model: str, present: Mapping[str, frozenset[str] | None]) -> bool:
+        """As far as its provider has said which it has."""
         provider, name = self._providers.split(model)
-        return provider == self._providers.first.name and name not in present
+        there = present[provider]
+        return there is not None and name not in there
 
-    async def _key(self) -> tuple[Finding, frozenset[str] | None]:
-        if self._models is None:
-            remedy = "set OPENAI_API_KEY here to have it tried"
-            return attention("openai key", "not tried: OPENAI_API_KEY is not set here", remedy), None
+    async def _key(self, provider: Provider) -> tuple[Finding, frozenset[str] | None]:
+        check, variable = f"{provider.name} key", provider.api_key_env or "OPENAI_API_KEY"
+        ask = self._models.get(provider.name)
+        if ask is None:
+            remedy = f"set {variable} here to have it tried"
+            return attention(check, f"not tried: {variable} is not set here", remedy), None
         try:
-            present = await self._models()
+            present = await ask()
         except LlmError as exc:
             if exc.status == 403:
                 remedy = "nothing, if calls work: the key may not list models; or give it that permission"
-                return attention("openai key", f"taken, but may not list models ({exc})", remedy), None
+                return attention(check, f"taken, but may not list models ({exc})", remedy), None
             remedy = "rotate the key (terraform/README.md)"
-            return broken("openai key", f"the provider does not take it ({exc})", remedy), None
+            return broken(check, f"the provider does not take it ({exc})", remedy), None
         except UnavailableError as exc:
-            return broken("openai key", str(exc), "the provider's status page; OPENAI_BASE_URL"), None
-        return ok("openai key", f"taken, {len(present)} models"), present
+            return broken(check, str(exc), "the provider's status page; its base_url"), None
+        return ok(check, f"taken, {len(present)} models"), present
 
     async def _channel(self, clinic: Clinic) -> ChannelCredentials:
         secret = await self._secrets.get(secret_name(clinic.org_id))

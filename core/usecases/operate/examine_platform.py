@@ -41,6 +41,10 @@ class SlotsState(Protocol):
     def circuit_open_ms(self) -> int: ...
     @property
     def overrides(self) -> Mapping[str, int]: ...
+    @property
+    def ceiling(self) -> int: ...
+    @property
+    def limit_reason(self) -> str: ...
 
 
 def judge_redis(facts: RedisFacts, *, on_this_machine: bool) -> list[Finding]:
@@ -142,8 +146,13 @@ def judge_slots(view: SlotsState) -> list[Finding]:
             remedy = "the provider's status page; it closes by itself after a call that succeeds"
             found.append(attention("circuit", detail, remedy))
     overrides = [f"{org_id} {cap}" for org_id, cap in sorted(view.overrides.items())]
-    if view.limit != view.configured_limit:
-        overrides.insert(0, f"all {view.limit} instead of {view.configured_limit}")
+    if view.ceiling != view.configured_limit:
+        overrides.insert(0, f"all {view.ceiling} instead of {view.configured_limit}")
+    if view.limit < view.ceiling:
+        why = "it refused more" if view.limit_reason == "refused" else "with more, calls took longer"
+        detail = f"the provider gets {view.limit} calls at once, not {view.ceiling}: {why}"
+        remedy = "raise the limit at the provider, or lower CHAT_MAX_CONCURRENT to what it takes"
+        found.append(attention("slot limit", detail, remedy))
     if overrides:
         remedy = "set it for good in Terraform or the clinics file, then `fairlane slots set --reset`"
         found.append(attention("slot limits", f"overridden by an operator: {', '.join(overrides)}", remedy))
