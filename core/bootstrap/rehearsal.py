@@ -8,12 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from core.adapters.file_secrets import FileSecrets
-from core.adapters.openai_llm import OpenAiLlm
-from core.adapters.redis_slots import RedisSlots
 from core.adapters.sqlite_documents import SqliteDocuments
 from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
-from core.bootstrap.turn import Ports, answering, slot_options
+from core.bootstrap.turn import Ports, answering, models, provider_slots
 from core.domain.settings import Settings
 from core.ports.documents import Create, Document
 from core.ports.slots import Slots
@@ -42,14 +40,14 @@ async def rehearsal(
             SqliteDocuments(str(folder / "documents.db")),
             FileSecrets(str(folder / "secrets")),
         )
-        openai = OpenAiLlm(settings.openai_api_key, clock, settings.openai_base_url)
+        provided = models(settings, clock)
         slots = _spare_slots(settings, clock, opened) if beside_customers else FreeSlots()
-        for part in (documents, secrets, openai, slots):
+        for part in (documents, secrets, provided, slots):
             opened.push_async_callback(part.close)
         for document in given:
             await documents.commit([Create(document.key, document.data)])
         prices, purse = await PriceList(documents, clock).current(), Purse(budget_micro_baht)
-        llm = PaidLlm(openai, purse, prices, clock, settings.thb_per_usd)
+        llm = PaidLlm(provided, purse, prices, clock, settings.thb_per_usd)
         nothing = NothingSent()
         ports = Ports(
             documents=documents,
@@ -73,4 +71,4 @@ async def rehearsal(
 def _spare_slots(settings: Settings, clock: SystemClock, opened: AsyncExitStack) -> Slots:
     redis = shared.redis(settings)
     opened.push_async_callback(redis.aclose)
-    return SpareSlots(RedisSlots(redis, slot_options(settings), clock), clock)
+    return SpareSlots(provider_slots(settings, redis, clock), clock)

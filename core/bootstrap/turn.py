@@ -10,6 +10,7 @@ from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
 from core.adapters.openai_transcriber import OpenAiTranscriber
 from core.adapters.pillow_pictures import PillowPictures
+from core.adapters.redis_connection import Redis
 from core.adapters.redis_line_tokens import RedisLineTokens
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_names import RedisNames
@@ -124,12 +125,9 @@ class Answering:
 def build(settings: Settings) -> TurnParts:
     clock = CorrectedClock()
     documents, redis, tasks = shared.documents(settings), shared.redis(settings), shared.tasks(settings)
-    pace, backlog, providers = shared.pace(settings), shared.backlog(settings, redis), settings.providers
+    pace, backlog = shared.pace(settings), shared.backlog(settings, redis)
     slots = PacedSlots(
-        SlotsByProvider(
-            providers,
-            {each.name: RedisSlots(redis, slot_options(settings, each), clock) for each in providers.all},
-        ),
+        provider_slots(settings, redis, clock),
         backlog,
         tasks,
         clock,
@@ -145,11 +143,10 @@ def build(settings: Settings) -> TurnParts:
         line=line,
         content=LineContent(settings.line_data_url, line.bearer, clock),
         pictures=PillowPictures(),
-        llm=LlmByProvider(
-            providers,
-            {each.name: OpenAiLlm(each.api_key, clock, each.base_url) for each in providers.all},
+        llm=models(settings, clock),
+        transcriber=OpenAiTranscriber(
+            settings.providers.first.api_key, clock, settings.providers.first.base_url
         ),
-        transcriber=OpenAiTranscriber(providers.first.api_key, clock, providers.first.base_url),
         slots=slots,
         mailbox=mailbox,
         tasks=tasks,
@@ -228,6 +225,22 @@ def answering(settings: Settings, ports: Ports) -> Answering:
         AnswerPolicy(settings.patience_s, settings.session_ttl_s),
     )
     return Answering(answer, directory, line_delivery, names, outbox, give_up, marks)
+
+
+def models(settings: Settings, clock: Clock) -> Llm:
+    """Of all providers."""
+    providers = settings.providers
+    return LlmByProvider(
+        providers, {each.name: OpenAiLlm(each.api_key, clock, each.base_url) for each in providers.all}
+    )
+
+
+def provider_slots(settings: Settings, redis: Redis, clock: Clock) -> Slots:
+    providers = settings.providers
+    return SlotsByProvider(
+        providers,
+        {each.name: RedisSlots(redis, slot_options(settings, each), clock) for each in providers.all},
+    )
 
 
 def slot_options(settings: Settings, provider: Provider | None = None) -> SlotOptions:

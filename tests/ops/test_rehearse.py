@@ -18,9 +18,9 @@ from typer.testing import CliRunner, Result
 from core.domain.settings import default
 from core.local.demo_answers import tagged
 from core.local.demo_money import served, worst
-from core.local.openai_api import Latency, LlmFaultKind, LlmTrouble
+from core.local.openai_api import Latency, LlmFaultKind, LlmTrouble, OpenAiApi
 from core.ops.cli import app
-from tests.support.rehearsing import CLINICS, ORG, rehearsing, says
+from tests.support.rehearsing import CLINICS, ORG, QUICK, rehearsing, says
 
 PRICE = """\
 cases:
@@ -347,3 +347,25 @@ async def test_the_page_fits_a_telephone_and_a_desk_and_needs_nothing_from_outsi
     )
     (beyond,) = re.findall(r"<title>(-?[0-9]+)</title>", done.stdout)
     assert int(beyond) <= 0
+
+
+async def test_another_providers_model_is_asked_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = OpenAiApi(latency=QUICK, answer=says(GOOD))
+    await backup.start()
+    try:
+        async with rehearsing(tmp_path, monkeypatch) as here:
+            providers = [
+                {"name": "openai"},
+                {"name": "backup", "base_url": backup.url, "api_key_env": "BACKUP_API_KEY"},
+            ]
+            monkeypatch.setenv("LLM_PROVIDERS", json.dumps(providers))
+            monkeypatch.setenv("BACKUP_API_KEY", "sk-backup")
+            model = f"{CLINICS}    model: {{model_name: backup/gpt-6-luna}}\n"
+            found = await here.json(PRICE, clinics=model)
+            assert found["passed"]
+            assert [call.model for call in backup.calls] == ["gpt-6-luna"] * 3
+            assert not here.openai.calls
+    finally:
+        await backup.stop()

@@ -39,17 +39,19 @@ class Rehearsing:
     folder: Path
     openai: OpenAiApi
 
-    async def run(self, cases: str, *options: str, budget: str = "50") -> Result:
+    async def run(self, cases: str, *options: str, budget: str = "50", clinics: str = CLINICS) -> Result:
         (self.folder / "cases.yaml").write_text(cases, "utf-8")
-        return await self.command("cases.yaml", *options, budget=budget)
+        return await self.command("cases.yaml", *options, budget=budget, clinics=clinics)
 
-    async def command(self, *arguments: str, budget: str = "50") -> Result:
-        (self.folder / "clinics.yaml").write_text(CLINICS, "utf-8")
+    async def command(self, *arguments: str, budget: str = "50", clinics: str = CLINICS) -> Result:
+        (self.folder / "clinics.yaml").write_text(clinics, "utf-8")
         given = ["rehearse", *arguments, "--clinics", "clinics.yaml", "--budget", budget]
         return await asyncio.to_thread(CliRunner().invoke, app, given)
 
-    async def json(self, cases: str, *options: str, budget: str = "50") -> dict[str, Any]:
-        result = await self.run(cases, "--json", *options, budget=budget)
+    async def json(
+        self, cases: str, *options: str, budget: str = "50", clinics: str = CLINICS
+    ) -> dict[str, Any]:
+        result = await self.run(cases, "--json", *options, budget=budget, clinics=clinics)
         found: dict[str, Any] = json.loads(result.stdout)
         return found
 
