@@ -61,8 +61,8 @@ class Access:
 
     def is_ours(self, method: str, headers: Headers) -> bool:
         """The request is for us, and from our own page where one has asked for it."""
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if host not in self.hosts:
+        (host, *more), origin = headers.getlist("host") or [""], headers.get("origin")
+        if host not in self.hosts or more:
             return False
         if origin is None:
             return method in SAFE

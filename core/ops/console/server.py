@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,11 @@ class ConsoleServer:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, ws="none"
         )
+        server = _Server(config)
         try:
-            await _Server(config).serve([self._socket])
+            await server.serve([self._socket])
+        except asyncio.CancelledError:
+            await server.shutdown([self._socket])
+            raise
         finally:
             self._socket.close()

@@ -2,6 +2,7 @@
 "use strict";
 
 const charts = [];
+const colours = { held: "--accent", waiting: "--warn", limit: "--soft", acknowledged: "--second", answered: "--accent", failed: "--bad" };
 
 // A canvas knows neither variables nor light-dark(): an element says what they come to.
 function style(name) {
@@ -21,18 +22,17 @@ function draw(node, points) {
     node.plot.setData(data);
     return;
   }
-  const colours = [style("--accent"), style("--second"), style("--bad")];
   const axis = { stroke: style("--soft"), grid: { stroke: style("--line"), width: 1 }, font: "12px system-ui" };
   node.plot = new uPlot(
     {
       width: node.clientWidth,
       height: 180,
       cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (u, low, high) => [0, Math.max(high || 0, 4)] } },
+      scales: { x: { range: () => [Date.now() / 1000 - 3600, Date.now() / 1000] }, y: { range: (u, low, high) => [0, Math.max(high || 0, 4)] } },
       axes: [axis, { ...axis, size: 36 }],
       series: [
         { value: (u, at) => (at === null ? "" : new Date(at * 1000).toLocaleTimeString()) },
-        ...keys.map((key, i) => ({ label: names[key], stroke: colours[i], width: 2, points: { show: false } })),
+        ...keys.map((key) => ({ label: names[key], stroke: style(colours[key]), width: 2, points: { show: false } })),
       ],
     },
     data,
