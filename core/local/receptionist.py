@@ -74,7 +74,15 @@ class _Receptionist:
             name = self.known.memory.get("nickname")
             hello = self.says("hello_known", name=name) if name else self.says("hello")
             out.parts.append(hello)
-        for part in (self._who, self._medical, self._stated, self._money, self._hours, self._pain):
+        for part in (
+            self._picture,
+            self._who,
+            self._medical,
+            self._stated,
+            self._money,
+            self._hours,
+            self._pain,
+        ):
             if text := part():
                 out.parts.append(text)
         said_so_far = len(out.parts) - is_new
@@ -92,6 +100,9 @@ class _Receptionist:
                 self.out.facts.append(fact)
                 if key == "allergy":
                     self.out.parts.append(self.says("allergy", value=found["value"]))
+
+    def _picture(self) -> str:
+        return self.says("picture") if self.known.pictures else ""
 
     def _who(self) -> str:
         return self.says("who") if self.asks("who") else ""
@@ -143,12 +154,9 @@ class _Receptionist:
     def _is_booking(self) -> bool:
         if self.asks("booking") or self.asks("cancel"):
             return True
-        going_on = self.known.state.get("stage") == "booking" and not self._was_booked()
+        going_on = self.known.state.get("stage") == "booking"
         given = day_in(self.words, self.known.now) or time_in(self.words) or _PHONE.search(self.words)
         return going_on and (bool(given) or bool(_NAME.search(self.words)) or self.item is not None)
-
-    def _was_booked(self) -> bool:
-        return bool(self.known.replies) and any(text in self.known.replies[-1] for text in BOOKED)
 
     def _appointment(self, *, answered: bool) -> str:
         if self.asks("cancel"):
@@ -172,6 +180,7 @@ class _Receptionist:
             out.quick_replies = ["10:00", "14:00", "17:00"]
             return self.says("ask_time", item=item)
         name, phone = _NAME.search(said), _PHONE.search(said)
+        out.stage = "done"
         out.booking = {
             "action": "change" if self.asks("change") else "request",
             "service": item,

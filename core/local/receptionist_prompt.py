@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ _ANSWER = re.compile(r"^Q: (?P<q>.+)\nA: (?P<a>.+)$", re.MULTILINE)
 class Known:
     """`prices`: by item, as they may be said. `answers`: approved, by question. `lines`: the rest of the
     clinic's words. `said`, `replies`: of the conversation so far, oldest first; `words`: what is to be
-    answered."""
+    answered, with `pictures` beside them."""
 
     clinic: str
     hours: str
@@ -33,7 +33,7 @@ class Known:
     words: str
     said: Sequence[str] = ()
     replies: Sequence[str] = ()
-    rules: Sequence[str] = field(default_factory=tuple)
+    pictures: int = 0
 
     @property
     def is_english(self) -> bool:
@@ -70,7 +70,7 @@ def read(messages: Sequence[Mapping[str, Any]]) -> Known:
         words=text_of(talk[-1]) if talk else "",
         said=[text_of(message) for message in talk[:-1] if message["role"] == "user"],
         replies=[text_of(message) for message in talk[:-1] if message["role"] == "assistant"],
-        rules=system[2:],
+        pictures=_pictures(talk[-1]) if talk else 0,
     )
 
 
@@ -80,6 +80,11 @@ def text_of(message: Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(str(part["text"]) for part in content if part.get("type") == "text")
+
+
+def _pictures(message: Mapping[str, Any]) -> int:
+    content = message["content"]
+    return 0 if isinstance(content, str) else sum(part.get("type") == "image_url" for part in content)
 
 
 def _between(text: str, tag: str) -> str:

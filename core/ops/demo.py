@@ -96,6 +96,7 @@ def _print(console: Console, found: Report) -> None:
         console.print(_books(found))
     verdict = "[green]every promise held[/green]" if not found.broken else "[red]not every promise held[/red]"
     console.print(f"\n{verdict}, {len(found.scenes)} scenes, {found.seconds:.0f} s")
+    console.print("talk to it yourself: [bold]make dev[/bold], and open the console's URL in a browser")
 
 
 def _transcript(found: Report) -> Table:

@@ -85,7 +85,7 @@ class _Chat:
         said = await form(request)
         place, kind = self._place(said), said.get("kind", "")
         if kind in _KINDS:
-            self._town.send(place.clinic, place.name, kind)
+            self._town.send(place.clinic, place.name, kind, said.get("text", ""))
         elif kind == "crowd":
             for name in (place.name, *(n for n in _NAMES if n != place.name))[:_AT_ONCE]:
                 self._town.write(place.clinic, name, said.get("text", ""))

@@ -12,7 +12,6 @@ from core.ops.console.clinic_forms import budget_changes, listed_prices
 from core.ops.console.view import View, back, form
 from core.ops.console.workplace import Workplace
 from core.ops.doctor_checks import examine_deployment
-from core.usecases.clinics.documents import org_document
 from core.usecases.desk.connection import DeskConnection
 from core.usecases.operate.budget_policies import change_policy
 from core.usecases.operate.clinic_diff import as_lines, diff
@@ -51,7 +50,6 @@ def _looks(workplace: Workplace, view: View) -> list[Route]:
         versions = await versions_of(workplace.documents, org)
         shown: dict[str, Any] = {
             "clinic": clinic,
-            "hours": org_document(clinic)["hours"],
             "desk": desk,
             "undone": undone,
             "versions": versions[:_VERSIONS_SHOWN],

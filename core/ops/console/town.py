@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.domain.turn import TurnRecord
 from core.local.line_api import Delivery, LineCall
 from core.local.line_events import line_id
 from core.local.openai_api import Latency
+from core.local.openai_audio import recording
 from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Clinic, LineSimulator, Sent
 from core.local.stack import LocalStack
 
+PICTURE = Path(__file__).parent / "static" / "picture.png"
 STAFF = "หมอนิด"
 FAULTS = ("slow", "refused", "down", "kill", "empty")
 _SLOWER, _REFUSALS, _RESTART_AFTER_S, _BUBBLES_APART_S = 5.0, 5, 3.0, 0.3
@@ -83,9 +86,16 @@ class Town:
 
         self._start(one_by_one())
 
-    def send(self, clinic: Clinic, name: str, kind: str) -> None:
-        """A sticker, a picture, a voice message."""
+    def send(self, clinic: Clinic, name: str, kind: str, words: str = "") -> None:
+        """A sticker, a picture, a voice message that says `words`."""
         sent = self._message(clinic, self.customer(clinic, name), kind)
+        message_id = str(sent.event["message"]["id"])
+        if kind == "image":
+            self.stack.line.add_content(message_id, PICTURE.read_bytes(), media_type="image/png")
+        elif kind == "audio":
+            spoken = words.strip() or "ขอถามราคาขูดหินปูนค่ะ"
+            self.stack.line.add_content(message_id, recording(spoken), media_type="audio/x-m4a")
+            sent.text = spoken
         self._start(self.simulator.send_until_acked(sent))
 
     def tap(self, clinic: Clinic, name: str, action: Mapping[str, Any], *, in_desk: bool = False) -> None:
