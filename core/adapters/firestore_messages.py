@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from google.cloud.firestore_v1.types import (
@@ -40,6 +41,8 @@ _OPERATORS: Mapping[str, int] = {
     "array_contains": _Filter.ARRAY_CONTAINS,
 }
 _AND = StructuredQuery.CompositeFilter.Operator.AND
+_MAPS = (dict, Mapping)
+"""A dict is known at once, what else is a mapping only by asking its class."""
 _SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*", re.ASCII)
 
 
@@ -148,12 +151,13 @@ def _leaves(
     """What a merge sets, with its path: maps go field by field, but for an empty one."""
     for name, value in data.items():
         here, named = path + _quoted(name), (*names, name)
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, _MAPS) and value:
             yield from _leaves(value, f"{here}.", named)
         else:
             yield here, named, value
 
 
+@lru_cache(4096)
 def _quoted(name: str) -> str:
     """As it stands in a path."""
     if _SIMPLE_NAME.fullmatch(name):
@@ -179,7 +183,7 @@ def _set(message: Any, value: Any) -> None:
             message.double_value = value
         case datetime():
             message.timestamp_value.FromDatetime(value)
-        case Mapping():
+        case dict() | Mapping():
             message.map_value.SetInParent()
             for name, inner in value.items():
                 _set(message.map_value.fields[name], inner)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib import resources
 from typing import Any
 
@@ -186,7 +186,8 @@ def _with_mark(conversation: Conversation) -> list[str]:
 
 
 def encode_event(event: InboundEvent) -> bytes:
-    values = {name: value for name, value in asdict(event).items() if value is not None}
+    # By name, since asdict copies every value deeply.
+    values = {name: value for name in event.__slots__ if (value := getattr(event, name)) is not None}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 

@@ -21,7 +21,7 @@ A turn's document says all that it counts (`turn_counts`), so the sums can be co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from core.domain.desk import DESK
@@ -69,7 +69,8 @@ class Outcome:
 
     def encode(self) -> dict[str, Any]:
         """What differs from nothing."""
-        return {name: value for name, value in asdict(self).items() if value or name == "hour"}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in values.items() if value or name == "hour"}
 
     @classmethod
     def decode(cls, data: Mapping[str, Any] | None) -> Outcome:

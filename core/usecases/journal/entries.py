@@ -71,8 +71,8 @@ def stored_from(document: Document) -> Stored:
 
 def update_of(stored: Stored, record: TurnRecord) -> Merge:
     """Only what differs from what was read, and only if it is still that."""
-    known, changes = stored.record.encode(), changes_of(stored.record, record)
-    data = {name: _as_merged(known[name], value) for name, value in changes.items()}
+    known, data = stored.record.encode(), record.encode()
+    data = {name: _as_merged(known[name], value) for name, value in data.items() if known[name] != value}
     return Merge(turn_key(record.id), data, if_version=stored.version)
 
 

@@ -175,7 +175,6 @@ class Journal:
         Raises TurnMovedError if the turn was taken over; then its money is the other leader's business.
         """
         key = spend_books.day_key(settled.org_id, stored.record.money.day)
-        changes = changes_of(stored.record, settled)
 
         def propose(seen: Seen | None) -> Proposal | Stored:
             now_ms = self._clock.now_ms()
@@ -190,7 +189,7 @@ class Journal:
             held = current.record.money
             swept = held.cost_micro_baht - stored.record.money.cost_micro_baht
             closing = replace(ended, released=held.held_micro_baht - ended.keeps, swept=swept)
-            merged = _merged(current.record, changes)
+            merged = _merged(current.record, changes_of(stored.record, settled))
             record = replace(merged, money=replace(settled.money, swept=held.swept))
             also = writes_of(effects, seen.others)
             return Proposal(record, current, [*spend_books.settle(key, closing, now_ms), *also])
@@ -214,13 +213,13 @@ class Journal:
     async def update(self, stored: Stored, record: TurnRecord, effects: Sequence[Effect] = ()) -> Stored:
         """Write what has changed (delivered, failed), also over what somebody else changed besides it (an
         unsent message). `effects`: such as need not be read. Insists. Raises TurnMovedError."""
-        changes = changes_of(stored.record, record)
 
         def propose(seen: Seen | None) -> Proposal:
             also = writes_of(effects, None)
             if seen is None:
                 return Proposal(record, stored, also)
             current = _still_led(seen.turn, record)
+            changes = changes_of(stored.record, record)
             merged = TurnRecord.decode(record.id, {**current.record.encode(), **changes})
             return Proposal(merged, current, also)
 
