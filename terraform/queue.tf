@@ -79,6 +79,14 @@ resource "google_cloud_tasks_queue_iam_member" "runner" {
   member   = local.runtime_accounts.turn
 }
 
+# After a loss of Redis' data turn writes the clinics' lines anew by what waits on the queue.
+resource "google_cloud_tasks_queue_iam_member" "viewer" {
+  name     = google_cloud_tasks_queue.turns.name
+  location = var.region
+  role     = "roles/cloudtasks.viewer"
+  member   = local.runtime_accounts.turn
+}
+
 # The identity that the tasks carry to turn, and who may give it to a task.
 resource "google_service_account" "tasks" {
   account_id   = "${var.name}-tasks"

@@ -10,12 +10,19 @@ from typing import Any
 import grpc.aio
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.tasks_v2 import CloudTasksAsyncClient, CreateTaskRequest, RunTaskRequest
+from google.cloud.tasks_v2 import (
+    CloudTasksAsyncClient,
+    CreateTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
+    RunTaskRequest,
+)
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
 from core.adapters import google_credentials
 from core.domain.errors import TasksUnavailableError
 from core.domain.task import Task
+from core.ports.tasks import Scheduled
 
 # A task waits for a lost connection as long as its time-out allows, instead of failing at once; and gRPC,
 # which waits up to two minutes before it tries again, must have tried by then: a webhook has two seconds.
@@ -28,6 +35,7 @@ _CHANNEL = [
     # Channels share connections otherwise, so that a new channel would be as dead as the one it replaces.
     ("grpc.use_local_subchannel_pool", 1),
 ]
+_PAGE = 1_000  # the most that one listing has
 _TELLING_S = 0.25
 """A shorter time-out says nothing about the connection."""
 _GRACE_S = 10.0
@@ -105,6 +113,32 @@ class CloudTasksQueue:
         except GoogleAuthError as exc:
             raise TasksUnavailableError(f"the queue did not run the task: {exc}") from exc
         return True
+
+    async def scheduled(self, *, timeout_s: float = 10.0) -> list[Scheduled]:
+        """See the port."""
+        if self._client is None:
+            self._client = connect(self._emulator_host)
+        call: Any = self._client.transport.list_tasks
+        request, now_ms = ListTasksRequest.pb()(parent=self._queue, page_size=_PAGE), time.time() * 1000
+        found: list[Scheduled] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    page = ListTasksResponse.pb(await call(request, metadata=self._metadata))
+                    for task in page.tasks:
+                        created_ms, due_ms = (
+                            round(moment.seconds * 1000 + moment.nanos / 1e6)
+                            for moment in (task.create_time, task.schedule_time)
+                        )
+                        if due_ms > now_ms:
+                            found.append(Scheduled(task.name.rpartition("/")[2], created_ms, due_ms))
+                    if not page.next_page_token:
+                        return found
+                    request.page_token = page.next_page_token
+        except grpc.aio.AioRpcError as exc:
+            raise TasksUnavailableError(f"the queue did not list its tasks: {_told(exc)}") from exc
+        except (GoogleAuthError, TimeoutError) as exc:
+            raise TasksUnavailableError(f"the queue did not list its tasks: {exc!r}") from exc
 
     async def close(self) -> None:
         for closing in self._closing:

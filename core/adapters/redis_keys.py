@@ -40,6 +40,10 @@ TOLD = "backlog:told"
 """When the last one is due who is told that they were not reached: one line for all clinics."""
 
 
+RESTORED = "backlog:restored"
+"""Set while somebody writes the clinics' lines anew that Redis has lost."""
+
+
 def backlog(org_id: str, part: str) -> str:
     """What is planned of a clinic's waiting turns (lua/backlog.lua)."""
     return f"backlog:{org_id}:{part}"

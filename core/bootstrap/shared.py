@@ -48,7 +48,12 @@ def pace(settings: Settings) -> Pace:
 
 
 def backlog(settings: Settings, redis: Redis) -> Backlog:
-    return RedisBacklog(redis, dispatches_per_s=settings.tasks_dispatches_per_s, pace=pace(settings))
+    return RedisBacklog(
+        redis,
+        dispatches_per_s=settings.tasks_dispatches_per_s,
+        pace=pace(settings),
+        longest_s=settings.patience_s - settings.slot_wait_s,
+    )
 
 
 def tasks(settings: Settings) -> CloudTasksQueue:

@@ -117,6 +117,17 @@ def decode_task(body: bytes) -> Task:
     return TurnTask._of(raw) if raw.get("kind", _TURN) == _TURN else EffectTask._of(raw)  # noqa: SLF001  one module
 
 
+def clinic_of(name: str) -> str | None:
+    """Whose turn's task has this name; None of an effect's, or if the event's id is not shown as it is."""
+    digest, _, rest = name.partition("-")
+    parts = rest.rpartition("-")[0].split("-")
+    for i in range(1, len(parts)):
+        org_id, event_id = "-".join(parts[:i]), "-".join(parts[i:])
+        if _digest(f"{org_id}\n{event_id}") == digest:
+            return org_id
+    return None
+
+
 def _envelope(body: bytes) -> dict[str, Any]:
     try:
         raw = json.loads(body)
@@ -128,8 +139,11 @@ def _envelope(body: bytes) -> dict[str, Any]:
 
 
 def _name(key: str, shown: str, hop: int) -> str:
-    digest = hashlib.sha256(key.encode()).hexdigest()[:40]
-    return f"{digest}-{_NOT_IN_A_NAME.sub('_', shown)}-{hop}"
+    return f"{_digest(key)}-{_NOT_IN_A_NAME.sub('_', shown)}-{hop}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def _set_fields(value: TurnTask | EffectTask | InboundEvent) -> dict[str, Any]:

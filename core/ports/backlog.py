@@ -3,11 +3,12 @@ dispatches it when a slot is likely free for it?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.task import TurnTask
+from core.ports.tasks import Scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Backlog(Protocol):
 
     async def clinics(self) -> Sequence[str]:
         """Those of which turns wait, or did a while ago. Looks at all of Redis: for an operator's command."""
+        ...
+
+    async def restore(self, read: Callable[[], Awaitable[Sequence[Scheduled]]]) -> Sequence[str]:
+        """Redis has lost the clinics' lines: write them anew by what waits on the queue, unless somebody else
+        does. Returns the clinics of which turns wait."""
         ...
 
     async def again(self, task: TurnTask, *, shut_ms: int, patience_until_ms: int) -> int:

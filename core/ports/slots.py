@@ -65,7 +65,8 @@ class SlotRequest:
     """`ticket` makes acquiring idempotent (the turn id, with the attempt). `wait_s`: longest wait.
     `org_cap`: the clinic's own cap, None for the deployment's. `tokens`: estimate, for tokens per minute.
     `place`: a sequence number kept from an earlier wait. `provider`: whose slot; "": the first one's.
-    `can_go_elsewhere`: rather than wait for a circuit, it is refused: another provider can be asked."""
+    `can_go_elsewhere`: rather than wait for a circuit, it is refused: another provider can be asked.
+    `planned`: its task has waited for its time, so that others of its clinic may wait, too."""
 
     org_id: str
     ticket: str
@@ -75,6 +76,7 @@ class SlotRequest:
     place: int | None = None
     provider: str = ""
     can_go_elsewhere: bool = False
+    planned: bool = False
 
     @property
     def is_spare(self) -> bool:

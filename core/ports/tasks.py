@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A task that waits for its time (Unix ms)."""
+
+    name: str
+    created_ms: int
+    due_ms: int
 
 
 class TaskQueue(Protocol):
@@ -19,6 +29,11 @@ class TaskQueue(Protocol):
     async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
         """Dispatch a task that waits for its time now; False if there is none of that name. It stays in the
         queue until it is done. Raises TasksUnavailableError."""
+        ...
+
+    async def scheduled(self, *, timeout_s: float = 10.0) -> list[Scheduled]:
+        """All tasks that are not due yet. Many calls of the queue: for what is rare. Raises
+        TasksUnavailableError."""
         ...
 
     async def close(self) -> None: ...

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from core.adapters.cloudtasks_tasks import CloudTasksQueue, connect
 from core.domain.errors import TasksUnavailableError
 from core.domain.event import EventKind, InboundEvent
 from core.domain.task import TurnTask
+from core.local.cloud_tasks import CloudTasks
 from core.local.processes import free_port
 from tests.support.faulty_link import FaultyLink
 
@@ -215,4 +217,26 @@ async def test_googles_queue_is_reached_over_a_channel_with_the_same_options(moc
 async def test_closing_twice_or_before_the_first_task_is_fine() -> None:
     queue = CloudTasksQueue(QUEUE, URL, emulator_host="127.0.0.1:1")
     await queue.close()
+    await queue.close()
+
+
+async def test_what_waits_for_its_time_is_listed_by_name_and_time_page_by_page() -> None:
+    async with CloudTasks() as cloud:
+        cloud.create_queue(QUEUE)
+        queue = CloudTasksQueue(QUEUE, URL, emulator_host=cloud.address)
+        later = [replace(TASK, hop=hop) for hop in range(1_005)]
+        before_ms = time.time() * 1000
+        for task in later:
+            await queue.create(task, delay_ms=60_000)
+        found = await queue.scheduled()
+        await queue.close()
+    assert [task.name for task in found] == [task.name for task in later]
+    assert all(task.due_ms - task.created_ms == pytest.approx(60_000, abs=2_000) for task in found)
+    assert all(task.created_ms >= before_ms - 2 for task in found)
+
+
+async def test_a_queue_that_may_not_be_listed_is_unavailable() -> None:
+    queue = CloudTasksQueue(QUEUE, URL, emulator_host=f"127.0.0.1:{free_port()}")
+    with pytest.raises(TasksUnavailableError):
+        await queue.scheduled(timeout_s=0.5)
     await queue.close()

@@ -13,9 +13,11 @@ from core.adapters import redis_keys
 from core.adapters.redis_backlog import RedisBacklog
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_shaper import RedisShaper
-from core.domain.task import TurnTask
+from core.domain.errors import TasksUnavailableError
+from core.domain.task import EffectTask, TurnTask
 from core.ports.backlog import Pace
 from core.ports.shaper import Arrival
+from core.ports.tasks import Scheduled
 from tests.support.arrivals import event, names
 
 PACE = Pace(at_once=5, hold_ms=4_000)  # a place every 0.8 s, five in the room
@@ -47,6 +49,45 @@ async def in_the_room(redis: Redis, n: int, org: str = "a") -> None:
     """`n` turns of the clinic wait for a slot."""
     members = {f"{org} {1_000_000 + i:016d} t{i}": 0 for i in range(n)}
     await redis.zadd(redis_keys.slots("queue"), members)
+
+
+async def test_lost_lines_are_restored_once_by_what_the_queue_has(
+    redis: Redis, backlog: RedisBacklog
+) -> None:
+    now_ms = round(time.time() * 1000)
+    soon, planned, parked = names(arrivals(3))
+    listed = [
+        Scheduled(soon, now_ms, now_ms + 1_000),
+        Scheduled(planned, now_ms - 50_000, now_ms + 40_000),
+        Scheduled(parked, now_ms - 80_000, now_ms + 40_000),
+        Scheduled(EffectTask("notice", "a", "n1").name, now_ms, now_ms + 60_000),
+        Scheduled(names([Arrival(event(org="b-c"), 30)])[0], now_ms, now_ms + 60_000),
+    ]
+    reads = 0
+
+    async def read() -> list[Scheduled]:
+        nonlocal reads
+        reads += 1
+        return listed
+
+    assert await backlog.restore(read) == ["a", "b-c"]
+    assert await backlog.restore(read) == []
+    assert reads == 1
+    assert await redis.zrange(redis_keys.backlog("a", "planned"), 0, -1) == [planned.encode()]
+    assert await redis.zrange(redis_keys.backlog("a", "parked"), 0, -1) == [parked.encode()]
+    assert (await backlog.next("a")).names == [planned, parked]
+
+
+async def test_a_queue_that_does_not_tell_what_waits_is_asked_again(backlog: RedisBacklog) -> None:
+    async def fails() -> list[Scheduled]:
+        raise TasksUnavailableError("PERMISSION_DENIED")
+
+    async def nothing() -> list[Scheduled]:
+        return []
+
+    with pytest.raises(TasksUnavailableError):
+        await backlog.restore(fails)
+    assert await backlog.restore(nothing) == []
 
 
 async def test_while_no_turn_waits_nothing_is_planned(shaper: RedisShaper, backlog: RedisBacklog) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.errors import MalformedTaskError
 from core.domain.event import EventKind, InboundEvent
-from core.domain.task import EffectKind, EffectTask, TurnTask, decode_task
+from core.domain.task import EffectKind, EffectTask, TurnTask, clinic_of, decode_task
 
 EVENT = InboundEvent("E1", "bkk-smile", "U1", EventKind.TEXT, 1, 2, text="สวัสดีค่ะ", reply_token="t")
 TASK = TurnTask(EVENT, "trace", hop=2, place=7)
@@ -95,3 +95,11 @@ def test_a_stray_kind_or_a_nameless_effect_is_malformed(changes: dict[str, Any])
     body = json.dumps({**json.loads(EFFECT.encode()), **changes}).encode()
     with pytest.raises(MalformedTaskError):
         decode_task(body)
+
+
+@pytest.mark.parametrize("org_id", ["a", "bkk-smile", "a-b-1"])
+def test_a_turns_task_says_by_its_name_whose_it_is(org_id: str) -> None:
+    event = replace(TASK.event, org_id=org_id, event_id="01M8H2PK1Z7QX96QEXE98JKYVW")
+    assert clinic_of(TurnTask(event, "t", hop=12).name) == org_id
+    assert clinic_of(EffectTask("notice", org_id, "n-1").name) is None
+    assert clinic_of("fairlane") is None

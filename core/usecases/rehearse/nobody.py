@@ -15,6 +15,7 @@ from core.ports.content import ContentError
 from core.ports.line import ChannelCredentials, LineMessage, Sent
 from core.ports.mailbox import AlreadyDone, Held, Lead, NotYet, Waiting
 from core.ports.slots import Outcome, Slot, SlotRequest
+from core.ports.tasks import Scheduled
 from core.ports.transcriber import Transcript
 
 
@@ -77,6 +78,9 @@ class Unqueued:
 
     async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
         return False
+
+    async def scheduled(self, *, timeout_s: float = 10.0) -> list[Scheduled]:
+        return []
 
     async def close(self) -> None: ...
 

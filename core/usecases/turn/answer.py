@@ -57,6 +57,8 @@ from core.usecases.turn.model import AskModel
 from core.usecases.turn.quote import BarredProviderError
 
 BUDGET_NOTICE_EVERY_MS = 3_600_000
+_PLANNED_MS = 5_000
+"""Whose message came longer ago did not come as soon as it could: gathering takes less."""
 _UNUSABLE = {
     NoSlotError: "too_large",
     UnpricedModelError: "unpriced_model",
@@ -215,6 +217,7 @@ class Answer:
             org_cap=context.clinic.limits.max_concurrent,
             tokens=hold.quote.tokens,
             place=context.turn.place,
+            planned=self._clock.now_ms() - max(e.arrived_ms for e in draft.events) > _PLANNED_MS,
         )
         try:
             async with self._delivery.showing(context.channel, draft) as on_wait:

@@ -45,6 +45,8 @@ class PacedSlots:
     ) -> AsyncIterator[Slot]:
         """See the port."""
         org_id = request.org_id
+        if request.planned:
+            self._watch(org_id)
 
         async def waits() -> None:
             self._watch(org_id)
@@ -66,6 +68,7 @@ class PacedSlots:
     def check_now(self) -> None:
         """See the port."""
         self._slots.check_now()
+        self._spawn(self._restore())
 
     async def drain(self) -> None:
         """See the port."""
@@ -93,6 +96,13 @@ class PacedSlots:
         self._watched.pop(org_id, None)
         return False
 
+    async def _restore(self) -> None:
+        """The queue knows who waits, also when Redis has lost it."""
+        for org_id in await self._backlog.restore(self._tasks.scheduled):
+            log.info("backlog.restored", org=org_id)
+            self._watch(org_id)
+            self._spawn(self._refill(org_id, None))
+
     async def _refill(self, org_id: str, waited_ms: int | None) -> None:
         able = self._clock.monotonic() >= self._unable_until
         found = await self._backlog.next(org_id, waited_ms, forward=able)
@@ -111,7 +121,7 @@ class PacedSlots:
         async def quietly() -> None:
             try:
                 await work
-            except RedisUnavailableError as exc:
+            except (RedisUnavailableError, TasksUnavailableError) as exc:
                 log.info("backlog.not_told", detail=str(exc))
 
         task = asyncio.create_task(quietly())

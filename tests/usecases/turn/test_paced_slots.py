@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -123,6 +124,32 @@ async def test_a_queue_that_runs_no_task_before_its_time_costs_no_turn_and_keeps
     assert scene.dispatched == []
     kept = sum([await scene.redis.zcard(redis_keys.backlog("a", part)) for part in ("planned", "parked")])
     assert kept >= 8 - 2 * PACE.at_once - 1
+
+
+async def test_the_lines_that_redis_lost_are_written_anew_from_the_queue(scene: Scene) -> None:
+    """Else they would come when they were planned, or when their patience ends, while slots are free."""
+    first = asyncio.create_task(scene.hold("one", 0.3))
+    await asyncio.sleep(0.1)
+    waiting = [asyncio.create_task(scene.hold(f"w{i}", 0.1)) for i in range(3)]
+    await asyncio.sleep(0.1)
+    planned = await scene.planned(4)
+    await scene.redis.flushall()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    before = len(scene.dispatched)
+    for _ in range(2):  # every turn that hears of the loss says so
+        scene.slots.check_now()
+    await dispatched(scene, before + 2)
+    assert set(scene.dispatched) <= set(planned)
+    async with scene.slots.hold(replace(request("a", "later", wait_s=30), planned=True)):
+        await asyncio.sleep(1.1)  # as long as those who were brought forward count as on their way
+    await dispatched(scene, 4)  # also where nobody had to wait
+    assert scene.dispatched == planned
+
+
+async def dispatched(scene: Scene, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(scene.dispatched) < count:  # noqa: ASYNC110  the far side counts, it does not tell
+            await asyncio.sleep(0.02)
 
 
 async def test_without_a_backlog_a_slot_costs_no_further_round_trip(scene: Scene) -> None:

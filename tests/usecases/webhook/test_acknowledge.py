@@ -22,6 +22,7 @@ from core.domain.signature import sign
 from core.domain.task import Task, TurnTask
 from core.ports.line import ChannelCredentials
 from core.ports.shaper import Arrival, Shaped
+from core.ports.tasks import Scheduled
 from core.usecases.webhook import refusals
 from core.usecases.webhook.acknowledge import Ack, AckPolicy, AckWebhook, Outcome
 from tests.support.clock import FakeClock
@@ -93,6 +94,9 @@ class Tasks:
 
     async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
         return name in self.created
+
+    async def scheduled(self, *, timeout_s: float = 10.0) -> list[Scheduled]:
+        return []
 
     async def close(self) -> None: ...
 
