@@ -151,6 +151,27 @@ def test_the_series_of_a_plot_are_means_over_each_step() -> None:
     assert timeline.series(moments, 0, 1_000, 2) == [(250, 1.5, 0), (750, 1.0, 0)]
 
 
+@pytest.mark.parametrize(
+    ("calls", "disturbed", "found"),
+    [
+        ([], [], 1),
+        ([Interval("clinic-001", 0, 50_000)], [], 0),  # the clinic's own slot was taken
+        ([Interval("b", 0, 39_000), Interval("c", 38_000, 60_000)], [], 0),  # all slots were, for a while
+        ([Interval("b", 0, 60_000)], [], 1),
+        ([Interval("clinic-001", 0, 30_000)], [], 1),
+        ([], [Disturbance(39_000, 41_000)], 0),
+    ],
+)
+def test_a_fixed_text_while_a_call_could_have_begun_is_seen(
+    calls: list[Interval], disturbed: list[Disturbance], found: int
+) -> None:
+    options = replace(HOUR, slots=2, org_slots=1)
+    facts = evidence(
+        options, messages=[message(1, 0)], answers=[answer(40_000, token="token 1")], disturbances=disturbed
+    )
+    assert len(timeline.unserved(facts, matching.fates(facts), calls)) == found
+
+
 def test_sizes_go_by_rank() -> None:
     size = size_of(500)
     assert [size(f"clinic-{n:03d}") for n in (1, 10, 11, 100, 101, 500)] == [

@@ -83,6 +83,11 @@ def judge(evidence: Evidence) -> Verdict:
     promises = (
         *_safety(evidence, fates),
         _slots(evidence, use),
+        _zero(
+            "fixed texts while slots were free",
+            len(timeline.unserved(evidence, hour, runs)),
+            "for as long as a call takes before; without a call, a budget's end or a fault",
+        ),
         _fair(fair),
         *_small_clinics(latencies),
         dispatches_promise(evidence),

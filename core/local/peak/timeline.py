@@ -79,6 +79,36 @@ def moments(runs: Sequence[Interval], waits: Sequence[Interval], org_limit: int)
         yield Moment(at_ms, totals[0], totals[1], demand)
 
 
+def most_at_once(runs: Iterable[Interval], from_ms: int, until_ms: int) -> int:
+    """Between the two moments."""
+    within = [run for run in runs if run.from_ms < until_ms and run.until_ms > from_ms]
+    return max((sum(r.from_ms <= at.from_ms < r.until_ms for r in within) for at in within), default=0)
+
+
+def unserved(evidence: Evidence, fates: Iterable[Fate], runs: Sequence[Interval]) -> list[Fate]:
+    """Who got a fixed text instead of a call although, for as long as a call takes before it, one could have
+    begun at any moment. Not those whom a budget stopped, nor while a fault took capacity away."""
+    options = evidence.scenario.options
+    call_ms = round(options.mean_latency_s / evidence.speed * 1000)
+    asked = {text for call in evidence.calls for text in call.quoted}
+    found = []
+    for fate in fates:
+        message = fate.message
+        if not fate.fixed or message.text in asked or message.clinic in evidence.budgets:
+            continue
+        until_ms = fate.answers[0].at_ms
+        from_ms = until_ms - call_ms
+        calm = not any(d.from_ms < until_ms and d.until_ms > from_ms for d in evidence.disturbances)
+        own = [run for run in runs if run.clinic == message.clinic]
+        free = (
+            most_at_once(runs, from_ms, until_ms) < options.slots
+            and most_at_once(own, from_ms, until_ms) < options.org_slots
+        )
+        if calm and free and from_ms >= message.sent_ms:
+            found.append(fate)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """Of the slots, while more could have run than there are slots and nothing was disturbed."""
