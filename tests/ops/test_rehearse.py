@@ -248,7 +248,9 @@ async def test_wrong_arguments_end_with_2(
         assert not here.openai.calls
 
 
-@pytest.mark.parametrize("killed_at", [1, 2, 4])
+@pytest.mark.parametrize(
+    "killed_at", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+)
 async def test_killed_at_any_call_it_has_spent_no_more_than_its_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
