@@ -79,7 +79,7 @@ def test_function_imports_only_what_it_pins_and_reaches_out_to_nothing(function:
     assert done.stderr == ""
     assert (seen["reached"], seen["threads"], seen["changed"]) == ([], 1, False)
     files = [Path(file) for file in seen["core"]]
-    assert not [file for file in files if {"local", "ops"} & set(file.relative_to(ROOT).parts)]
+    assert not [file for file in files if {"local", "ops", "reports"} & set(file.relative_to(ROOT).parts)]
     owned = owned_files(function)
     sources = [ROOT / "functions" / function / "main.py", *files]
     foreign = {(file.name, name) for file in sources for name in imported(file) if not found(name, owned)}
@@ -101,7 +101,11 @@ def test_function_imports_in_an_environment_of_its_own(function: str, tmp_path: 
     flat = {"main.py": own / "main.py", "requirements.txt": own / "requirements.txt"}
     for file in (ROOT / "core").rglob("*"):
         part = file.relative_to(ROOT)
-        if file.is_file() and part.parts[1] not in {"local", "ops"} and "__pycache__" not in part.parts:
+        if (
+            file.is_file()
+            and part.parts[1] not in {"local", "ops", "reports"}
+            and "__pycache__" not in part.parts
+        ):
             flat[str(part)] = file
     folder = tmp_path / "workspace"
     binaries = archives.install(archives.build(flat, tmp_path / "archive.zip"), folder)
