@@ -206,11 +206,11 @@ locals {
       title    = "Provider's circuit is open"
       severity = "CRITICAL"
       filter   = "jsonPayload.message=\"circuit.opened\""
-      labels   = ["reason"]
+      labels   = ["reason", "provider"]
       doc      = <<-EOT
-        At least half of the calls to the LLM failed, or the account's quota is used up: no instance calls it for now. Turns wait on the queue; past ${var.patience_s} s customers get the busy message. It closes by itself when a probe succeeds.
+        At least half of the calls to the LLM provider in the label `provider` failed, or the account's quota is used up: no instance calls it for now. Clinics with an `outage_model` at another provider are answered by that one. Others' turns wait on the queue; past ${var.patience_s} s customers get the busy message. It closes by itself when a probe succeeds.
 
-        1. Reason `quota`: add credit or raise the spend limit at the provider, then `fairlane slots close-circuit`.
+        1. Reason `quota`: add credit or raise the spend limit at the provider, then `fairlane slots close-circuit` (`--provider NAME` if it is not the first one).
         2. Otherwise look at the provider's status page. Nothing needs to be done here; "Provider outage" in terraform/README.md says how to spare the customers the wait.
       EOT
     }
@@ -218,12 +218,12 @@ locals {
       title    = "The provider refuses our calls"
       severity = "CRITICAL"
       # At once: at night there may be one customer an hour, and none of them gets an answer.
-      filter = "jsonPayload.message=\"llm.attempt\" AND jsonPayload.status=(401 OR 403 OR 404)"
+      filter = "((jsonPayload.message=\"llm.attempt\" AND jsonPayload.status=(401 OR 403 OR 404)) OR jsonPayload.message=\"model.not_found\")"
       labels = ["status", "code", "model"]
       doc    = <<-EOT
-        The provider answered a call with 401 or 403, the key was revoked or lacks a right, or with 404, the model in the label `model` does not exist (any more). Every turn with it ends with the busy message.
+        The provider answered a call with 401 or 403, the key was revoked or lacks a right, or with 404, the model in the label `model` does not exist (any more). Every turn with it ends with the busy message, unless the clinic has an `outage_model` at another provider.
 
-        1. 401, 403: make a new key, "Rotate each secret" in terraform/README.md; `openai_base_url` may point elsewhere.
+        1. 401, 403: make a new key, "Rotate each secret" in terraform/README.md; the provider's address may point elsewhere.
         2. 404: another model for those clinics, `fairlane clinics apply FILE`; seen by all within 60 s.
         3. `fairlane turns list --state failed --since 1h`, then `fairlane turns replay ID…`.
       EOT

@@ -10,6 +10,9 @@ locals {
   by_model = "label_replace(histogram_quantile(%s, sum by (le, model) (increase(%s_bucket{%s}[$${__interval}]))), \"quantile\", \"%s\", \"\", \"\")"
   total    = "sum(increase(%s{${local.revision}}[$${__interval}]))"
 
+  # The same by provider.
+  by_provider = "histogram_quantile(%s, sum by (le, provider) (increase(%s_bucket{%s}[$${__interval}])))"
+
   # Title, unit of the axis (UCUM), and PromQL by legend; "by …" has many lines, named by their labels.
   tiles = [
     { title = "Backlog: tasks in the queue", unit = "1", queries = {
@@ -51,10 +54,14 @@ locals {
       p95 = format(local.quantile, "0.95", local.prometheus.slot_waited_ms, local.revision)
       p50 = format(local.quantile, "0.5", local.prometheus.slot_waited_ms, local.revision)
     } },
-    { title = "Provider: circuit and 429s", unit = "1", queries = {
+    { title = "Providers: circuits, 429s, calls that went elsewhere", unit = "1", queries = {
       "circuit opened" = format(local.total, local.prometheus.circuit_opened)
       "circuit closed" = format(local.total, local.prometheus.circuit_closed)
       "429s"           = format(local.total, local.prometheus.llm_rate_limited)
+      "went elsewhere" = format(local.total, local.prometheus.llm_elsewhere)
+    } },
+    { title = "Calls at once that a provider is given", unit = "1", queries = {
+      "by provider" = format(local.by_provider, "0.5", local.prometheus.slots_limit, local.revision)
     } },
     { title = "Turns put back, by reason", unit = "1", queries = {
       "by reason" = "sum by (reason) (increase(${local.prometheus.turn_putback}{${local.revision}}[$${__interval}]))"

@@ -12,9 +12,10 @@ locals {
     turn_failed            = { event = "turn.failed", labels = ["reason"] }
     turn_putback           = { event = "turn.putback", labels = ["reason"] }
     turn_taken_over        = { event = "turn.taken_over", labels = [] }
-    llm_rate_limited       = { event = "llm.rate_limited", labels = [] }
-    circuit_opened         = { event = "circuit.opened", labels = [] }
-    circuit_closed         = { event = "circuit.closed", labels = [] }
+    llm_rate_limited       = { event = "llm.rate_limited", labels = ["provider"] }
+    llm_elsewhere          = { event = "llm.elsewhere", labels = ["reason"] }
+    circuit_opened         = { event = "circuit.opened", labels = ["provider"] }
+    circuit_closed         = { event = "circuit.closed", labels = ["provider"] }
     budget_downgraded      = { event = "budget.downgraded", labels = ["org"] }
     budget_stopped         = { event = "budget.stopped", labels = ["org"] }
     line_delivered         = { event = "line.delivered", labels = ["how"] }
@@ -32,6 +33,7 @@ locals {
     slot_waited_ms   = { event = "slot.granted", field = "waited_ms", unit = "ms", labels = [] }
     slots_used       = { event = "slot.granted", field = "used", unit = "1", labels = [] }
     slots_waiting    = { event = "slot.granted", field = "waiting", unit = "1", labels = [] }
+    slots_limit      = { event = "slot.granted", field = "limit", unit = "1", labels = ["provider"] }
     spend_micro_baht = { event = "turn.done", field = "cost_micro_baht", unit = "1", labels = ["org", "model"] }
   }
 
