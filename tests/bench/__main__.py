@@ -35,6 +35,7 @@ BENCHES = (
     "price_guard",
     "gathering",
     "slots",
+    "providers",
     "campaign",
 )
 LIMIT_S = 300

@@ -95,21 +95,25 @@ class Wire:
             self._heads[name] = bulk("EVALSHA", self._sha[name], len(KEYS), *self._keys)
         return b"*%d\r\n%s%s" % (3 + len(KEYS) + len(args), self._heads[name], bulk(*args))
 
+    def _known(self) -> tuple[float, ...]:
+        """What each operation begins with: see lua/slots_state.lua."""
+        return self.generation, OPTIONS.adaptive, OPTIONS.probe_ms, OPTIONS.global_limit
+
     def acquire(self, org: str, ticket: str, own_cap: int = 0) -> bytes:
-        numbers = packed(self.generation, WAIT_MS, own_cap, 0, 0, OPTIONS.org_room)
+        numbers = packed(*self._known(), WAIT_MS, own_cap, 0, 0, OPTIONS.org_room, 0)
         return self.command("acquire", self._common, numbers, org, ticket, f"{org}/{ticket}", self._channel)
 
     def release(self, org: str, ticket: str, fence: bytes) -> bytes:
         if (org, ticket) not in self._ready:  # all but the fence
             after = packed(OPTIONS.circuit_window_ms, OPTIONS.cooldown_ms, -1, *self._tuning)
-            numbers = packed(self.generation, *FENCE_TO_COME) + after
+            numbers = packed(*self._known(), *FENCE_TO_COME) + after
             command = self.command("release", self._common, numbers, org, ticket, OutcomeKind.OK.value)
             self._ready[org, ticket] = command.split(packed(*FENCE_TO_COME))
         before, after = self._ready[org, ticket]
         return before + fence + after
 
     def renew(self, org: str, ticket: str, fence: bytes) -> bytes:
-        numbers = packed(self.generation, OPTIONS.max_hold_ms, 1)
+        numbers = packed(*self._known(), OPTIONS.max_hold_ms, 1)
         (number,) = unpacked(fence)
         return self.command("renew", self._common, numbers, org, ticket, int(number))
 
