@@ -24,6 +24,7 @@ SERVICES = {
 }
 MISTAKEN, MISTAKE, MENDED = "ผ่าฟันคุด", "ผ่าฟันคุด 2,000 บาทค่ะ", "ผ่าฟันคุด 3,500 บาทค่ะ"
 """What the model has wrong, until it is told so."""
+SEEN = "ดูรูปแล้วค่ะ ขอให้ทันตแพทย์ตรวจดูอีกครั้งนะคะ สะดวกนัดวันไหนคะ"
 _HOURS = "คลินิกเปิดทุกวัน 10.00–20.00 น. ค่ะ"
 _ANYTHING_ELSE = "สนใจบริการไหน สอบถามได้เลยนะคะ"
 _BOOKED = "รับเรื่องนัดไว้แล้วค่ะ คลินิกจะยืนยันให้ในแชตนี้นะคะ"
@@ -54,6 +55,8 @@ def answer(body: Mapping[str, Any]) -> Mapping[str, Any]:
     told = [_told(words, service or state.get("service"), stage)]
     if MISTAKEN in words:
         told = [MENDED if any("named amounts" in str(m["content"]) for m in messages) else MISTAKE]
+    if "image_url" in str(messages[-1]["content"]):
+        told.insert(0, SEEN)
     if "allergy" in known:
         told.append(f"ทางเราทราบแล้วว่าแพ้{known['allergy']}นะคะ")
     reply = reply_text(messages, f"สวัสดีค่ะ{name}", " ".join(told))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from core.local import demo_cast as cast
-from core.local.demo_money import models_due, served, worst
+from core.local.demo_money import listened, models_due, served, worst
 from core.local.demo_play import Demo, Scene, fixed_text
 from core.local.line_api import LineCall
 
@@ -58,7 +58,10 @@ async def books(demo: Demo, scene: Scene) -> str:
     if not demo.judged_by_model:
         return "see the table"
     calls = demo.stack.openai.calls
-    demo.served_micro_baht = sum(served(call, demo.thb_per_usd) for call in calls)
+    spoken = demo.stack.openai.audio.calls
+    demo.served_micro_baht = sum(served(call, demo.thb_per_usd) for call in calls) + sum(
+        listened(call, demo.thb_per_usd) for call in spoken
+    )
     demo.unknown_micro_baht = sum(
         worst(call, call.model, demo.thb_per_usd) for call in calls if call.outcome == "abandoned"
     )

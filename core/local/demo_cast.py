@@ -16,8 +16,8 @@ BANGKOK, CHIANG_MAI, PHUKET, KHON_KAEN, HAT_YAI = (
 HANDOFF_KEYWORD = "เจ้าหน้าที่"
 
 # One worst case is about 0.6 baht, a call's real cost 0.03 to 0.08; see demo_money.py for what is checked.
-CROSSING_BUDGET, DOWNGRADE_AT = "0.91", "0.8"
-ONE_CALL_BUDGET = "0.64"
+CROSSING_BUDGET, DOWNGRADE_AT = "0.97", "0.8"
+ONE_CALL_BUDGET = "0.67"
 
 _PERSONA = """\
 {name} ตอบอย่างเป็นกันเอง สุภาพ และสั้น เปิดทุกวัน 10.00–20.00 น. มีที่จอดรถ
@@ -91,6 +91,7 @@ CROSSING = (
 STOPPED = ("พรุ่งนี้ว่างกี่โมงคะ", "ยังอยู่ไหมคะ")
 BUBBLES = ("สวัสดีครับ", "พอดีว่า", "ปวดฟันมาก", "ซี่ในสุด", "วันนี้เลยครับ", "อุดฟันได้ไหม")
 STICKER_SAYS = "ขอบคุณมากนะคะ"
+SPOKEN, SPOKEN_S = "ฟอกสีฟันเท่าไหร่คะ", 3.6
 ABOUT_PICTURE = "อันนี้เป็นอะไรคะ"
 TWO_PRICES = ("รากฟันเทียมราคาเท่าไหร่คะ", "จัดฟันราคาเท่าไหร่คะ")
 THIS_ONE = "เอาอันนี้ค่ะ"

@@ -11,6 +11,7 @@ from core.domain.prompt import Message
 from core.domain.role_manager import asked_for_less
 from core.domain.tokens import prompt_bound
 from core.local.openai_api import Call
+from core.local.openai_audio import Transcription
 from core.ports.llm import Usage
 
 
@@ -25,6 +26,12 @@ def served(call: Call, thb_per_usd: Decimal) -> int:
         cache_write=call.usage.cache_write,
     )
     return charge(load_prices().price_at(call.model, call.started_ms), usage, thb_per_usd).micro_baht
+
+
+def listened(call: Transcription, thb_per_usd: Decimal) -> int:
+    """What writing a recording down costs by the seconds that were billed."""
+    price = load_prices().audio_price_at(call.model, call.started_ms)
+    return price.of_seconds(Decimal(str(call.seconds)), thb_per_usd) if price else 0
 
 
 def worst(call: Call, model: str, thb_per_usd: Decimal) -> int:

@@ -10,7 +10,7 @@ from core.local.demo_answers import tagged
 from core.local.demo_budgets import books, crossing, stopped
 from core.local.demo_desk import booking, hand_off
 from core.local.demo_play import Demo, Play, Scene, fixed_text
-from core.local.demo_words import bubbles, picture, quote, sticker, sticker_with_words
+from core.local.demo_words import bubbles, picture, quote, sticker, sticker_with_words, voice
 from core.local.line_webhook import sign
 from core.local.simulator import Sent
 from core.local.specs import specs
@@ -41,6 +41,7 @@ async def everything(demo: Demo) -> None:
         demo.play("A sticker", sticker),
         demo.play("A sticker with words", sticker_with_words),
         demo.play("A picture, and then a question about it", picture),
+        demo.play("A voice message", voice),
         demo.play("A quote says which answer is meant", quote),
         demo.play("A conversation across instances", conversation),
         demo.play("The model names a wrong price", wrong_price),
