@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +112,14 @@ class FaultScene:
             yield
         finally:
             paused.unlink()
+
+    @asynccontextmanager
+    async def paused_at_next(self, point: str, does: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
+        """The body runs while what `does` begins stands at `point`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_awaited(does()))
+            async with self.paused_at(point):
+                yield
 
     def was_killed_at(self, point: str) -> bool:
         return (self.faults / f"killed-{point}").exists()
@@ -285,6 +293,10 @@ class FaultScene:
                 if self.revive and not turn.running and not self._starting.locked():
                     await self.restart(i)
             await asyncio.sleep(0.05)
+
+
+async def _awaited(doing: Awaitable[Any]) -> None:
+    await doing
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from core.adapters.cloudtasks_tasks import CloudTasksQueue
 from core.adapters.line_messaging import LineMessagingApi
 from core.adapters.openai_llm import OpenAiLlm
+from core.adapters.openai_transcriber import OpenAiTranscriber
 from core.adapters.redis_mailbox import RedisMailbox
 from core.adapters.redis_slots import RedisSlots
 from core.adapters.system_clock import CorrectedClock
@@ -95,6 +96,19 @@ class Llm(OpenAiLlm):
         return answer
 
 
+class Transcriber(OpenAiTranscriber):
+    async def transcribe(self, *args: Any, **more: Any) -> Any:
+        calling = asyncio.ensure_future(super().transcribe(*args, **more))
+        try:
+            await asyncio.wait({calling}, timeout=0.1)
+            await at("voice.sent")
+            transcript = await calling
+        finally:
+            calling.cancel()
+        await at("voice.answered")
+        return transcript
+
+
 class Line(LineMessagingApi):
     async def reply(self, *args: Any, **more: Any) -> Any:
         await at("line.before")
@@ -140,6 +154,8 @@ class Documents:
     async def commit(self, writes: Sequence[Write]) -> list[Version]:
         written = [getattr(write, "data", {}) for write in writes]
         step = next((s for data in written if (s := STEPS.get(str(data.get("state"))))), None)
+        if any(data.get("audio") and "state" not in data for data in written):
+            step = "heard"
         if any("told" in data and "state" not in data for data in written):
             step = "told"
         if step:
@@ -172,6 +188,7 @@ for name, part in {
     "RedisMailbox": Mailbox,
     "RedisSlots": Slots,
     "OpenAiLlm": Llm,
+    "OpenAiTranscriber": Transcriber,
     "LineMessagingApi": Line,
     "CorrectedClock": Clock,
 }.items():
