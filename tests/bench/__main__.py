@@ -34,6 +34,7 @@ BENCHES = (
     "prompt_cache",
     "price_guard",
     "gathering",
+    "media",
     "slots",
     "providers",
     "campaign",
