@@ -1,5 +1,5 @@
-"""Pictures in one process of the turn function: its memory while fifteen turns have four of 10 MB each at once,
-and what one of 3 MB adds to a turn besides the model's call."""
+"""Pictures in one process of the turn function: its memory while fifteen turns have four of 10 MB each at
+once, and what one of 3 MB adds to a turn besides the model's call."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _memory(scene: FaultScene, told: Told) -> Row:
     """Before the process has loaded Pillow, so that this counts, too."""
     worker = _worker(scene)
     idle, large = worker.memory_info().rss, heavy(10)
-    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the highest mark begins anew
+    _forget_highest(worker)
     questions = []
     for n in range(TURNS):
         sent = [a_picture(scene, told, large, f"customer {n}") for _ in range(EACH)]
@@ -99,6 +99,11 @@ def _worker(scene: FaultScene) -> psutil.Process:
     started = scene.stack.turns[0].pid
     children = psutil.Process(started).children(recursive=True)
     return max(children, key=lambda child: child.memory_info().rss)
+
+
+def _forget_highest(worker: psutil.Process) -> None:
+    """See proc(5), clear_refs: the peak begins anew."""
+    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
 
 
 def _highest(worker: psutil.Process) -> int:
