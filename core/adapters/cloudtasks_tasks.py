@@ -17,7 +17,9 @@ from google.cloud.tasks_v2 import (
     ListTasksResponse,
     RunTaskRequest,
 )
-from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcAsyncIOTransport as _Transport,
+)
 
 from core.adapters import google_credentials
 from core.domain.errors import TasksUnavailableError
@@ -26,7 +28,8 @@ from core.ports.tasks import Scheduled
 
 # A task waits for a lost connection as long as its time-out allows, instead of failing at once; and gRPC,
 # which waits up to two minutes before it tries again, must have tried by then: a webhook has two seconds.
-_WAITS = {"service": "google.cloud.tasks.v2.CloudTasks", "method": "CreateTask"}
+_SERVICE = "google.cloud.tasks.v2.CloudTasks"
+_WAITS = {"service": _SERVICE, "method": "CreateTask"}
 _CHANNEL = [
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [_WAITS], "waitForReady": True}]})),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -34,6 +37,7 @@ _CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 500),
     # Channels share connections otherwise, so that a new channel would be as dead as the one it replaces.
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),  # as the client sets it: a listing is long
 ]
 _PAGE = 1_000  # the most that one listing has
 _TELLING_S = 0.25
@@ -62,7 +66,7 @@ class CloudTasksQueue:
     ) -> None:
         self._queue = queue
         self._emulator_host = emulator_host
-        self._client: CloudTasksAsyncClient | None = None
+        self._calls: _Calls | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._metadata = (to_grpc_metadata((("parent", queue),)),)
         # What is the same in every request. Plain protobuf: the client's own wrappers (proto-plus) take
@@ -79,19 +83,16 @@ class CloudTasksQueue:
 
     async def create(self, task: Task, *, delay_ms: int = 0, timeout_s: float = 5.0) -> bool:
         """See the port. Raises TasksUnavailableError."""
-        if self._client is None:
-            self._client = connect(self._emulator_host)
-        client = self._client
+        if self._calls is None:
+            self._calls = _Calls(self._emulator_host)
+        calls = self._calls
         try:
-            # The transport's call, as the client would make it: what the client wraps around it (retries, its
-            # own time-out, a header built anew) takes as long again and is not used here.
-            call: Any = client.transport.create_task
-            await call(self._request(task, delay_ms), timeout=timeout_s, metadata=self._metadata)
+            await calls.create(self._request(task, delay_ms), timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.ALREADY_EXISTS:
                 return False
             if exc.code() is grpc.StatusCode.DEADLINE_EXCEEDED and timeout_s >= _TELLING_S:
-                self._replace(client)
+                self._replace(calls)
             raise TasksUnavailableError(f"the queue did not confirm the task: {_told(exc)}") from exc
         except GoogleAuthError as exc:
             raise TasksUnavailableError(f"the queue did not confirm the task: {exc}") from exc
@@ -99,13 +100,12 @@ class CloudTasksQueue:
 
     async def run(self, name: str, *, timeout_s: float = 5.0) -> bool:
         """See the port. Raises TasksUnavailableError."""
-        if self._client is None:
-            self._client = connect(self._emulator_host)
-        request = RunTaskRequest(name=f"{self._queue}/tasks/{name}")
+        if self._calls is None:
+            self._calls = _Calls(self._emulator_host)
+        request = RunTaskRequest.pb()(name=f"{self._queue}/tasks/{name}")
         metadata = (to_grpc_metadata((("name", request.name),)),)
         try:
-            call: Any = self._client.transport.run_task
-            await call(request, timeout=timeout_s, metadata=metadata)
+            await self._calls.run(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.NOT_FOUND:
                 return False
@@ -116,15 +116,14 @@ class CloudTasksQueue:
 
     async def scheduled(self, *, timeout_s: float = 10.0) -> list[Scheduled]:
         """See the port."""
-        if self._client is None:
-            self._client = connect(self._emulator_host)
-        call: Any = self._client.transport.list_tasks
+        if self._calls is None:
+            self._calls = _Calls(self._emulator_host)
         request, now_ms = ListTasksRequest.pb()(parent=self._queue, page_size=_PAGE), time.time() * 1000
         found: list[Scheduled] = []
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    page = ListTasksResponse.pb(await call(request, metadata=self._metadata))
+                    page = await self._calls.list(request, metadata=self._metadata)
                     for task in page.tasks:
                         created_ms, due_ms = (
                             round(moment.seconds * 1000 + moment.nanos / 1e6)
@@ -144,21 +143,21 @@ class CloudTasksQueue:
         for closing in self._closing:
             closing.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        client, self._client = self._client, None
-        if client is not None:
-            await _close_after(0, client)
+        calls, self._calls = self._calls, None
+        if calls is not None:
+            await calls.channel.close()
 
-    def _replace(self, client: CloudTasksAsyncClient) -> None:
+    def _replace(self, calls: _Calls) -> None:
         """The next task opens a new channel: the connection may be dead without anybody having said so, and
         then every call on it runs out of time until TCP gives up, minutes later. Calls that run go on."""
-        if client is not self._client:
+        if calls is not self._calls:
             return
-        self._client = None
-        closing = asyncio.create_task(_close_after(_GRACE_S, client))
+        self._calls = None
+        closing = asyncio.create_task(_close_after(_GRACE_S, calls.channel))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    def _request(self, task: Task, delay_ms: int) -> CreateTaskRequest:
+    def _request(self, task: Task, delay_ms: int) -> Any:
         request = type(self._template)()
         request.CopyFrom(self._template)
         request.task.name = f"{self._queue}/tasks/{task.name}"
@@ -166,34 +165,48 @@ class CloudTasksQueue:
         if delay_ms > 0:
             # A wall clock, since the queue dispatches by its own.
             request.task.schedule_time.FromMilliseconds(time.time_ns() // 1_000_000 + delay_ms)
-        wrapped: CreateTaskRequest = CreateTaskRequest.wrap(request)
-        return wrapped
+        return request
+
+
+class _Calls:
+    """The queue's methods on a channel of the client's: what the client wraps around them (retries, its own
+    time-out, a header built anew, a task and a log record for each call) takes as long again and is not used
+    here."""
+
+    def __init__(self, emulator_host: str | None) -> None:
+        self.channel = _open_channel(emulator_host)
+        self.create: Any = self.channel.unary_unary(f"/{_SERVICE}/CreateTask", _serialized)
+        self.run: Any = self.channel.unary_unary(f"/{_SERVICE}/RunTask", _serialized)
+        read = ListTasksResponse.pb().FromString
+        self.list: Any = self.channel.unary_unary(f"/{_SERVICE}/ListTasks", _serialized, read)
+
+
+def _serialized(message: Any) -> bytes:
+    return bytes(message.SerializeToString())
 
 
 def _told(exc: grpc.aio.AioRpcError) -> str:
     return f"{exc.code().name}: {exc.details()}"
 
 
-async def _close_after(grace_s: float, client: CloudTasksAsyncClient) -> None:
+async def _close_after(grace_s: float, channel: grpc.aio.Channel) -> None:
     """At once when cancelled. Not gRPC's own grace, which refuses calls that are just about to start."""
     try:
         await asyncio.sleep(grace_s)
     finally:
-        transport: Any = client.transport  # untyped
-        await transport.close()
+        await channel.close()
 
 
 def connect(emulator_host: str | None = None) -> CloudTasksAsyncClient:
     """A client of Cloud Tasks, or of a local server at `host:port`. Raises TasksUnavailableError where there
     are no credentials."""
-    channel: Any = _open_channel
+    return CloudTasksAsyncClient(transport=_Transport(channel=_open_channel(emulator_host)))
+
+
+def _open_channel(emulator_host: str | None) -> grpc.aio.Channel:
     if emulator_host:
-        channel = grpc.aio.insecure_channel(emulator_host, options=_CHANNEL)
+        return grpc.aio.insecure_channel(emulator_host, options=_CHANNEL)
     try:
-        return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+        return _Transport.create_channel(_Transport.DEFAULT_HOST, options=_CHANNEL)
     except GoogleAuthError as exc:
         raise TasksUnavailableError(f"Cloud Tasks: {google_credentials.missing(exc)}") from exc
-
-
-def _open_channel(host: str, *, options: list[tuple[str, Any]], **kwargs: Any) -> grpc.aio.Channel:
-    return CloudTasksGrpcAsyncIOTransport.create_channel(host, options=[*options, *_CHANNEL], **kwargs)
