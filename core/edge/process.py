@@ -100,11 +100,13 @@ class Process(Generic[App]):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """For imports: what they make stays, and walking it over and over is a tenth of a cold start."""
+    """For imports: what they make stays, and walking it over and over is a tenth of a cold start; so is
+    walking it once, when the collector is back."""
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 
