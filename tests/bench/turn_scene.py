@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from urllib.parse import urlencode
 
 import psutil
 
-from core.adapters.file_secrets import FileSecrets
 from core.adapters.http_client import HttpClient
 from core.bootstrap import shared
 from core.domain.clinic import Clinic, secret_name
 from core.domain.event import EventKind, InboundEvent
-from core.domain.settings import Settings, required_by
+from core.domain.settings import Role, Settings, required_by
 from core.domain.task import TurnTask
 from core.local import deployment
+from core.local.line_webhook import sign
 from core.local.openai_api import Latency
 from core.local.processes import ChildProcess, free_port
 from core.local.simulator import Clinic as LineClinic
@@ -125,34 +125,35 @@ class TurnScene:
 
     async def _write_clinics(self) -> None:
         settings = Settings.read(self.stack.settings_env, required_by("turn"))
-        secrets, documents = (
-            FileSecrets(settings.secret_store.removeprefix("file:")),
-            shared.documents(settings),
-        )
-        await warm(documents)
+        documents, secrets, writes = shared.documents(settings), {}, []
         for line in self.clinics:
-            channel = line.channel
-            clinic = Clinic(
-                line.org_id, line.name, channel.bot_user_id, channel.channel_id, persona="เปิดทุกวันค่ะ " * 60
+            bot, channel_id, secret = (
+                line.channel.bot_user_id,
+                line.channel.channel_id,
+                line.channel.channel_secret,
             )
-            secret = {"channel_id": channel.channel_id, "channel_secret": channel.channel_secret}
-            await secrets.put(secret_name(line.org_id), secret)
-            await documents.commit(
-                [
-                    Create(Key("orgs", line.org_id), org_document(clinic)),
-                    Create(Key("line_channels", channel.bot_user_id), channel_document(line.org_id)),
-                ]
-            )
+            clinic = Clinic(line.org_id, line.name, bot, channel_id, persona="เปิดทุกวันค่ะ " * 60)
+            secrets[secret_name(line.org_id)] = {"channel_id": channel_id, "channel_secret": secret}
+            writes.append(Create(Key("orgs", line.org_id), org_document(clinic)))
+            writes.append(Create(Key("line_channels", bot), channel_document(line.org_id)))
+        _write_secrets(Path(settings.secret_store.removeprefix("file:")), secrets)
+        await warm(documents)
+        for start in range(0, len(writes), 100):
+            await documents.commit(writes[start : start + 100])
         await documents.close()
 
     def tasks(self, count: int, *, customer: str | None = None) -> list[bytes]:
         """Of new conversations, one message each; or all of one customer's."""
-        return [self._task(customer) for _ in range(count)]
+        return [self._task(n % len(self.clinics), customer) for n in range(count)]
 
-    def _task(self, customer: str | None) -> bytes:
+    def tasks_of(self, clinics: Iterable[int]) -> list[bytes]:
+        """A new conversation's for each of these clinics, by number."""
+        return [self._task(n, None) for n in clinics]
+
+    def _task(self, clinic: int, customer: str | None) -> bytes:
         self._made += 1
-        clinic = self.clinics[self._made % len(self.clinics)]
-        return TurnTask(self._event(clinic, customer or str(self._made)), trace="bench").encode()
+        event = self._event(self.clinics[clinic], customer or str(self._made))
+        return TurnTask(event, trace="bench").encode()
 
     def _event(self, clinic: LineClinic, customer: str) -> InboundEvent:
         text = f"ขูดหินปูนราคาเท่าไหร่คะ {self._made}"
@@ -171,16 +172,30 @@ class TurnScene:
             reply_token=sent.reply_token,
         )
 
-    async def turn(self, root: Path = ROOT) -> TurnFunction:
+    async def turn(self, root: Path = ROOT, *, until_ready: bool = True) -> TurnFunction:
         """The deployed one, of this checkout or another."""
-        return await self.function("turn", root / "functions/turn/main.py", {"PYTHONPATH": str(root)})
+        environment = {"PYTHONPATH": str(root)}
+        return await self.function(
+            "turn", root / "functions/turn/main.py", environment, until_ready=until_ready
+        )
 
-    async def bare(self) -> TurnFunction:
+    async def bare(self, *, until_ready: bool = True) -> TurnFunction:
         """It makes the call that `turn` made last."""
         request = self.stack.run_dir / "request.json"
         request.write_text(json.dumps(self.stack.openai.calls[-1].body, ensure_ascii=False))
         more = {"BARE_REQUEST": str(request), "BARE_LINE_TOKEN": await self._line_token()}
-        return await self.function("bare", ROOT / "tests/bench/bare_turn.py", more)
+        source = ROOT / "tests/bench/bare_turn.py"
+        return await self.function("bare", source, more, until_ready=until_ready)
+
+    def webhook_request(self) -> tuple[dict[str, str], bytes]:
+        """Headers and body of a webhook with one message, signed."""
+        clinic = self.clinics[0]
+        self._made += 1
+        sent = self.sim.message(clinic, self.sim.user(clinic, str(self._made)), "text", text="สวัสดีค่ะ")
+        webhook = {"destination": clinic.channel.bot_user_id, "events": [sent.event]}
+        body = json.dumps(webhook, ensure_ascii=False).encode()
+        signature = sign(clinic.channel.channel_secret, body)
+        return {"content-type": "application/json", "x-line-signature": signature}, body
 
     async def _line_token(self) -> str:
         channel = self.clinics[0].channel
@@ -197,7 +212,8 @@ class TurnScene:
     async def function(
         self, target: str, source: Path, environment: dict[str, str], *, until_ready: bool = True
     ) -> TurnFunction:
-        """Started as Cloud Run starts it; once it answers."""
+        """Started as Cloud Run starts it; as a rule, once it answers."""
+        role: Role = "webhook" if target == "webhook" else "turn"
         port = free_port()
         child = ChildProcess(
             f"{target}-{port}",
@@ -209,7 +225,7 @@ class TurnScene:
             ],
             guard=self.stack.guard,
             log=self.stack.run_dir / f"{target}-{port}.log",
-            environment={**deployment.platform("turn", port), **self.stack.process_env(), **environment},
+            environment={**deployment.platform(role, port), **self.stack.process_env(), **environment},
             directory=ROOT,
         )
         self._exit.push_async_callback(child.kill)
@@ -218,3 +234,9 @@ class TurnScene:
         if until_ready:
             await child.ready(function.get, timeout_s=60, remedy=f"Read {child.log}")
         return function
+
+
+def _write_secrets(path: Path, secrets: Mapping[str, Mapping[str, str]]) -> None:
+    """All at once: the store's `put` writes the whole file for each."""
+    path.write_text(json.dumps(secrets))
+    path.chmod(0o600)
