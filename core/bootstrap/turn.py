@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.adapters.line_content import LineContent
@@ -66,8 +67,13 @@ from core.usecases.turn.paced_slots import PacedSlots
 from core.usecases.turn.read_marks import ReadMarks
 
 _REDIS_WAIT_S = 60.0
-_PROBE_MS = 5_000
-"""How often an open circuit is tried while its turns can go to another provider."""
+_WITH_ANOTHER: Mapping[str, int] = {
+    "probe_ms": 5_000,
+    "circuit_attempts": 5,
+    "circuit_window_ms": 10_000,
+}
+"""While turns can go to another provider, an open circuit costs little: it opens sooner, and is tried often.
+With calls that hang, 20 attempts could be a minute in which all slots wait for nothing."""
 
 
 async def wait_for_redis(settings: Settings) -> None:
@@ -257,5 +263,5 @@ def slot_options(settings: Settings, provider: Provider | None = None) -> SlotOp
         tokens_per_minute=provider.tokens_per_minute,
         provider=provider.name,
         adaptive=settings.llm_adaptive,
-        probe_ms=_PROBE_MS if len(settings.providers.all) > 1 else 0,
+        **(_WITH_ANOTHER if len(settings.providers.all) > 1 else {}),
     )

@@ -13,6 +13,7 @@ local AGAIN_MS = 1000 -- refusals so soon one after the other are about somethin
 local SHORT_MS = 2000 -- a longer Retry-After than this is heeded whatever the refusal was about
 local SLOWER, LOWERED, FASTER = 2, 0.8, 0.9 -- latency: doubled; by how much the limit falls; has that helped?
 local CHECK_MS, CHECK_LATEST_MS = 6000, 20000 -- how soon that can be seen
+local RECENT_MS = 5000 -- what an average is of
 local LEAST_CALLS = 10 -- for an average that says anything
 local BY_REFUSAL, BY_LATENCY = 1, 2
 

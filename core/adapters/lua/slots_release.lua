@@ -40,7 +40,7 @@ local function learn(record)
       room.failing_until, room.changed = room.now + window_ms, true
     end
     local sums, calls = { a = 0, f = 0 }, call('HGETALL', room.calls)
-    local recent, recent_ms = 0, 0
+    local recent, recent_ms, recently = 0, 0, math.floor(RECENT_MS / (window_ms / 30))
     for i = 1, #calls, 2 do
       local kind, at = string.match(calls[i], '(%a) (%d+)')
       at = tonumber(at)
@@ -49,7 +49,7 @@ local function learn(record)
       else
         local many = tonumber(calls[i + 1]) % LATENCY_UNIT
         sums[kind] = sums[kind] + many
-        if kind == 'a' and at >= bucket - 5 and at < bucket then
+        if kind == 'a' and at >= bucket - recently and at < bucket then
           recent, recent_ms = recent + many, recent_ms + (tonumber(calls[i + 1]) - many) / LATENCY_UNIT
         end
       end

@@ -188,7 +188,7 @@ class Hold:
         if self.request is None:
             self.request = self.quote.request(self.model)
         elif self.request.model != self.model:
-            self.request = replace(self.quote.request(self.model), messages=self.request.messages)
+            self.request = self.quote.asked_instead(self.request, self.model)
         return self.request
 
     async def claim(self, provider: str | None = None) -> None:

@@ -207,6 +207,14 @@ class Quote:
             cache_key=self.prompt.cache_key,
         )
 
+    def asked_instead(self, request: LlmRequest, model: str) -> LlmRequest:
+        """The same of another model, with what was amended in it."""
+        instead = self.request(model)
+        if request.messages == self.request(request.model).messages:
+            return instead
+        blind = self.pictures and not self.sees(model)
+        return replace(instead, messages=asked_blindly(request.messages) if blind else request.messages)
+
     def settlement(
         self, reserved: TurnRecord, bill: Bill, record: TurnRecord
     ) -> tuple[TurnRecord, Settlement]:
