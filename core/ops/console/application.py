@@ -39,11 +39,13 @@ class Extra:
 
 
 _PAGES = (now, conversations, turns, clinics, bookings, questions, spend)
+"""In the menu's order; a page's path is its module's name."""
 
 
 def build(workplace: Workplace, access: Access, *extra: Extra) -> ASGIApp:
     """The application behind its guard. `extra`: pages besides, which come first."""
-    view = View(workplace, tuple(page.name for page in extra))
+    own = (page.__name__.rpartition(".")[2] for page in _PAGES)
+    view = View(workplace, (*(page.name for page in extra), *own))
     routes = [
         Route("/", lambda _: back(f"/{view.pages[0]}")),
         Route("/look", _choose, methods=["POST"]),

@@ -23,7 +23,6 @@ FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "th")
 THEMES = ("auto", "light", "dark")
 LANGUAGE_COOKIE, THEME_COOKIE = "fairlane-language", "fairlane-theme"
-PAGES = ("now", "conversations", "turns", "clinics", "bookings", "questions", "spend")
 
 
 @cache
@@ -44,10 +43,10 @@ def translated(language: str) -> Callable[..., str]:
 
 
 class View:
-    """`extra`: pages besides PAGES, named first. What a change has to say is shown with the next page."""
+    """`pages`: their names, in the menu's order. What a change has to say is shown with the next page."""
 
-    def __init__(self, workplace: Workplace, extra: tuple[str, ...] = ()) -> None:
-        self.pages = (*extra, *PAGES)
+    def __init__(self, workplace: Workplace, pages: tuple[str, ...]) -> None:
+        self.pages = pages
         self._workplace = workplace
         self._said: list[tuple[str, str]] = []
         self._templates = Environment(
