@@ -74,6 +74,10 @@ class MediaSettings:
     images: bool = True
     voice: bool = True
 
+    def take(self, kind: str) -> bool:
+        """Whether events of this kind are looked at or listened to."""
+        return (kind == EventKind.IMAGE and self.images) or (kind == EventKind.AUDIO and self.voice)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

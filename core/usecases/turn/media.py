@@ -83,11 +83,10 @@ class Media:
         prices = await self._prices.current()
         audio = prices.audio_price_at(self._transcribe_model, self._clock.now_ms())
         able = {
-            EventKind.IMAGE: clinic.media.images
-            and prices.picture_tokens(clinic.model.model_name) is not None,
-            EventKind.AUDIO: clinic.media.voice and audio is not None,
+            EventKind.IMAGE: prices.picture_tokens(clinic.model.model_name) is not None,
+            EventKind.AUDIO: audio is not None,
         }
-        return frozenset(kind for kind in asked if able[kind])
+        return frozenset(kind for kind in asked if able[kind] and clinic.media.take(kind))
 
     @asynccontextmanager
     async def fetched(

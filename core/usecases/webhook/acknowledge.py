@@ -181,7 +181,7 @@ class AckWebhook:
             return [], None
         rate = clinic.limits.messages_per_minute or self._policy.org_per_minute
         arrivals = [
-            Arrival(event, rate if asks_model(event) else 0, gather_ms(event, clinic.gather_s))
+            Arrival(event, rate if _costs_a_turn(event, clinic) else 0, gather_ms(event, clinic.gather_s))
             for event in events
         ]
         try:
@@ -238,3 +238,8 @@ class AckWebhook:
     ) -> Ack:
         self._refusals.note(outcome, detail, trace, org=org, destination=destination)
         return Ack(outcome, detail)
+
+
+def _costs_a_turn(event: InboundEvent, clinic: Clinic) -> bool:
+    """Whether a model answers it."""
+    return asks_model(event) or clinic.media.take(event.kind)

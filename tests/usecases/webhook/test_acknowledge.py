@@ -17,6 +17,7 @@ from core.bootstrap import shared
 from core.bootstrap import webhook as bootstrap
 from core.domain.clinic import Clinic, Limits
 from core.domain.errors import DocumentsUnavailableError, RedisUnavailableError, TasksUnavailableError
+from core.domain.media import MediaSettings
 from core.domain.settings import Settings, required_by
 from core.domain.signature import sign
 from core.domain.task import Task, TurnTask
@@ -199,13 +200,15 @@ async def test_delays_become_the_tasks_and_redis_clock_the_arrival() -> None:
 
 
 async def test_one_round_trip_announces_the_batch_and_counts_only_what_costs_a_turn() -> None:
-    scene = Scene(replace(CLINIC, limits=Limits(messages_per_minute=90)))
+    scene = Scene(replace(CLINIC, limits=Limits(messages_per_minute=90), media=MediaSettings(voice=False)))
     group = {"type": "group", "groupId": "C1"}
     mention = {"type": "text", "id": "9", "text": "x", "mention": {"mentionees": [{"isSelf": True}]}}
     await scene.post(
         body(
             event("e1"),
-            event("e2", "image"),
+            event("e2", "video"),
+            event("e5", "image"),
+            event("e6", "audio"),
             {**event("e3"), "type": "follow"},
             event("e4", source=group, message=mention),
         )
@@ -214,10 +217,12 @@ async def test_one_round_trip_announces_the_batch_and_counts_only_what_costs_a_t
     assert [(a.event.event_id, a.org_per_minute) for a in arrivals] == [
         ("e1", 90),
         ("e2", 0),
+        ("e5", 90),
+        ("e6", 0),
         ("e3", 0),
         ("e4", 90),
     ]
-    assert len(scene.tasks.created) == 4
+    assert len(scene.tasks.created) == 6
 
 
 @pytest.mark.parametrize(
