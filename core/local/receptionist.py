@@ -132,6 +132,8 @@ class _Receptionist:
             listed = [f"{name} {price}" for name, price in list(self.known.prices.items())[:6]]
             return self.says("list", items=" · ".join(listed)) if listed else ""
         self.item = item
+        if item not in self.known.prices:
+            return self._not_stated(item)
         self.out.quick_replies = [self.says("tap_book")]
         return self.says("price", item=item, price=self.known.prices[item])
 
@@ -217,9 +219,14 @@ class _Receptionist:
 
     def _wanted_item(self) -> str | None:
         state = self.known.state.get("service")
-        if isinstance(state, str) and state in self.known.prices:
+        if isinstance(state, str) and state:
             return state
         return _last(self.known.said, self.known.item_in)
+
+    def _not_stated(self, topic: str) -> str:
+        question = " ".join(self.words.split())[:200]
+        self.out.missing = {"topic": " ".join(topic.split())[:20], "question": question}
+        return self.says("missing")
 
     def _rest(self) -> str:
         if self.out.facts:
@@ -228,9 +235,7 @@ class _Receptionist:
             self.out.stage = "done"
             return self.says("welcome")
         if self.asks("duration") or self.asks("question"):
-            question = " ".join(self.words.split())[:200]
-            self.out.missing = {"topic": question[:20], "question": question}
-            return self.says("missing")
+            return self._not_stated(self.words)
         self.out.quick_replies = [name for name in self.known.prices if len(name) <= 20][:3]
         return self.says("help")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+USUAL = ("ขูดหินปูน", "จัดฟัน", "ฟอกสีฟัน", "อุดฟัน", "ถอนฟัน", "รากฟันเทียม", "ผ่าฟันคุด", "เลเซอร์", "โบท็อกซ์")
+"""Services that a customer may name although the clinic states no price of theirs."""
 _LISTED = re.compile(r"^- (?P<item>.+?): (?P<baht>[\d,.]+(?:-[\d,.]+)?) บาท(?P<more>.*)$", re.MULTILINE)
 _SAID = re.compile(
     r"(?P<item>[\u0E00-\u0E7F]{4,40}?)\s*(?P<from>เริ่มต้น(?:ซี่ละ)?|ซี่ละ)?\s*(?P<baht>\d[\d,]*)\s*บาท"
@@ -40,9 +42,11 @@ class Known:
         return bool(re.search("[A-Za-z]", self.words)) and not re.search("[\u0e00-\u0e7f]", self.words)
 
     def item_in(self, text: str) -> str | None:
-        """The longest item that the text names."""
-        named = [item for item in self.prices if item.casefold() in text.casefold()]
-        return max(named, key=len, default=None)
+        """The longest item that the text names: of those with a price, else of those that clinics have."""
+        for items in (self.prices, USUAL):
+            if named := [item for item in items if item.casefold() in text.casefold()]:
+                return max(named, key=len)
+        return None
 
 
 def read(messages: Sequence[Mapping[str, Any]]) -> Known:
@@ -63,7 +67,7 @@ def read(messages: Sequence[Mapping[str, Any]]) -> Known:
         hours=_line(first, "Opening hours"),
         prices=prices,
         answers={found["q"]: found["a"] for found in _ANSWER.finditer(stated)},
-        lines=[line.strip() for line in re.split(r"[\n·]", persona) if line.strip()],
+        lines=[line.strip() for line in re.split(r"[\n·]| (?=เปิด|มี|ผ่อน)", persona) if line.strip()],
         state=_json(changing, "state"),
         memory=_json(changing, "memory"),
         now=datetime.strptime(now[1], "%Y-%m-%d %H:%M") if now else datetime(2026, 1, 1),  # noqa: DTZ001, DTZ007  wall time

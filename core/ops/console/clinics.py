@@ -20,7 +20,7 @@ from core.usecases.operate.clinic_prices import change_prices
 from core.usecases.operate.clinic_versions import find_version, versions_of
 from core.usecases.operate.rollback_clinic import RollbackClinic
 
-_VERSIONS_SHOWN = 30
+_CLINICS_SHOWN, _VERSIONS_SHOWN = 200, 30
 
 
 def routes(workplace: Workplace, view: View) -> list[Route]:
@@ -37,7 +37,8 @@ def _looks(workplace: Workplace, view: View) -> list[Route]:
         names = await workplace.names()
         found = [org for org, name in names.items() if wanted in f"{org} {name}".casefold()]
         shown: dict[str, Any] = {
-            "clinics": [stored.clinic(org) for org in found],
+            "clinics": [stored.clinic(org) for org in found[:_CLINICS_SHOWN]],
+            "more": max(0, len(found) - _CLINICS_SHOWN),
             "asked": {"name": wanted},
             "names": names,
         }

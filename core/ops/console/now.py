@@ -60,6 +60,7 @@ async def _shown(workplace: Workplace, hour: LastHour) -> dict[str, Any]:
     failed = [turn for turn in hour.turns if turn.state is TurnState.FAILED]
     return {
         "slots": hour.slots,
+        "orgs": [org for view in hour.slots.values() for org in view.orgs],
         "trouble": hour.trouble,
         "journal_trouble": hour.journal_trouble,
         "names": await workplace.names(),
@@ -77,17 +78,20 @@ async def _shown(workplace: Workplace, hour: LastHour) -> dict[str, Any]:
 
 def _wrong(hour: LastHour) -> list[Trouble]:
     found = []
-    view = hour.slots
     if hour.trouble:
         found.append(Trouble("now.no_redis", {"detail": hour.trouble}, "fairlane doctor"))
     if hour.journal_trouble:
         found.append(Trouble("now.no_documents", {"detail": hour.journal_trouble}, "fairlane doctor"))
-    if view is not None and view.circuit != "closed":
-        values = {"reason": view.circuit_reason, "seconds": view.circuit_open_ms // 1000}
-        found.append(Trouble(f"now.circuit_{view.circuit}", values, "fairlane slots close-circuit"))
-    if view is not None and view.limit < view.configured_limit and view.overrides is not None:
-        values = {"limit": view.limit, "configured": view.configured_limit}
-        found.append(Trouble("now.below", values, "fairlane slots set --global 0"))
+    for name, view in hour.slots.items():
+        option = f" --provider {name}" if len(hour.slots) > 1 else ""
+        if view.circuit != "closed":
+            values = {"name": name, "reason": view.circuit_reason, "seconds": view.circuit_open_ms // 1000}
+            command = f"fairlane slots close-circuit{option}"
+            found.append(Trouble(f"now.circuit_{view.circuit}", values, command))
+        if view.limit < view.ceiling:
+            values = {"name": name, "limit": view.limit, "ceiling": view.ceiling, "why": view.limit_reason}
+            command = "fairlane slots set --global 0" if view.limit_reason == "operator" else "fairlane slots"
+            found.append(Trouble("now.below", values, f"{command}{option}"))
     failed = [turn for turn in hour.turns if turn.state is TurnState.FAILED]
     if unknown := sum(turn.failure == DELIVERY_UNKNOWN for turn in failed):
         command = f'fairlane turns replay --all-failed --reason "{DELIVERY_UNKNOWN}"'

@@ -22,7 +22,7 @@ _MOST_TURNS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The slots at a moment."""
+    """The slots of all providers at a moment."""
 
     at_ms: int
     held: int
@@ -51,7 +51,7 @@ class LastHour:
     def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
         self.samples: deque[Sample] = deque(maxlen=int(HOUR_MS / 1000 / _SLOTS_EVERY_S))
-        self.slots: SlotsView | None = None
+        self.slots: dict[str, SlotsView] = {}
         self.trouble = ""
         self.journal_trouble = ""
         self._turns: dict[str, Brief] = {}
@@ -70,10 +70,11 @@ class LastHour:
         try:
             self.slots, self.trouble = await self._workplace.slots(), ""
         except FairlaneError as exc:
-            self.slots, self.trouble = None, str(exc)
+            self.slots, self.trouble = {}, str(exc)
         else:
-            view, at_ms = self.slots, self._workplace.clock.now_ms()
-            self.samples.append(Sample(at_ms, view.used, view.waiting, view.limit))
+            views, at_ms = self.slots.values(), self._workplace.clock.now_ms()
+            sums = (sum(getattr(view, name) for view in views) for name in ("used", "waiting", "limit"))
+            self.samples.append(Sample(at_ms, *sums))
         self._slots_at = asyncio.get_running_loop().time()
 
     async def _read_journal(self) -> None:

@@ -13,7 +13,7 @@ from core.ops.console.view import View, back
 from core.ops.console.workplace import Workplace
 from core.usecases.operate.spend_report import SpendRow, parse_day, spend_rows, total
 
-_SHOWN = 500
+_SHOWN = 200
 
 
 def routes(workplace: Workplace, view: View) -> list[Route]:

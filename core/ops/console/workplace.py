@@ -9,6 +9,7 @@ from contextlib import suppress
 from core.adapters.redis_connection import Redis
 from core.adapters.redis_slots_operator import RedisSlotsOperator, SlotsView
 from core.bootstrap import shared
+from core.bootstrap.turn import slot_options
 from core.domain.budget import budget_day
 from core.domain.errors import FairlaneError, InvalidInputError, RedisUnavailableError
 from core.ops.session import NO_REDIS, Session
@@ -47,10 +48,15 @@ class Workplace:
             self._redis = self.here.redis()
         return self._redis
 
-    async def slots(self) -> SlotsView:
-        """Raises RedisUnavailableError, which says what to look at."""
+    async def slots(self) -> dict[str, SlotsView]:
+        """By provider, the first one first. Raises RedisUnavailableError, which says what to look at."""
+        settings = self.here.settings
         try:
-            return await RedisSlotsOperator(self.redis()).snapshot()
+            redis = self.redis()
+            return {
+                each.name: await RedisSlotsOperator(redis, slot_options(settings, each)).snapshot()
+                for each in settings.providers.all
+            }
         except RedisUnavailableError as exc:
             raise RedisUnavailableError(f"{exc}: {NO_REDIS}") from exc
 
