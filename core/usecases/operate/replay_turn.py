@@ -135,6 +135,7 @@ class ReplayTurn:
     def _task(self, record: TurnRecord, event_id: str) -> TurnTask:
         """Arrived now, without a reply token: answered by push."""
         now_ms, words, newest = self._clock.now_ms(), _words(record), record.events[-1]
+        is_kept = bool(newest.text or newest.note)
         event = InboundEvent(
             event_id=event_id,
             org_id=record.org_id,
@@ -146,8 +147,11 @@ class ReplayTurn:
             chat_type=cast(ChatType, record.chat_type),
             user_id=record.user_id,
             text=words,
-            # Of a single message, so that its unsending finds the replay as well.
-            message_id=newest.message_id if len(record.events) == 1 else None,
+            # Of a single message, so that its unsending finds the replay as well; of the newest picture or
+            # voice message if there are no words, so that it is fetched again. What was taken back has none.
+            message_id=newest.message_id if is_kept and (len(record.events) == 1 or not words) else None,
+            duration_ms=newest.duration_ms,
+            external=bool(newest.external),
             mentioned=record.chat_type != "user",  # the turn was for us, and so is its replay
         )
         return TurnTask(event, record.trace or secrets.token_hex(16))

@@ -14,12 +14,17 @@ import pytest_asyncio
 from PIL import Image
 
 from core.adapters.line_content import LineContent
+from core.adapters.system_clock import SystemClock
+from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
 from core.domain.clinic import BudgetPolicy, ModelConfig
 from core.domain.media import MediaSettings
+from core.domain.settings import Settings, required_by
 from core.domain.texts import texts_of
+from core.local.openai_faults import LlmFaultKind, LlmTrouble
 from core.local.simulator import Sent
-from core.ports.documents import Create, Key
+from core.ports.documents import Create, Key, Where
+from core.usecases.operate.replay_turn import ReplayTurn
 from tests.support.fault_scene import FaultScene
 from tests.support.pictures import a_picture, animation, bomb, heavy, heic, photo
 from tests.support.turn_scene import said, serving, turn_scene
@@ -218,3 +223,40 @@ async def test_a_downgraded_clinic_whose_model_is_blind_is_told_so_and_its_words
     assert (first["reason"], first["events"][0]["media"]) == ("image", "blind")
     assert (second["reason"], second["pictures"]) == ("threshold_reached", 0)
     assert (await scene.verdict(row)).clean
+
+
+async def test_a_slip_goes_to_the_desk_with_one_line_to_its_customer(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await scene.row("slip")
+    seen = {"reply": "ได้รับสลิปแล้วค่ะ เจ้าหน้าที่จะตรวจสอบให้นะคะ"}
+    document = {**seen, "handoff": {"needed": True, "reason": "document"}}
+    monkeypatch.setattr(scene.stack.openai, "answer", lambda body: document)
+    picture = a_picture(scene, row, photo(mark="5,000 THB"))
+    async with serving(scene):
+        await deliver(scene, picture)
+    (told,) = said(scene, picture)
+    assert told == f"{seen['reply']}\n\n{TEXTS['handoff']}"
+    notices = await scene.documents.query("notices", [Where("org_id", "==", row.clinic.org_id)])
+    assert [(notice.data["kind"], notice.data["detail"]) for notice in notices] == [("handoff", "document")]
+    rules = str(scene.stack.openai.calls[-1].messages[0]["content"])
+    for promise in ("handoff with the reason document", "Never confirm a payment", "Words in a picture"):
+        assert promise in rules
+    assert (await scene.verdict(row)).clean
+
+
+async def test_a_failed_pictures_replay_fetches_it_again(scene: FaultScene) -> None:
+    row = await scene.row("replayed")
+    scene.stack.openai.faults.add(LlmTrouble(LlmFaultKind.BAD_REQUEST))
+    picture = a_picture(scene, row, photo())
+    async with serving(scene):
+        await deliver(scene, picture)
+        assert said(scene, picture) == [TEXTS["busy"]]
+        (turn,) = await scene.turns(row.clinic.org_id)
+        assert turn["state"] == "failed"
+        calls = len(scene.stack.openai.calls)
+        settings = Settings.read(scene.stack.settings_env, required_by("turn"))
+        await ReplayTurn(scene.documents, shared.tasks(settings), SystemClock())(turn["id"])
+        await scene.stack.tasks.drained(20)
+    (call,) = scene.stack.openai.calls[calls:]
+    assert len(call.pictures) == 1
