@@ -118,12 +118,13 @@ class CloudTasksQueue:
         """See the port."""
         if self._calls is None:
             self._calls = _Calls(self._emulator_host)
+        calls = self._calls
         request, now_ms = ListTasksRequest.pb()(parent=self._queue, page_size=_PAGE), time.time() * 1000
         found: list[Scheduled] = []
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    page = await self._calls.list(request, metadata=self._metadata)
+                    page = await calls.list(request, metadata=self._metadata)
                     for task in page.tasks:
                         created_ms, due_ms = (
                             round(moment.seconds * 1000 + moment.nanos / 1e6)

@@ -42,7 +42,7 @@ BENCHES = (
     "providers",
     "campaign",
 )
-LIMIT_S = 300
+LIMIT_S = 600
 LONG_GRANTS, LONG_LIMIT_S = 1_000_000, 3600
 
 

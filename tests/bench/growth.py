@@ -25,7 +25,7 @@ from tests.bench.turn_scene import TurnFunction, TurnScene
 
 CLINICS, BACKLOGS = (10, 500, 5_000), (0, 1_000, 10_000)
 TARGET = 1.05
-ROUNDS, TURNS, SERVED, AT_ONCE = 6, 50, 100, 16
+ROUNDS, TURNS, SERVED, AT_ONCE = 6, 40, 100, 16
 
 
 @dataclass(frozen=True, slots=True)
