@@ -100,7 +100,7 @@ async def booking(demo: Demo, scene: Scene) -> str:
     (kept,) = json.loads(await demo.operator("bookings", "list", "--org", org, "--json"))
     states = (asked["state"], kept["state"])
     demo.promise(scene, states == ("requested", "confirmed"), f"the booking was {states}")
-    return "asked for, confirmed in the group, told to the customer"
+    return "confirmed in the group, told to the customer"
 
 
 def _told(demo: Demo, user: str) -> list[str]:

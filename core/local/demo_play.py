@@ -45,9 +45,10 @@ Play = Callable[["Demo", Scene], Awaitable[str]]
 
 
 class Demo:
-    """What the scenes share. `silent`: events that are to get no answer. `spend`, `spend_table`: as
-    `fairlane spend` shows it at the end; `served_micro_baht`, `unknown_micro_baht`: by the OpenAI stand-in's
-    side, what it has billed, and the worst case of calls whose end nobody knows."""
+    """What the scenes share. `silent`: events that are to get no answer. `spoken`: what voice messages say,
+    by event id. `spend`, `spend_table`: as `fairlane spend` shows it at the end; `served_micro_baht`,
+    `unknown_micro_baht`: by the OpenAI stand-in's side, what it has billed, and the worst case of calls whose
+    end nobody knows."""
 
     def __init__(self, stack: LocalStack, *, watch: Watch, coloured: bool = False) -> None:
         self.stack = stack
@@ -56,6 +57,7 @@ class Demo:
         self.customers: dict[str, str] = {}
         self.scenes: list[Scene] = []
         self.silent: set[str] = set()
+        self.spoken: dict[str, str] = {}
         self.spend: list[dict[str, Any]] = []
         self.spend_table = ""
         self.served_micro_baht = self.unknown_micro_baht = 0
@@ -161,8 +163,14 @@ class Demo:
         return [
             call
             for call in self.stack.openai.calls
-            if any(call.clinic == s.clinic.org_id and s.text in call.last_words.splitlines() for s in sent)
+            if any(
+                call.clinic == s.clinic.org_id and self.words(s) in call.last_words.splitlines() for s in sent
+            )
         ]
+
+    def words(self, sent: Sent) -> str:
+        """Written or spoken; "" if there are none."""
+        return sent.text or self.spoken.get(sent.event_id, "")
 
     async def under_way(self, sent: Sent) -> None:
         """The model has been asked. Raises TimeoutError. (The real OpenAI is given a moment.)"""

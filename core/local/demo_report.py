@@ -141,7 +141,8 @@ def _unasked(message: Mapping[str, Any]) -> tuple[str, str]:
 def _line(
     demo: Demo, sent: Sent, reply: Delivery | None, last_of: dict[int, str], instances: dict[str, str]
 ) -> Line:
-    said = sent.text or f"({sent.event['message']['type']})"
+    words = demo.words(sent)
+    said = sent.text or " ".join(filter(None, (f"({sent.event['message']['type']})", words)))
     place = (sent.sent_ms - demo.began_ms, sent.clinic.org_id, sent.clinic.name, demo.customers[sent.chat_id])
     if not sent.acked:
         return Line(*place, said, "refused", how=f"HTTP {sent.acks[0].status}")
@@ -152,7 +153,7 @@ def _line(
     latency_ms = reply.at_ms - sent.sent_ms
     if last_of[id(reply)] != sent.event_id:
         return Line(*place, said, "answered", latency_ms=latency_ms)
-    calls = [call.model for call in demo.calls(sent) if call.outcome == "answered"] if sent.text else []
+    calls = [call.model for call in demo.calls(sent) if call.outcome == "answered"] if words else []
     return Line(
         *place,
         said,

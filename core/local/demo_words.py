@@ -79,6 +79,7 @@ async def picture(demo: Demo, scene: Scene) -> str:
 async def voice(demo: Demo, scene: Scene) -> str:
     clinic, user = demo.customer(cast.BANGKOK, "ก้อย")
     spoken = demo.simulator.message(clinic, user, "audio", duration=round(1000 * cast.SPOKEN_S))
+    demo.spoken[spoken.event_id] = cast.SPOKEN
     sound = recording(cast.SPOKEN, seconds=cast.SPOKEN_S)
     demo.stack.line.add_content(spoken.event["message"]["id"], sound, media_type="audio/x-m4a")
     await demo.simulator.send(spoken)
