@@ -54,6 +54,7 @@ clinics:
       channel_secret: 8c570fa6dd201bb328f1c1eac23a96d8
     persona: |                   # tone, services, approved prices, hours
       Friendly and brief. Cleaning 900 baht. Open daily 10:00 to 20:00.
+    language: en                 # of the texts that no model writes: th (as without it) or en
     budget: {daily_budget_baht: 500}
     limits: {max_concurrent: 5, messages_per_minute: 30}
     prices:                      # `from`, `until`: days, both included
@@ -63,7 +64,11 @@ clinics:
     answers: [{q: Is there parking?, a: "Yes, in front of the clinic, for 10 cars."}]
     price_guard: true            # hold back amounts that stand nowhere here; absent: if there are prices
     handoff: {keywords: [staff], hours: 12}
+    memory: true                 # remember customers beyond a conversation; false: do not
     retention: {memory_days: 365, unfollow_days: 30}
+    privacy_notice: "How we use what you write: https://example.com/privacy"  # follows the greeting
+    media: {images: true, voice: true}  # pictures are looked at, voice messages listened to
+    providers: [openai]          # who may be asked; absent: all of LLM_PROVIDERS
     messages: {busy: "We will be with you in a moment."}
     gather_s: 1.0                # 0 to 3: how long a message that looks unfinished waits for another
     hours: {mon-fri: "10:00-20:00", sat: "10:00-12:00, 13:00-18:00", sun: closed}  # absent: always open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from core.domain.clinic import Mode
 from core.domain.errors import InvalidInputError
 from core.domain.prices import load_prices
-from core.ops.clinics_file import Rules, read_clinics_file
+from core.ops.clinics_file import ENTRY, EXAMPLE, Rules, read_clinics_file
 from core.ops.clinics_file_lines import ClinicsFile
 from tests.support.clock import FakeClock
 
@@ -38,6 +39,10 @@ def refused(read: Read, text: str) -> str:
     with pytest.raises(InvalidInputError) as error:
         read(text)
     return str(error.value)
+
+
+def test_the_example_shows_every_field_of_a_clinic() -> None:
+    assert [field for field in ENTRY if not re.search(rf"\b{field}: ?", EXAMPLE)] == []
 
 
 @pytest.mark.parametrize(
