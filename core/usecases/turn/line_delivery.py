@@ -89,7 +89,7 @@ class LineDelivery:
         self._clock = clock
 
     async def __call__(self, delivery: DeliveryRequest, mark: Mark) -> Delivered:
-        """LineDelivery now, within about 11 s, or raise LineUnavailableError (ChannelUnavailableError, if the
+        """Deliver now, within about 11 s, or raise LineUnavailableError (ChannelUnavailableError, if the
         trouble is this channel's alone): to be tried again later.
 
         The journal holds `delivery.route` when this is called. `mark` corrects it: before a reply gives way
