@@ -35,7 +35,7 @@ COMMANDS = {
     "budgets": "A clinic's daily budget and what happens as it is used up.",
     "turns": "The journal of turns: list, show, replay.",
     "slots": "Slots at the LLM provider: live view and limits.",
-    "customers": "What is kept of a customer: show, export, forget.",
+    "customers": "What is kept of a customer: show, export, forget, withdraw consent.",
     "desk": "The chat in which a clinic's staff get notices: code, show, disconnect.",
     "conversations": "Conversations handed over to people: list, pause, resume.",
     "bookings": "Appointments: list, show, confirm, decline, cancel, export as a calendar.",
