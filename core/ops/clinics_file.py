@@ -76,6 +76,7 @@ clinics:
     bookings: {remind_hours: 24} # a confirmed appointment's reminder: 0 to 168 hours before, 0 for none
     desk: {notify: [handoff, booking, urgent, failed]}  # what staff are told in their LINE chat; absent: all
     mode: live                   # live, after_hours (answers only while closed) or off; absent: as it is
+    media: {images: true, voice: true}  # are pictures looked at, voice messages listened to? absent: both
     silent_postbacks: [menu=2]   # data of buttons that need no answer; `menu=*` for all that begin so
 """
 
