@@ -11,6 +11,7 @@ import pytest
 from core.domain.clinic import Mode
 from core.domain.errors import InvalidInputError
 from core.domain.prices import load_prices
+from core.domain.providers import Provider, Providers
 from core.ops.clinics_file import ENTRY, EXAMPLE, Rules, read_clinics_file
 from core.ops.clinics_file_lines import ClinicsFile
 from tests.support.clock import FakeClock
@@ -157,3 +158,27 @@ def test_off_is_a_mode_however_yaml_takes_it(read: Read, written: str) -> None:
     (wanted,) = read(one(f"    mode: {written}\n")).wanted.clinics
     assert wanted.clinic.mode is Mode.OFF
     assert not wanted.keeps_mode
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("model: {outage_model: gone/gpt-6-luna}", "no provider of that name in LLM_PROVIDERS"),
+        ("model: {outage_model: backup/unheard-of}", "has no price"),
+        ("providers: [openai, mars]", "'mars': expected names in LLM_PROVIDERS"),
+        (
+            "providers: [openai]\n    model: {outage_model: backup/gpt-6-luna}",
+            "backup/gpt-6-luna is a model of backup, which is not among them",
+        ),
+    ],
+)
+def test_models_and_providers_that_are_not_there_are_named(tmp_path: Path, more: str, problem: str) -> None:
+    providers = Providers((Provider(), Provider(name="backup")))
+    path = tmp_path / "clinics.yaml"
+    rules = Rules(load_prices(), FakeClock().now_ms(), 15, providers)
+    path.write_text(one("    model: {outage_model: backup/gpt-6-luna}\n"), "utf-8")
+    (clinic,) = read_clinics_file(path, rules).wanted.clinics
+    assert clinic.model == {"outage_model": "backup/gpt-6-luna"}
+    path.write_text(one(f"    {more}\n"), "utf-8")
+    with pytest.raises(InvalidInputError, match=re.escape(problem)):
+        read_clinics_file(path, rules)

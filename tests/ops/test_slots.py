@@ -149,3 +149,22 @@ async def test_redis_down_is_one_line_with_the_remedy(fairlane: Any, monkeypatch
     assert result.exit_code == 1
     assert result.output.startswith("error: slots: Redis:")
     assert "this machine inside the network" in result.output
+
+
+async def test_each_provider_is_shown_and_set_by_its_name(
+    fairlane: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = [{"name": "openai"}, {"name": "backup", "api_key_env": "B", "max_concurrent": 10}]
+    monkeypatch.setenv("LLM_PROVIDERS", json.dumps(providers))
+    async with process(redis_url, global_limit=8) as slots:
+        async with slots.hold(request("a", "held")), slots.hold(request("b", "t")) as slot:
+            slot.outcome = Outcome(OutcomeKind.RATE_LIMITED)
+        view = json.loads((await fairlane("--json")).output)
+        shown = {name: (v["limit"], v["ceiling"], v["reason"]) for name, v in view["providers"].items()}
+        assert shown == {"openai": (1, 8, "refused"), "backup": (10, 10, "ceiling")}
+        assert "(of 8: the provider refused more)" in (await fairlane()).output
+        assert "limit 4" in (await fairlane("set", "--provider", "backup", "--global", "4")).output
+        view = json.loads((await fairlane("--json")).output)["providers"]
+        assert (view["backup"]["limit"], view["backup"]["reason"]) == (4, "operator")
+        refused = await fairlane("set", "--provider", "x", "--reset")
+        assert refused.exit_code == 2
