@@ -129,6 +129,9 @@ class Media:
             except ContentError as exc:
                 log.warning("media.failed", kind=event.kind, outcome=exc.state.value, detail=str(exc))
                 outcomes[event.id] = exc.state
+            except Exception as exc:  # a defect of ours: a person is told, and the customer still answered
+                log.error("turn.defect", exc=exc, reason=type(exc).__name__, kind=event.kind)
+                outcomes[event.id] = MediaState.LOST
 
         events = (*wanted.pictures, *wanted.voices)
         fetching = [asyncio.ensure_future(fetch(event)) for event in events]

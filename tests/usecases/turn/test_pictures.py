@@ -14,6 +14,7 @@ import pytest_asyncio
 from PIL import Image
 
 from core.adapters.line_content import LineContent
+from core.adapters.pillow_pictures import PillowPictures
 from core.adapters.system_clock import SystemClock
 from core.bootstrap import shared
 from core.bootstrap import turn as bootstrap
@@ -171,6 +172,21 @@ async def test_words_are_answered_although_their_picture_can_not_be_had(scene: F
     assert '"also_sent":["image: could not be opened"]' in str(call.messages)
     assert len(said(scene, words)) == 1
     assert (await scene.verdict(row)).clean
+
+
+async def test_a_defect_of_ours_costs_the_picture_and_is_told_to_a_person(
+    scene: FaultScene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a decoder that is not there")
+
+    monkeypatch.setattr(PillowPictures, "scaled", broken)
+    row = await scene.row("defect")
+    async with serving(scene):
+        sent = a_picture(scene, row, photo())
+        await deliver(scene, sent)
+    assert said(scene, sent) == [texts_of("th")["image_lost"]]
+    assert [record for record in caplog.records if record.message == "turn.defect"]
 
 
 async def test_a_picture_that_is_being_prepared_is_waited_for(scene: FaultScene) -> None:
