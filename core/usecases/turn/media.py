@@ -34,7 +34,7 @@ PICTURES_ROOM: Final = 3 * MAX_PICTURE_BYTES
 VOICES_ROOM: Final = 20 * 1024 * 1024
 """Bytes in memory at once, all turns of a process together; the others wait. A voice message is there until
 it is written down, a picture until it is scaled down. Two rooms: nobody holds one and waits for it."""
-ALL_S: Final = 25.0
+ALL_S: Final = 40.0
 """For all of a turn's pictures and voice messages, the wait for room included: with this, the slot and the
 model's deadline, an answer is still in time."""
 
