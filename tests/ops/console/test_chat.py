@@ -266,6 +266,9 @@ def test_everybody_can_use_every_page(visit: Visit, language: str, theme: str) -
 
 
 def test_pages_show_what_happened(visit: Visit) -> None:
+    visit.talks("แนน" + _which(visit))
+    visit.says("จัดฟันราคาเท่าไหร่คะ")
+    visit.hears("39,000")
     visit.go("/now")
     expect(visit.at("slots-limit")).to_contain_text("/ 15")
     visit.go("/turns")
