@@ -1,7 +1,8 @@
 """How providers that speak OpenAI's chat completions differ from OpenAI: one row each, by the host of their
 address. Who is not listed is taken for one that is like OpenAI.
 
-From the providers' public pages, read 2026-11; but for OpenAI's, no row was tried here against the provider.
+The rows are what is known of these APIs, without a page that each was read from; none was tried against its
+provider: `fairlane rehearse` with the provider's key shows whether its row holds.
 """
 
 from __future__ import annotations
