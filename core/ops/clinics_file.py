@@ -67,7 +67,6 @@ clinics:
     memory: true                 # remember customers beyond a conversation; false: do not
     retention: {memory_days: 365, unfollow_days: 30}
     privacy_notice: "How we use what you write: https://example.com/privacy"  # follows the greeting
-    media: {images: true, voice: true}  # pictures are looked at, voice messages listened to
     providers: [openai]          # who may be asked; absent: all of LLM_PROVIDERS
     messages: {busy: "We will be with you in a moment."}
     gather_s: 1.0                # 0 to 3: how long a message that looks unfinished waits for another

@@ -179,7 +179,8 @@ async def test_in_a_group_only_what_addresses_the_bot_is_answered(talk: Talk) ->
 async def test_what_has_no_words_gets_a_truthful_line_without_the_model(talk: Talk, kind: str) -> None:
     clinic = await talk.clinic(f"sends-{kind}")
     sent = await talk.do(talk.sim.message(clinic, talk.sim.user(clinic, "may"), kind))
-    assert talk.answers(sent) == [texts.text(settings.Clinic("", "", "", ""), kind)]
+    key = f"{kind}_lost" if kind in {"image", "audio"} else kind  # LINE's stand-in has no bytes of it
+    assert talk.answers(sent) == [texts.text(settings.Clinic("", "", "", ""), key)]
     assert not [call for call in talk.stack.openai.calls if call.clinic == clinic.org_id]
 
 

@@ -22,6 +22,7 @@ WRONG = {
     "SECRET_STORE": "env",
     "SECRET_PREFIX": "line-",
     "LINE_API_BASE_URL": "api.line.me",
+    "LINE_DATA_API_BASE_URL": "api-data.line.me",
     "TASKS_DISPATCHES_PER_S": "0",
     "TASKS_QUEUE": "turns",
     "TURN_URL": "turn.example",
@@ -29,6 +30,8 @@ WRONG = {
     "OPENAI_BASE_URL": "openai",
     "CHAT_MAX_CONCURRENT": "many",
     "CHAT_MAX_CONCURRENT_PER_ORG": "-1",
+    "LLM_PROVIDERS": "openai",
+    "LLM_ADAPTIVE": "maybe",
     "LLM_REQUESTS_PER_MINUTE": "0",
     "LLM_TOKENS_PER_MINUTE": "1.5",
     "LLM_ATTEMPT_TIMEOUTS_S": "8;10",
@@ -91,4 +94,5 @@ def test_every_wrong_setting_is_named_at_once_and_no_secret_is_shown(function: R
         "FIRESTORE_DATABASE",
         "TASKS_SERVICE_ACCOUNT",
         "OPENAI_API_KEY",
+        "TRANSCRIBE_MODEL",
     }

@@ -13,7 +13,7 @@ from core.usecases.clinics.schema import BUDGET, CLINIC, MODEL, Exact, Group, Nu
 
 READ_BY_THEMSELVES = {
     *("org_id", "bot_user_id", "channel_id", "model", "budget"),
-    *("prices", "answers", "hours", "mode"),
+    *("prices", "answers", "hours", "mode", "version"),
 }
 GROUPS = [(kind.kind, kind.fields) for kind in CLINIC.values() if isinstance(kind, Group)]
 

@@ -74,8 +74,8 @@ async def test_fragments_alone_are_answered_once_after_the_wait(scene: FaultScen
     assert 1.4 < took_s < 4, "a second after the last"
 
 
-@pytest.mark.parametrize("kind", ["sticker", "image"])
-async def test_a_burst_without_words_gets_one_fixed_text(scene: FaultScene, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "key"), [("sticker", "sticker"), ("image", "image_lost")])
+async def test_a_burst_without_words_gets_one_fixed_text(scene: FaultScene, kind: str, key: str) -> None:
     row = await scene.row(f"ten of {kind}")
     bubbles = [bubble(scene, row, kind) for _ in range(10)]
     async with serving(scene, SLOT_LEASE_S="1"):
@@ -83,7 +83,7 @@ async def test_a_burst_without_words_gets_one_fixed_text(scene: FaultScene, kind
         await settled(scene, *bubbles)
         await scene.verdict(row)
     assert prompts(scene, row) == []
-    assert {tuple(said(scene, sent)) for sent in bubbles} == {(text(ANY, kind),)}
+    assert {tuple(said(scene, sent)) for sent in bubbles} == {(text(ANY, key),)}
     assert len({id(d) for sent in bubbles for d in scene.sim.answers(sent.event_id)}) == 1
 
 
@@ -126,4 +126,4 @@ async def test_a_question_about_a_picture_that_was_answered_finds_it_in_the_prom
         await settled(scene, question)
     (call,) = [call for call in scene.stack.openai.calls if call.clinic == row.clinic.org_id]
     history = [(m["role"], m["content"]) for m in call.messages[2:]]
-    assert history == [("user", "[image]"), ("assistant", text(ANY, "image")), ("user", "อันนี้เป็นอะไรคะ")]
+    assert history == [("user", "[image]"), ("assistant", text(ANY, "image_lost")), ("user", "อันนี้เป็นอะไรคะ")]
