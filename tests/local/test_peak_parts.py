@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.local.peak import faults, matching, report, scenario, timeline
-from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall
+from core.local.peak.evidence import Answer, Cost, Disturbance, Evidence, Message, ModelCall, Sample
 from core.local.peak.judge import dispatches_promise, judge, percentile, size_of
 from core.local.peak.scenario import ScenarioOptions
 from core.local.peak.timeline import Interval
@@ -235,3 +235,17 @@ def test_cost_of_a_turn_is_judged_by_the_middle_of_its_pairs(
     seen.costs = pairs
     (promise,) = [p for p in judge(seen).promises if p.name.startswith("CPU a turn")]
     assert promise.holds is holds
+
+
+def test_stretches_in_which_fewer_calls_were_given_are_disturbed() -> None:
+    def sample(at_ms: int, limit: int | None) -> Sample:
+        return Sample(at_ms, 0, 0.0, {}, 0, 0.0, limit)
+
+    given = [10, 7, 8, 10, None, 9, 10]
+    samples = [sample(500 * n, limit) for n, limit in enumerate(given)]
+    assert faults.followed(samples, 10) == [Disturbance(500, 1_500), Disturbance(2_500, 3_000)]
+
+
+def test_a_whole_hour_has_an_outage_and_a_provider_that_takes_less() -> None:
+    planned = {fault.kind for fault in faults.plan(3600, 4, 15)}
+    assert {faults.OUTAGE, faults.LESS} <= planned

@@ -49,12 +49,14 @@ class ModelCall:
     outcome: str
     quoted: tuple[str, ...]
     cost_micro_baht: int = 0
+    is_backup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The machine at one moment. `turn_memory`: bytes by instance that was never killed. `cpu_s`: of turn
-    processes since the start. `lag_s`: by how much the stand-ins' own loop was late."""
+    processes since the start. `lag_s`: by how much the stand-ins' own loop was late. `limit`: calls at once
+    that the first provider is given; None where Redis did not say."""
 
     at_ms: int
     answered: int
@@ -62,6 +64,7 @@ class Sample:
     turn_memory: Mapping[str, int]
     redis_calls: int
     lag_s: float
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

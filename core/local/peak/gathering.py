@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 from core.domain.money import charge
@@ -37,10 +38,14 @@ async def gather(
     prices, end_ms = load_prices(), evidence.end_ms
     evidence.messages = [_message(sent, campaign) for sent in simulator.sent.values()]
     evidence.answers = [_answer(d, clinics.get(d.channel_id, "")) for d in stack.line.deliveries]
-    evidence.calls = [_call(call, texts, prices, end_ms) for call in stack.openai.calls]
+    first = [_call(call, texts, prices, end_ms) for call in stack.openai.calls]
+    second = [_call(call, texts, prices, end_ms) for call in stack.backup.calls]
+    evidence.calls = [*first, *(replace(call, is_backup=True) for call in second)]
     evidence.broken_rules = [f"{rule.call}: {rule.rule}" for rule in stack.line.broken_rules]
-    evidence.most_running = stack.openai.most
-    evidence.most_by_clinic = dict(stack.openai.most_by_clinic)
+    evidence.most_running = max(stack.openai.most, stack.backup.most)
+    # A clinic's limit holds at each provider.
+    most = stack.openai.most_by_clinic, stack.backup.most_by_clinic
+    evidence.most_by_clinic = {name: max(m[name] for m in most) for name in {*most[0], *most[1]}}
     evidence.dead = len(stack.tasks.dead)
     evidence.dispatches = _dispatches(stack)
     evidence.stopped = frozenset(await _stopped(documents))

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from core.adapters.redis_slots_operator import RedisSlotsOperator
 from core.domain.budget import DayBooks
-from core.domain.errors import FairlaneError
+from core.domain.errors import FairlaneError, RedisUnavailableError
 from core.local.peak import machine
 from core.local.peak.evidence import BooksSeen, Sample
 from core.local.stack import LocalStack
@@ -31,6 +32,7 @@ class Observer:
         self._cpu = machine.CpuMeter()
         self._redis = Redis.from_url(stack.redis.url, socket_timeout=0.5)
         self._redis_before = self._redis_now = 0
+        self._slots = RedisSlotsOperator(self._redis)
         self._lag_s = 0.0
         self.samples: list[Sample] = []
         self.books: list[BooksSeen] = []
@@ -49,6 +51,12 @@ class Observer:
         """Of all turn processes since their start."""
         return self._cpu.read(machine.usage([turn.pid for turn in self._stack.turns]))
 
+    async def _limit(self) -> int | None:
+        try:
+            return (await self._slots.snapshot()).limit
+        except RedisUnavailableError:
+            return None
+
     async def _watch_machine(self) -> None:
         while True:
             used = machine.usage([turn.pid for turn in self._stack.turns])
@@ -62,6 +70,7 @@ class Observer:
                 turn_memory=memory,
                 redis_calls=await self._redis_calls(),
                 lag_s=lag_s,
+                limit=await self._limit(),
             )
             self.samples.append(sample)
             await asyncio.sleep(_SAMPLE_S)

@@ -54,6 +54,7 @@ async def register(
     documents: DocumentStore,
     secrets: SecretStore,
     budgets: Mapping[int, SmallBudget],
+    outage_model: str | None = None,
 ) -> list[LineClinic]:
     """The clinics without a small budget have plenty."""
     clinics, wanted = [], []
@@ -69,7 +70,8 @@ async def register(
         wanted.append(WantedClinic(clinic, credentials, budget=budget))
     default = budget_document(BudgetPolicy(daily_budget_baht=PLENTY))
     apply = ApplyClinics(documents, secrets, SystemClock(), "peak")
-    await apply.apply(await apply.plan(Wanted(tuple(wanted), budget=default)))
+    model = {"outage_model": outage_model} if outage_model else None
+    await apply.apply(await apply.plan(Wanted(tuple(wanted), model=model, budget=default)))
     return clinics
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -110,7 +110,7 @@ def _plots(evidence: Evidence) -> Iterator[str]:
     moments = timeline.moments(runs, waits, options.org_slots)
     steps = timeline.series(moments, evidence.start_ms, end_ms, _STEPS)
     waiting = {"waiting": [(minute(at), waiting) for at, _, waiting in steps]}
-    running = {"running": [(minute(at), running) for at, running, _ in steps]}
+    running = _calls(evidence, minute, end_ms)
     yield section(
         "Backlog",
         drawn("plot-backlog", waiting, "conversations"),
@@ -119,7 +119,8 @@ def _plots(evidence: Evidence) -> Iterator[str]:
     yield section(
         "Slots in use",
         drawn("plot-slots", running, "calls at the provider", options.slots),
-        "Calls that ran at the provider at once, as the provider counted, against all instances' limit.",
+        "Calls that ran at a provider at once, as it counted, against all instances' limit. Given: how many "
+        "the first one got at the time, which follows what it takes.",
     )
     yield section(
         "Latency by size of clinic (p95)",
@@ -134,6 +135,23 @@ def _plots(evidence: Evidence) -> Iterator[str]:
         "Spent and reserved, of clinics whose budget is too small for the hour: from 80 % the cheaper model, "
         "in the end no call.",
     )
+
+
+def _calls(
+    evidence: Evidence, minute: Callable[[float], float], end_ms: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Calls at once by provider, and the limit that the first one had."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, is_backup in (("running", False), ("running at the second provider", True)):
+        calls = [call for call in evidence.calls if call.is_backup == is_backup]
+        if calls or not is_backup:
+            runs = [timeline.Interval(c.clinic, c.started_ms, c.ended_ms) for c in calls]
+            steps = timeline.series(timeline.moments(runs, [], 1), evidence.start_ms, end_ms, _STEPS)
+            lines[name] = [(minute(at), ran) for at, ran, _ in steps]
+    given = [(minute(s.at_ms), float(s.limit)) for s in evidence.samples if s.limit and s.at_ms <= end_ms]
+    if given:
+        lines["given"] = [(at, limit) for at, limit in given if at >= 0]
+    return lines
 
 
 def _latency_lines(

@@ -25,6 +25,7 @@ from core.ports.documents import DocumentStore
 _FEW_CLINICS = 10
 _PAIRS = 4
 _DRAIN_S = 60.0
+OUTAGE_MODEL = "backup/gpt-6-luna"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class PeakRun:
             latency=self._compression.latency(self._options.scenario.latency),
             queue=self._compression.queue(self._options.scenario),
             seed=self._options.scenario.seed,
+            backup=self._options.faults,
         )
         async with LocalStack(stack_options) as stack:
             self._stack = stack
@@ -85,12 +87,18 @@ class PeakRun:
                 stack,
                 speed=self._options.speed,
                 lease_s=settings.slot_lease_s,
+                slots=self._options.scenario.slots,
                 seed=self._options.scenario.seed,
             )
             try:
                 budgets = registration.small_budgets(self._scenario)
                 clinics = await registration.register(
-                    self._scenario, self._simulator, documents, secrets, budgets
+                    self._scenario,
+                    self._simulator,
+                    documents,
+                    secrets,
+                    budgets,
+                    outage_model=OUTAGE_MODEL if self._options.faults else None,
                 )
                 return await self._run(documents, clinics, budgets)
             finally:
@@ -123,6 +131,9 @@ class PeakRun:
                     await task
         evidence.samples, evidence.books = observer.samples, observer.books
         evidence.disturbances = self._faults.disturbances
+        if self._options.faults:
+            slots = self._options.scenario.slots
+            evidence.disturbances = [*evidence.disturbances, *faults.followed(observer.samples, slots)]
         evidence.faults = dict(self._faults.counts)
         await gathering.gather(evidence, self._stack, documents, self._simulator, self._campaign)
         return evidence
