@@ -89,6 +89,7 @@ def opened(window: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             running.wait(20)
         except subprocess.TimeoutExpired:
             running.kill()
+            running.wait()
 
 
 def _until(look: Callable[[], re.Match[str] | None], running: subprocess.Popen[bytes]) -> re.Match[str]:

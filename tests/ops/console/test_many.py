@@ -137,6 +137,7 @@ def _painted_ms(served_: Served, paths: Sequence[str]) -> dict[str, float]:
         painted: dict[str, list[float]] = {path: [] for path in paths}
         for path in [*paths] * _TRIES:
             seen.page.goto(served_.base + path)
-            seen.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
+            while not seen.page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+                seen.page.wait_for_timeout(20)
             painted[path].append(seen.first_paint_ms())
         return {path: min(took) for path, took in painted.items()}
