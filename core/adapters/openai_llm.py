@@ -6,7 +6,8 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
@@ -70,9 +71,19 @@ class OpenAiLlm:
     async def complete(self, request: LlmRequest, *, timeout_s: float) -> LlmAnswer:
         """See core.ports.llm. The time limit is the whole attempt's: the SDK's own starts anew with every
         byte that arrives."""
+        async with self._attempt(timeout_s):
+            response = await self._create(request, timeout_s)
+        body = body_of(response)
+        if body.get("error") is not None and not _choices(body):
+            raise self._error_in_200(body["error"], response.headers)
+        return _answer(body, request, _name(response.headers.get("x-request-id")))
+
+    @asynccontextmanager
+    async def _attempt(self, timeout_s: float) -> AsyncIterator[None]:
+        """One call: whatever goes wrong in it is an LlmError."""
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._create(request, timeout_s)
+                yield
         except TimeoutError as exc:
             raise LlmError(LlmFault.AMBIGUOUS, f"no answer within {timeout_s:g} s", code="timeout") from exc
         except openai.APIStatusError as exc:
@@ -81,10 +92,6 @@ class OpenAiLlm:
             raise connection_fault(exc) from exc
         except (openai.OpenAIError, ValueError) as exc:
             raise unreadable() from exc
-        body = body_of(response)
-        if body.get("error") is not None and not _choices(body):
-            raise self._error_in_200(body["error"], response.headers)
-        return _answer(body, request, _name(response.headers.get("x-request-id")))
 
     async def close(self) -> None:
         if self._client is not None:

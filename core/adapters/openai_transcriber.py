@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import httpx2
-import openai
 
 from core.adapters.openai_llm import (
     CONNECT_TIMEOUT_S,
     OpenAiLlm,
     body_of,
-    connection_fault,
     count_of,
     unreadable,
 )
-from core.ports.llm import LlmError, LlmFault, Usage
+from core.ports.llm import Usage
 from core.ports.transcriber import Transcript
 
 _NAMES: Final = (
@@ -41,17 +38,8 @@ class OpenAiTranscriber(OpenAiLlm):
 
     async def transcribe(self, model: str, audio: bytes, *, timeout_s: float) -> Transcript:
         """See core.ports.transcriber."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._written_down(model, audio, timeout_s)
-        except TimeoutError as exc:
-            raise LlmError(LlmFault.AMBIGUOUS, f"no answer within {timeout_s:g} s", code="timeout") from exc
-        except openai.APIStatusError as exc:
-            raise self._answered_with_fault(exc) from exc
-        except openai.APIConnectionError as exc:
-            raise connection_fault(exc) from exc
-        except (openai.OpenAIError, ValueError) as exc:
-            raise unreadable() from exc
+        async with self._attempt(timeout_s):
+            response = await self._written_down(model, audio, timeout_s)
         body = body_of(response)
         if not isinstance(body.get("text"), str):
             raise unreadable()
