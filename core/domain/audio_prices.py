@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, Literal
 
 from core.domain.errors import InvalidInputError
+from core.domain.price_fields import moment_of, price_of
 
 Unit = Literal["minute", "tokens"]
 
@@ -87,23 +88,12 @@ def price_in_force(rows: AudioRows, when_ms: int) -> AudioPrice | None:
 
 
 def _number(where: str, value: Any) -> Decimal:
-    try:
-        number = Decimal(str(value)) if isinstance(value, str | int | float) else Decimal("NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if isinstance(value, bool) or not number.is_finite() or not 0 <= number <= 1_000_000:
+    if (number := price_of(value)) is None:
         raise AudioPriceError(f"{where}: expected a number such as 0.0045, got {value!r}")
     return number
 
 
 def _moment(where: str, value: Any) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            value = None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise AudioPriceError(f"{where}: expected a date such as 2026-11-24, got {value!r}")
+    if (moment := moment_of(value)) is None:
+        raise AudioPriceError(f"{where}: expected a date such as 2026-11-24, got {value!r}")
+    return moment

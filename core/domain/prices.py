@@ -10,13 +10,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, cast, get_args
 
 from core.domain.audio_prices import AudioPrice, AudioPriceError, AudioRows, audio_rows, price_in_force
 from core.domain.errors import InvalidInputError
+from core.domain.price_fields import moment_of, price_of
 
 OutputLimit = Literal["max_completion_tokens", "max_tokens"]
 
@@ -274,12 +275,7 @@ def _row(name: str, where: str, raw: Any, version: str) -> tuple[datetime, Price
 
 
 def _usd(name: str, where: str, value: Any) -> Decimal:
-    try:
-        # Through text: a float 0.15 means the decimal that it is written as.
-        number = Decimal(str(value)) if isinstance(value, str | int | float) else Decimal("NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if isinstance(value, bool) or not number.is_finite() or not 0 <= number <= 1_000_000:
+    if (number := price_of(value)) is None:
         raise PriceTableError(
             f"price of {name}: {where}: expected USD per 1,000,000 tokens such as 0.15, got {value!r}"
         )
@@ -287,13 +283,6 @@ def _usd(name: str, where: str, value: Any) -> Decimal:
 
 
 def _moment(name: str, where: str, value: Any) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            value = None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise PriceTableError(f"price of {name}: {where}: expected a date such as 2026-11-24, got {value!r}")
+    if (moment := moment_of(value)) is None:
+        raise PriceTableError(f"price of {name}: {where}: expected a date such as 2026-11-24, got {value!r}")
+    return moment
